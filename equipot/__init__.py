@@ -1,0 +1,37 @@
+"""equipot: from DFT calculations to a validated interatomic potential you can run.
+
+    import equipot
+    potential = equipot.load("model.eqp")
+    atoms.calc = equipot.Calculator("model.eqp")
+    result = equipot.train("run.yaml")
+
+Importing equipot loads nothing heavy and changes no global state (dtype, seeds, threads): names are resolved on
+first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from equipot.version import __version__
+
+_EXPORTS = {
+    "AtomicGraph": "equipot.graph",
+    "Calculator": "equipot.interfaces.ase",
+    "Potential": "equipot.models",
+    "load": "equipot.checkpoint",
+    "train": "equipot.workflow",
+    "evaluate": "equipot.workflow",
+}
+
+__all__ = [*_EXPORTS, "__version__"]
+
+
+def __getattr__(name: str):
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'equipot' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
