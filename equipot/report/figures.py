@@ -1,0 +1,65 @@
+"""The look of equipot's figures, and how they are saved: matplotlib objects without any global state."""
+
+from __future__ import annotations
+
+import base64
+import io
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from equipot.report.files import write_bytes
+
+#: Okabe and Ito's colours, which people with any colour vision can tell apart (jfly.uni-koeln.de/color).
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
+GREY = "#8A8F98"
+SPLIT_COLORS = {"train": BLUE, "validation": ORANGE, "test": RED}
+
+_STYLE = {
+    "font.size": 10.0, "axes.titlesize": 10.5, "axes.labelsize": 10.0, "legend.fontsize": 9.0,
+    "xtick.labelsize": 9.0, "ytick.labelsize": 9.0, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": "#555a63", "axes.labelcolor": BLACK, "text.color": BLACK, "xtick.color": "#555a63",
+    "ytick.color": "#555a63", "xtick.labelcolor": BLACK, "ytick.labelcolor": BLACK, "axes.grid": True,
+    "grid.color": "#dfe2e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.titlelocation": "left",
+    "axes.titleweight": "medium", "legend.frameon": False, "lines.linewidth": 1.6, "figure.facecolor": "white",
+    "font.family": "DejaVu Sans", "svg.fonttype": "path", "svg.hashsalt": "equipot",
+}
+
+
+def style() -> AbstractContextManager:
+    """The style of equipot's figures as a context; settings outside it are untouched."""
+    return matplotlib.rc_context(_STYLE)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of so many inches, on the Agg canvas."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def empty_message(axes: Axes, text: str) -> None:
+    """Say in the middle of a plot why it is empty."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+
+
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 160) -> Path:
+    """Save a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi)
+    return write_bytes(path, buffer.getvalue())
+
+
+def svg_data_uri(figure: Figure) -> str:
+    """The figure as a ``data:`` address of an SVG image (clouds of points inside it are rasterised)."""
+    buffer = io.BytesIO()
+    with style():  # svg.fonttype is read while drawing
+        FigureCanvasSVG(figure).print_figure(buffer, format="svg", dpi=160, metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
