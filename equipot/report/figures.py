@@ -27,7 +27,7 @@ _STYLE = {
     "axes.edgecolor": "#555a63", "axes.labelcolor": BLACK, "text.color": BLACK, "xtick.color": "#555a63",
     "ytick.color": "#555a63", "xtick.labelcolor": BLACK, "ytick.labelcolor": BLACK, "axes.grid": True,
     "grid.color": "#dfe2e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.titlelocation": "left",
-    "axes.titleweight": "medium", "legend.frameon": False, "lines.linewidth": 1.6, "figure.facecolor": "white",
+    "legend.frameon": False, "lines.linewidth": 1.6, "figure.facecolor": "white", "savefig.facecolor": "white",
     "font.family": "DejaVu Sans", "svg.fonttype": "path", "svg.hashsalt": "equipot",
 }
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from equipot.report.figures import BLACK, BLUE, GREY, ORANGE, SPLIT_COLORS, empty_message, new_figure, style
 from equipot.report.tables import Metrics, format_number, group_names
+from equipot.units import MEV_PER_EV
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,16 @@ class Quantity:
     mae: str
     rmse: str
     metric_unit: str
+    #: What turns a difference on the axes into the unit of the metrics.
+    metric_scale: float
 
 
 QUANTITIES = {
     "energy": Quantity("energy", "energy − atomic energies", "eV/atom", "energy_mae_mev_per_atom",
-                       "energy_rmse_mev_per_atom", "meV/atom"),
+                       "energy_rmse_mev_per_atom", "meV/atom", MEV_PER_EV),
     "forces": Quantity("forces", "force component", "eV/Å", "forces_mae_mev_per_angstrom",
-                       "forces_rmse_mev_per_angstrom", "meV/Å"),
-    "stress": Quantity("stress", "stress component", "GPa", "stress_mae_gpa", "stress_rmse_gpa", "GPa"),
+                       "forces_rmse_mev_per_angstrom", "meV/Å", MEV_PER_EV),
+    "stress": Quantity("stress", "stress component", "GPa", "stress_mae_gpa", "stress_rmse_gpa", "GPa", 1.0),
 }
 #: More points than this are thinned out (the worst are always drawn).
 MAX_POINTS = 40_000
@@ -50,10 +53,8 @@ class Curve:
 
 
 def _log_axis(axis, low: float, high: float) -> None:
-    """Label a logarithmic axis with plain numbers; with minor labels where it spans less than two decades."""
-    formatter = ScalarFormatter()
-    formatter.set_scientific(high >= 1e5 or low < 1e-3)
-    axis.set_major_formatter(formatter)
+    """Label a logarithmic axis with plain numbers, at 1, 2 and 5 where it spans less than two decades."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if high / low < 60:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_minor_formatter(NullFormatter())
@@ -132,9 +133,22 @@ def _parity_panel(axes: Axes, split: str, reference: np.ndarray, predicted: np.n
                  alpha=point_alphas(reference, predicted, limits), zorder=2)
     axes.set(xlim=limits, ylim=limits, xlabel=f"reference {quantity.axis} ({quantity.unit})",
              ylabel=f"predicted {quantity.axis} ({quantity.unit})")
+    axes.label_outer()
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
+    inset = axes.inset_axes((0.62, 0.09, 0.35, 0.24))
+    errors = (predicted - reference) * quantity.metric_scale
+    spread = max(float(np.quantile(np.abs(errors), 0.98)), 1e-12)
+    inset.hist(errors, bins=np.linspace(-spread, spread, 32), color=SPLIT_COLORS.get(split, BLUE))
+    inset.set_xlabel(f"error ({quantity.metric_unit})", fontsize=7, labelpad=1)
+    inset.tick_params(labelsize=7, length=2, pad=1)
+    inset.xaxis.set_major_locator(MaxNLocator(3, symmetric=True))
+    inset.set_yticks([])
+    inset.spines["left"].set_visible(False)
+    inset.grid(visible=False)
+    inset.patch.set_alpha(0.85)
+    inset.set_in_layout(False)
     axes.set_title(f"{split} · {group.get('num_configurations', 0)} frames\n"
                    f"MAE {format_number(group.get(quantity.mae))}, "
                    f"RMSE {format_number(group.get(quantity.rmse))} {quantity.metric_unit}")
@@ -157,7 +171,7 @@ def parity(quantity: Quantity, points: Mapping[str, tuple[np.ndarray, np.ndarray
         if keep.any():
             finite[split] = reference[keep], predicted[keep]
     with style():
-        figure = new_figure(4.1 * max(1, len(finite)), 4.5)
+        figure = new_figure(0.5 + 3.6 * max(1, len(finite)), 4.4)
         if not finite:
             empty_message(figure.subplots(), f"no labels of {quantity.name}")
             return figure
@@ -213,10 +227,7 @@ def _finish_bars(axes: Axes, drawn: list[tuple[float, float]], label: str) -> No
     if high / low > 40:
         axes.set_xscale("log")
         axes.set_xlim(low / 2, high * 4)
-        formatter = ScalarFormatter()
-        formatter.set_scientific(False)
-        axes.xaxis.set_major_formatter(formatter)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _log_axis(axes.xaxis, low, high)
     else:
         axes.set_xlim(0, high * 1.22)
         axes.xaxis.set_major_locator(MaxNLocator(4))

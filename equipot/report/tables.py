@@ -45,7 +45,7 @@ class Table:
 
 def format_number(value: Any, digits: int = 3) -> str:
     """Write a number with so many significant digits, without exponents where that is readable; None is a dash."""
-    if value is None or isinstance(value, float) and math.isnan(value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ABSENT
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
