@@ -1,0 +1,233 @@
+"""One reader a format: file -> raw frames, each counted independently of ASE, so that none is lost in silence."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io.extxyz import read_xyz
+
+from equipot.data.extxyz import FrameText, count_frames, iter_frame_texts
+from equipot.data.formats import DAMAGED, check_readable, describe_damage, format_of, open_binary, open_text
+from equipot.data.frames import RawFrame
+from equipot.errors import DataError, EquipotError
+
+#: Everything a reader of a damaged file has been seen to raise (ASE raises all of these, assertions included).
+_ANYTHING = (Exception,)
+
+
+def read_raw_frames(path: str | Path) -> tuple[str, list[RawFrame]]:
+    """Read every frame of a file, whatever its format, without looking at labels.
+
+    Returns:
+        The format's name and the frames, in the file's order.
+
+    Raises:
+        DataError: The file is missing, of no accepted kind, damaged, or would be read short.
+    """
+    name = format_of(path)
+    path = check_readable(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return name, list(_READERS[name](path))
+    except EquipotError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{path} does not fit into memory, or announces sizes it does not have.") from error
+    except _ANYTHING as error:
+        raise DataError(f"{path} cannot be read as {name}: {_in_words(error)}.") from error
+
+
+def _in_words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def _raw(atoms: Atoms, index: int, info: dict[str, Any] | None = None, line: int | None = None) -> RawFrame:
+    """Take an ASE structure apart into geometry, configuration keys and per-atom arrays; results join their kind."""
+    info = dict(atoms.info if info is None else info)
+    arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+    results = getattr(atoms.calc, "results", None) or {}
+    for key, value in results.items():
+        if value is None:
+            continue
+        per_atom = isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == len(atoms) and key not in (
+            "stress", "dipole", "magmom")
+        target = arrays if per_atom else info
+        target[key if key not in target else f"{key} (calculator)"] = value
+    atoms.calc = None
+    return RawFrame(atoms, info, arrays, index, line)
+
+
+def _read_extxyz(path: Path) -> Iterator[RawFrame]:
+    expected = count_frames(path)
+    found = 0
+    for text in iter_frame_texts(path, check=False):
+        yield _frame_from_text(path, text)
+        found += 1
+    if found != expected:
+        raise DataError(f"{path} changed while it was read: {expected} frames were counted, {found} read.")
+
+
+def _frame_from_text(path: Path, text: FrameText) -> RawFrame:
+    """Give one frame to ASE, with only the layout in its comment; labels keep the form they have in the file."""
+    layout: dict[str, Any] = {"Properties": _properties_text(text)}
+    if "Lattice" in text.info:
+        layout["Lattice"] = text.info["Lattice"].T
+    if "pbc" in text.info:
+        layout["pbc"] = text.info["pbc"]
+    body = f"{len(text.rows)}\nlayout\n{''.join(text.rows)}"
+    try:
+        (atoms,) = read_xyz(StringIO(body), index=slice(None), properties_parser=lambda _: dict(layout))
+    except _ANYTHING as error:
+        raise DataError(f"{path}, frame {text.index} (line {text.line}) cannot be read: {_in_words(error)}.") from error
+    info = {key: value for key, value in text.info.items() if key not in ("Lattice", "pbc")}
+    return _raw(atoms, text.index, info, text.line)
+
+
+def _properties_text(text: FrameText) -> str:
+    return ":".join(f"{column.name}:{column.kind}:{column.stop - column.start}" for column in text.columns)
+
+
+def _read_database(path: Path) -> Iterator[RawFrame]:
+    from ase.db import connect
+
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    try:  # ASE creates its tables in any SQLite file it opens; look first, without the right to write
+        with sqlite3.connect(uri, uri=True) as connection:
+            (expected,) = connection.execute("SELECT COUNT(*) FROM systems").fetchone()
+    except sqlite3.Error as error:
+        raise DataError(f"{path} is not an ASE database ({error}).") from error
+    finally:
+        if "connection" in locals():
+            connection.close()
+    if expected == 0:
+        raise DataError(f"{path} is an ASE database without rows.")
+    index = 0
+    for row in connect(str(path), type="db", use_lock_file=False, create_indices=False).select():
+        atoms = row.toatoms()
+        data = {key: value for key, value in dict(row.data).items() if not isinstance(value, dict)}
+        per_atom = {key: np.asarray(value) for key, value in data.items()
+                    if isinstance(value, np.ndarray | list) and np.ndim(value) and len(value) == len(atoms)}
+        info = {**atoms.info, **{key: value for key, value in data.items() if key not in per_atom},
+                **row.key_value_pairs}
+        raw = _raw(atoms, index, info)
+        raw.arrays.update({key: value for key, value in per_atom.items() if key not in raw.arrays})
+        yield raw
+        index += 1
+    if index != expected:
+        raise DataError(f"{path} has {expected} rows but only {index} could be read.")
+
+
+def _read_trajectory(path: Path) -> Iterator[RawFrame]:
+    from ase.io.trajectory import TrajectoryReader
+
+    try:
+        with open_binary(path) as handle:
+            content = handle.read()
+    except DAMAGED as error:
+        raise DataError(describe_damage(path, error)) from error
+    if content[:8] not in (b"- of Ulm", b"AFFormat"):
+        raise DataError(f"{path} is not an ASE trajectory (its first bytes are not those of one).")
+    announced = int.from_bytes(content[32:40], "little", signed=True)
+    if not 0 <= announced * 8 <= len(content):
+        raise DataError(f"{path} announces {announced} frames, more than fit into the file; it is damaged.")
+    if announced == 0:
+        raise DataError(f"{path} holds no frames.")
+    reader = TrajectoryReader(BytesIO(content))
+    for index in range(announced):
+        try:
+            atoms = reader[index]
+        except _ANYTHING as error:
+            raise DataError(f"{path}, frame {index} of {announced} cannot be read: {_in_words(error)}.") from error
+        yield _raw(atoms, index)
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    try:
+        with open_text(path) as handle:
+            yield from handle
+    except DAMAGED as error:
+        raise DataError(describe_damage(path, error)) from error
+
+
+def _read_vasprun(path: Path) -> Iterator[RawFrame]:
+    from ase.io.vasp import read_vasp_xml
+
+    expected, ended, is_vasp = 0, False, False
+    for line in _lines_of(path):
+        if "<!ENTITY" in line or "<!DOCTYPE" in line:
+            raise DataError(f"{path} defines XML entities, which VASP does not write; it is not read.")
+        expected += line.count("</calculation>")
+        ended = ended or "</modeling>" in line
+        is_vasp = is_vasp or "<modeling" in line
+    if not is_vasp:
+        raise DataError(f"{path} is not a vasprun.xml (it has no <modeling> element).")
+    if not ended:
+        raise DataError(
+            f"{path} is cut off after {expected} complete ionic steps (no </modeling> at its end): the run was stopped "
+            f"or is still going. Use the OUTCAR, or close the file by hand after the last complete step."
+        )
+    if expected == 0:
+        raise DataError(f"{path} holds no ionic steps.")
+    with open_binary(path) as handle:
+        steps = list(read_vasp_xml(handle, index=slice(None)))
+    if len(steps) != expected:
+        raise DataError(f"{path} has {expected} ionic steps but ASE reads {len(steps)}.")
+    for index, atoms in enumerate(steps):
+        yield _raw(atoms, index)
+
+
+def _read_outcar(path: Path) -> Iterator[RawFrame]:
+    from ase.io.vasp_parsers.vasp_outcar_parsers import OutcarHeaderParser, outcarchunks
+
+    expected, positions = 0, 0
+    for line in _lines_of(path):
+        expected += "FREE ENERGIE OF THE ION-ELECTRON SYSTEM" in line
+        positions += bool(re.match(r"\s*POSITION\s+TOTAL-FORCE", line))
+    if expected == 0 and positions == 0:
+        raise DataError(f"{path} holds no ionic steps; it is not an OUTCAR, or the run ended before the first.")
+    if expected != positions:
+        raise DataError(
+            f"{path} has {positions} sets of forces and {expected} total energies: the last ionic step is cut off. "
+            f"Remove what follows the last complete step."
+        )
+    with open_text(path) as handle:
+        # Constraints live in a POSCAR beside the file, which may belong to something else: not read.
+        chunks = list(outcarchunks(_Named(handle), header_parser=OutcarHeaderParser(workdir=None)))
+    if len(chunks) != expected:
+        raise DataError(f"{path} has {expected} ionic steps but ASE finds {len(chunks)}.")
+    for index, chunk in enumerate(chunks):
+        yield _raw(chunk.build(), index)
+
+
+class _Named:
+    """A text stream with the name ASE's parser asks for (compressed streams have none)."""
+
+    name = "OUTCAR"
+
+    def __init__(self, handle):
+        self._handle = handle
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._handle)
+
+
+_READERS: dict[str, Callable[[Path], Iterator[RawFrame]]] = {
+    "extxyz": _read_extxyz,
+    "ase-db": _read_database,
+    "traj": _read_trajectory,
+    "vasprun": _read_vasprun,
+    "outcar": _read_outcar,
+}
