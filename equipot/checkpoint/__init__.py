@@ -1,1 +1,8 @@
-""
+"""Files that last: models, checkpoints and run folders, without pickle, verified on reading, atomic on writing."""
+
+from __future__ import annotations
+
+from equipot.checkpoint.run_directory import RunDirectory
+from equipot.checkpoint.state import flatten_state, unflatten_state
+
+__all__ = ["RunDirectory", "flatten_state", "unflatten_state"]

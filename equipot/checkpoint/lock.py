@@ -1,0 +1,63 @@
+"""A lock on a folder that lives as long as the process, so that two processes never write the same run."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from pathlib import Path
+
+from equipot.errors import CheckpointError
+
+_logger = logging.getLogger(__name__)
+_NAME = ".lock"
+#: Open lock files of this process by folder: a second RunDirectory on the same folder shares the lock.
+_held: dict[Path, int] = {}
+
+
+def acquire(folder: Path) -> None:
+    """Take the lock of ``folder`` for this process, or keep it when the process has it.
+
+    The kernel releases it when the process ends, however it ends.
+
+    Raises:
+        CheckpointError: another process holds it; the message says which.
+    """
+    key = folder.resolve()
+    if key in _held:
+        if _is_same_file(_held[key], key / _NAME):
+            return
+        release(folder)
+    try:
+        descriptor = os.open(key / _NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written to ({error.strerror}).") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
+        os.close(descriptor)
+        raise CheckpointError(f"{folder}: {owner} is writing this run folder; wait until it ends, or choose another "
+                              "run_directory.") from None
+    except OSError as error:
+        _logger.warning("%s: this file system has no locks (%s); do not start two runs in the folder.", folder,
+                        error.strerror)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    _held[key] = descriptor
+
+
+def release(folder: Path) -> None:
+    """Give the lock back if this process has it."""
+    descriptor = _held.pop(folder.resolve(), None)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    """Whether the lock file is still the one that was opened (the folder may have been removed and made again)."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
