@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 
 import torch
 from e3nn import o3
@@ -17,7 +17,7 @@ from e3nn import o3
 from equipot.kernels.layout import Block, FeatureLayout
 
 
-@lru_cache(maxsize=None)
+@cache
 def wigner_3j(l1: int, l2: int, l3: int) -> torch.Tensor:
     """e3nn's real Wigner 3j symbols, float64, (2 l1+1, 2 l2+1, 2 l3+1)."""
     return o3.wigner_3j(l1, l2, l3, dtype=torch.float64)
@@ -83,7 +83,8 @@ class ConvolutionPlan:
                     if (l3, parity) in irreps_out:
                         found.setdefault((l3, parity), []).append((k, l2))
         blocks, paths = [], []
-        for output, (l3, parity) in enumerate(sorted(found, key=lambda irrep: (irrep[0], -irrep[1] * (-1) ** irrep[0]))):
+        # Ascending l, natural parity first: 0e, 0o, 1o, 1e, 2e, ...
+        for output, (l3, parity) in enumerate(sorted(found, key=lambda lp: (lp[0], -lp[1] * (-1) ** lp[0]))):
             offset = 0
             for k, l2 in sorted(found[l3, parity]):
                 paths.append(Path(k, l2, output, offset))
@@ -112,7 +113,7 @@ class ConvolutionPlan:
         return math.sqrt(2 * l3 + 1) * wigner_3j(l1, path.l2, l3)
 
 
-@lru_cache(maxsize=None)
+@cache
 def symmetric_basis(l_max: int, order: int, l_out: int) -> torch.Tensor:
     """Orthonormal basis of the symmetric equivariant maps from ``order`` copies of V = (+)_{l<=l_max} l to l_out.
 

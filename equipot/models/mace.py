@@ -1,0 +1,145 @@
+"""MACE: a convolution builds each atom's density, symmetric products of it give many-body messages.
+
+Batatia et al., NeurIPS 2022 (arXiv:2206.07697). Correlation order up to 4, residual and non-residual interactions,
+optional density normalisation; every layer has a readout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import nn
+
+from equipot.config import FieldError, Limit, Section
+from equipot.kernels import Block, FeatureLayout, operations
+from equipot.models.architecture import Edges
+from equipot.models.registry import register
+from equipot.nn import IrrepsLinear, Message, MultiLayerPerceptron, RadialEmbedding, SpeciesLinear, SymmetricProduct
+from equipot.nn.linear import normal_matrix
+
+
+@dataclass(frozen=True)
+class MACEOptions(Section):
+    """Options of the ``mace`` architecture."""
+
+    num_layers: Annotated[int, Limit(at_least=1, at_most=20)] = 2
+    #: Channels of every feature.
+    num_channels: Annotated[int, Limit(at_least=1, at_most=4096)] = 32
+    #: Highest order of the spherical harmonics of the edges and of the density.
+    l_max: Annotated[int, Limit(at_least=0, at_most=4)] = 2
+    #: Highest order of the features atoms carry between layers.
+    feature_l_max: Annotated[int, Limit(at_least=0, at_most=4)] = 1
+    #: Number of density features in the longest product; the body order of a layer is one more.
+    correlation: Annotated[int, Limit(at_least=1, at_most=4)] = 3
+    num_bessel: Annotated[int, Limit(at_least=1, at_most=128)] = 8
+    #: Power p of the polynomial cutoff.
+    envelope_power: Annotated[int, Limit(at_least=3, at_most=32)] = 5
+    #: Hidden sizes of the radial networks.
+    radial_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = (64, 64)
+    #: Hidden sizes of the last readout; the others are linear.
+    readout_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = (16,)
+    #: Whether the first interaction adds a self-connection (later ones always do); without it the message itself is
+    #: mixed by the atom's species.
+    residual_first: bool = False
+    #: Divide message sums by a learned soft count of neighbours instead of their average number.
+    density_normalization: bool = False
+
+    def check(self) -> None:
+        if self.feature_l_max > self.l_max:
+            raise FieldError("feature_l_max", f"can be at most l_max = {self.l_max}")
+        if self.correlation == 4 and self.l_max > 2:
+            raise FieldError("correlation", f"can be 4 only with l_max at most 2; l_max is {self.l_max}")
+
+
+PRESETS = {
+    "small": {"num_layers": 2, "num_channels": 32, "l_max": 2, "feature_l_max": 1},
+    "medium": {"num_layers": 2, "num_channels": 64, "l_max": 3, "feature_l_max": 1},
+    "large": {"num_layers": 2, "num_channels": 128, "l_max": 3, "feature_l_max": 2},
+}
+
+
+def _natural(channels: int, l_max: int) -> FeatureLayout:
+    return FeatureLayout(tuple(Block(channels, l, (-1) ** l) for l in range(l_max + 1)))
+
+
+class MACELayer(nn.Module):
+    """Density -> product basis -> linear, with a self-connection if ``residual``."""
+
+    def __init__(
+        self,
+        options: MACEOptions,
+        layout_in: FeatureLayout,
+        layout_out: FeatureLayout,
+        num_species: int,
+        avg_num_neighbors: float,
+        *,
+        residual: bool,
+    ) -> None:
+        super().__init__()
+        density = _natural(options.num_channels, options.l_max)
+        self.message = Message(
+            layout_in,
+            options.l_max,
+            {block.irrep for block in density.blocks},
+            options.radial_hidden,
+            options.num_bessel,
+            max(avg_num_neighbors, 1.0),
+            density_normalization=options.density_normalization,
+        )
+        self.linear = IrrepsLinear(self.message.layout_out, density)
+        self.product = SymmetricProduct(density, layout_out, options.correlation, num_species)
+        self.linear_out = IrrepsLinear(layout_out, layout_out)
+        self.residual = residual
+        if residual:
+            self.skip = SpeciesLinear(layout_in, layout_out, num_species)
+        else:
+            self.skip = SpeciesLinear(density, density, num_species)
+
+    def forward(
+        self, x: torch.Tensor, species: torch.Tensor, harmonics: torch.Tensor, radial: torch.Tensor, edges: Edges
+    ) -> torch.Tensor:
+        density = self.linear(self.message(x, harmonics, radial, edges.center, edges.neighbor))
+        if not self.residual:
+            return self.linear_out(self.product(self.skip(density, species), species))
+        return self.linear_out(self.product(density, species)) + self.skip(x, species)
+
+
+class MACE(nn.Module):
+    """The architecture; see :class:`equipot.models.Architecture` for the call."""
+
+    def __init__(self, options: MACEOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float) -> None:
+        super().__init__()
+        self.radial = RadialEmbedding(cutoff, options.num_bessel, options.envelope_power)
+        self.harmonics = operations().spherical_harmonics(options.l_max)
+        self.embedding = normal_matrix(num_species, options.num_channels, fan_in=1)
+        self.layers, self.readouts = nn.ModuleList(), nn.ModuleList()
+        layout = _natural(options.num_channels, 0)
+        for layer in range(options.num_layers):
+            is_last = layer == options.num_layers - 1
+            following = _natural(options.num_channels, 0 if is_last else options.feature_l_max)
+            self.layers.append(
+                MACELayer(
+                    options, layout, following, num_species, avg_num_neighbors,
+                    residual=layer > 0 or options.residual_first,
+                )
+            )
+            hidden = options.readout_hidden if is_last else ()
+            self.readouts.append(MultiLayerPerceptron([options.num_channels, *hidden, 1]))
+            layout = following
+        self.num_channels = options.num_channels
+
+    def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """(N,) species and the edges -> (N,) node energies."""
+        harmonics, radial = self.harmonics(edges.vector), self.radial(edges.length)
+        x = self.embedding.index_select(0, species)
+        energy = 0.0
+        for layer, readout in zip(self.layers, self.readouts):
+            x = layer(x, species, harmonics, radial, edges)
+            # Scalars are the first block: (1, channels).
+            energy = energy + readout(x[:, : self.num_channels]).squeeze(1)
+        return energy
+
+
+register("mace", MACEOptions, MACE, presets=PRESETS)

@@ -1,0 +1,285 @@
+"""The potential: energies in eV from an architecture, and every derivative of them, in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from equipot.elements import atomic_number, covalent_radius, symbol
+from equipot.errors import ElementError, NumericalError
+from equipot.kernels.reference import sum_by_index
+from equipot.models.architecture import Edges
+from equipot.models.config import PotentialConfig
+from equipot.models.output import ModelOutput
+from equipot.models.registry import build_options, entry
+from equipot.nn import PolynomialEnvelope, ZBLRepulsion
+
+if TYPE_CHECKING:
+    from equipot.graph import AtomicGraph
+
+
+class Potential(nn.Module):
+    """E_i = E0[z] + s_i shift[z] + scale[z] (e_i - e_isolated[z]) + ZBL_i, and its derivatives.
+
+    ``e`` is the architecture's node energy. With ``exact_isolated_atoms`` its value for a lone atom of the same
+    species is subtracted, and ``s_i = tanh(sum_j envelope(r_ij))`` switches the shift off as the last neighbour
+    leaves, so that an atom without neighbours has exactly E0 and nothing jumps on the way there; without it
+    ``s_i = 1`` and nothing is subtracted.
+
+    Geometry is float64, the architecture runs in ``dtype``, energies are summed in float64. Everything is
+    differentiated with respect to the edge vectors: forces, stress and per-atom virials follow from one backward pass.
+
+    Attributes:
+        config: what defines the potential besides its tensors.
+        elements: symbols, by ascending atomic number; species k is ``elements[k]``.
+        cutoff: Angstrom.
+        atomic_energies: (num_elements,) float64 buffer, eV.
+        scale, shift: (num_elements,) float64, eV; parameters if ``config.trainable_scale_shift``.
+        metadata: what the model file says besides (training data, licence, ...); empty for a new potential.
+    """
+
+    def __init__(self, config: PotentialConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.metadata: dict = {}
+        options = build_options(config.architecture, config.options)
+        self.architecture = entry(config.architecture).module_class(
+            options,
+            num_species=len(config.elements),
+            cutoff=config.cutoff,
+            avg_num_neighbors=config.avg_num_neighbors,
+        ).to(config.torch_dtype)
+        numbers = [atomic_number(element) for element in config.elements]
+        species_of_number = torch.full((120,), -1, dtype=torch.int64)
+        species_of_number[numbers] = torch.arange(len(numbers))
+        self.register_buffer("_species_of_number", species_of_number, persistent=False)
+        zeros = torch.zeros(len(numbers), dtype=torch.float64)
+        self.register_buffer("atomic_energies", zeros)
+        for name, value in (("scale", zeros + 1), ("shift", zeros.clone())):
+            if config.trainable_scale_shift:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+        self.coordination_envelope = PolynomialEnvelope(6)
+        self.zbl = None
+        if config.zbl:
+            self.zbl = ZBLRepulsion(numbers, [covalent_radius(element) for element in config.elements], config.cutoff)
+
+    # --- what it is
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        return self.config.elements
+
+    @property
+    def cutoff(self) -> float:
+        return self.config.cutoff
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """dtype of the network."""
+        return self.config.torch_dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.atomic_energies.device
+
+    def num_parameters(self) -> int:
+        """Number of trainable numbers in the architecture (and scale and shift where they are trained)."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def learning_rate_factors(self) -> dict[str, float]:
+        """fan_in^-1/2 of every matrix, 1 for other parameters: weights are stored folded (see ``equipot.nn``)."""
+        factors = {name: 1.0 for name, _ in self.named_parameters()}
+        for module_name, module in self.named_modules():
+            for name, fan_in in getattr(module, "fan_in", {}).items():
+                factors[f"{module_name}.{name}"] = fan_in**-0.5
+        return factors
+
+    # --- energies
+
+    def species(self, atomic_numbers: torch.Tensor, source: str | list[str] = "") -> torch.Tensor:
+        """(N,) atomic numbers -> (N,) species; ElementError names the first atom that is not known."""
+        in_table = atomic_numbers.clamp(0, len(self._species_of_number) - 1)
+        species = self._species_of_number[in_table]
+        if bool((species < 0).any()):
+            atom = int((species < 0).nonzero()[0])
+            number = int(atomic_numbers[atom])
+            name = symbol(number) if 1 <= number <= 118 else f"atomic number {number}"
+            where = f"{source}: " if isinstance(source, str) and source else ""
+            raise ElementError(
+                f"{where}atom {atom} is {name}, which this potential does not know; it was trained on "
+                f"{', '.join(self.elements)}."
+            )
+        return species
+
+    def node_energies(
+        self, species: torch.Tensor, center: torch.Tensor, neighbor: torch.Tensor, edge_vector: torch.Tensor
+    ) -> torch.Tensor:
+        """Energies of N atoms, differentiable in the edge vectors.
+
+        Args:
+            species: (N,) int64.
+            center, neighbor: (E,) int64, sorted by centre.
+            edge_vector: (E, 3) float64 Angstrom, from centre to neighbour.
+
+        Returns:
+            (N,) float64 eV.
+        """
+        length = edge_vector.norm(dim=1)
+        edges = Edges(center, neighbor, edge_vector.to(self.dtype), length.to(self.dtype))
+        shift = self.shift[species]
+        if self.config.exact_isolated_atoms:
+            network, switch = self._bound_energies(species, edges, length)
+        else:
+            network, switch = self.architecture(species, edges).to(torch.float64), None
+        shift = shift if switch is None else shift * switch
+        energy = self.atomic_energies[species] + shift + self.scale[species] * network
+        if self.zbl is not None:
+            pair = self.zbl(length, species[center], species[neighbor])
+            energy = energy + sum_by_index(pair.unsqueeze(1), center, len(species)).squeeze(1)
+        return energy
+
+    def _bound_energies(
+        self, species: torch.Tensor, edges: Edges, length: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Network energies relative to the lone atom, exactly 0 without neighbours, and the switch of the shift."""
+        num_nodes = len(species)
+        # One lone atom of every species rides along behind the structure's own atoms.
+        lone = torch.arange(len(self.elements), device=species.device)
+        energy = self.architecture(torch.cat([species, lone]), edges).to(torch.float64)
+        relative = energy[:num_nodes] - energy[num_nodes:][species]
+        is_bound = torch.bincount(edges.center, minlength=num_nodes) > 0
+        relative = torch.where(is_bound, relative, torch.zeros_like(relative))
+        envelope = self.coordination_envelope(length / self.cutoff)
+        return relative, torch.tanh(sum_by_index(envelope.unsqueeze(1), edges.center, num_nodes).squeeze(1))
+
+    # --- derivatives
+
+    def forward(
+        self,
+        graph: AtomicGraph,
+        *,
+        forces: bool = True,
+        stress: bool = True,
+        virial: bool = False,
+        node_virial: bool = False,
+        create_graph: bool = False,
+    ) -> ModelOutput:
+        """Evaluate a structure or a batch of structures.
+
+        Args:
+            graph: N atoms, E edges within the cutoff, B structures. Left unchanged.
+            forces, stress, virial, node_virial: which derivatives to compute.
+            create_graph: keep the results differentiable (training). Otherwise they are detached, and computed also
+                under ``torch.no_grad()``.
+
+        Raises:
+            ElementError: an atom of an element the potential does not know.
+        """
+        wants_derivative = forces or stress or virial or node_virial
+        edge_vector = graph.edge_vectors().detach()
+        species = self.species(graph.atomic_numbers, graph.source)
+        center, neighbor = graph.edge_index
+        with torch.set_grad_enabled(create_graph or wants_derivative):
+            if wants_derivative:
+                edge_vector.requires_grad_()
+            node_energy = self.node_energies(species, center, neighbor, edge_vector)
+            gradient = None
+            if wants_derivative:
+                gradient = self._edge_gradient(node_energy.sum(), edge_vector, create_graph)
+            output = self._collect(graph, node_energy, edge_vector.detach(), gradient, forces, stress, virial,
+                                   node_virial)
+        return output if create_graph else _detached(output)
+
+    def _edge_gradient(self, energy: torch.Tensor, edge_vector: torch.Tensor, create_graph: bool) -> torch.Tensor:
+        """(E, 3) dE/d(edge vector), zeros where the energy does not depend on any edge."""
+        if not energy.requires_grad:
+            return torch.zeros_like(edge_vector)
+        (gradient,) = torch.autograd.grad(energy, edge_vector, create_graph=create_graph, allow_unused=True)
+        return torch.zeros_like(edge_vector) if gradient is None else gradient
+
+    def _collect(
+        self,
+        graph: AtomicGraph,
+        node_energy: torch.Tensor,
+        edge_vector: torch.Tensor,
+        gradient: torch.Tensor | None,
+        forces: bool,
+        stress: bool,
+        virial: bool,
+        node_virial: bool,
+    ) -> ModelOutput:
+        """Sum per-edge derivatives into forces, virials and stress."""
+        graph_index, (center, neighbor) = graph.graph_index, graph.edge_index
+        num_nodes, num_graphs = len(node_energy), graph.num_graphs
+        energy = sum_by_index(node_energy.unsqueeze(1), graph_index, num_graphs).squeeze(1)
+        output = ModelOutput(energy=energy, node_energy=node_energy)
+        if forces:
+            # edge_vector = r_j - r_i: moving i forward shortens it, so i feels +gradient and j feels -gradient.
+            output.forces = sum_by_index(gradient, center, num_nodes) - sum_by_index(gradient, neighbor, num_nodes)
+        if stress or virial or node_virial:
+            outer = edge_vector.unsqueeze(2) * gradient.unsqueeze(1)
+            share = -0.25 * (outer + outer.transpose(1, 2)).flatten(1)
+            per_node = sum_by_index(share, center, num_nodes) + sum_by_index(share, neighbor, num_nodes)
+            total = sum_by_index(per_node, graph_index, num_graphs).unflatten(1, (3, 3))
+            output.virial = total if virial else None
+            output.node_virial = per_node.unflatten(1, (3, 3)) if node_virial else None
+            if stress:
+                volume = torch.linalg.det(graph.cell).abs().view(-1, 1, 1)
+                output.stress = torch.where(volume > 0, -total / volume.clamp(min=1e-300), torch.nan)
+        return output
+
+    def hessian_vector_product(self, graph: AtomicGraph, vector: torch.Tensor) -> torch.Tensor:
+        """The Hessian of the energy times a vector, without forming the Hessian.
+
+        Args:
+            graph: one structure or several (the Hessian is then block diagonal).
+            vector: (N, 3).
+
+        Returns:
+            (N, 3): sum_jb d2E / dr_ia dr_jb * vector_jb, eV/Angstrom^2 times the unit of ``vector``.
+        """
+        positions = graph.positions.detach().clone().requires_grad_()
+        moved = graph.clone()
+        moved.positions = positions
+        with torch.enable_grad():
+            species = self.species(graph.atomic_numbers, graph.source)
+            energy = self.node_energies(species, *graph.edge_index, moved.edge_vectors()).sum()
+            if not energy.requires_grad:
+                return torch.zeros_like(positions)
+            (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
+            if not gradient.requires_grad:
+                return torch.zeros_like(positions)
+            (product,) = torch.autograd.grad((gradient * vector.detach()).sum(), positions)
+        return product.detach()
+
+    def hessian(self, graph: AtomicGraph) -> torch.Tensor:
+        """The full Hessian d2E / dr_ia dr_jb, (N, 3, N, 3) eV/Angstrom^2, by N * 3 products."""
+        num_nodes = graph.num_nodes
+        unit = torch.eye(3 * num_nodes, dtype=torch.float64, device=self.device)
+        rows = [self.hessian_vector_product(graph, row.view(num_nodes, 3)) for row in unit]
+        return torch.stack(rows).view(num_nodes, 3, num_nodes, 3) if rows else unit.view(0, 3, 0, 3)
+
+    # --- conversion
+
+    def to_dtype(self, dtype: str) -> Potential:
+        """A copy of the potential whose network runs in ``float32`` or ``float64``."""
+        import dataclasses
+
+        other = Potential(dataclasses.replace(self.config, dtype=dtype)).to(self.device)
+        other.load_state_dict(self.state_dict())
+        other.metadata = dict(self.metadata)
+        return other.train(self.training)
+
+    def check_finite(self) -> None:
+        """Raise NumericalError naming a parameter or buffer that holds NaN or infinity."""
+        for name, tensor in self.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise NumericalError(f"The potential's tensor {name} is not finite.")
+
+
+def _detached(output: ModelOutput) -> ModelOutput:
+    return ModelOutput(**{name: None if value is None else value.detach() for name, value in vars(output).items()})

@@ -1,0 +1,27 @@
+"""A bias-free multi-layer perceptron with scaled silu between its matrices."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from equipot.nn.activation import scaled_silu
+from equipot.nn.linear import normal_matrix
+
+
+class MultiLayerPerceptron(nn.Module):
+    """(..., sizes[0]) -> (..., sizes[-1]); the last matrix is linear (e3nn's ``FullyConnectedNet``)."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        pairs = list(itertools.pairwise(sizes))
+        self.weights = nn.ParameterList([normal_matrix(a, b, fan_in=a) for a, b in pairs])
+        self.fan_in = {f"weights.{k}": a for k, (a, _) in enumerate(pairs)}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for k, weight in enumerate(self.weights):
+            x = (x if k == 0 else scaled_silu(x)) @ weight
+        return x
