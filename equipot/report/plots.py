@@ -111,8 +111,8 @@ def point_alphas(reference: np.ndarray, predicted: np.ndarray, limits: tuple[flo
     """Opacity of each point of a cloud: full where it is alone, faint where many lie on each other."""
     edges = np.linspace(limits[0], limits[1], 121)
     counts, _, _ = np.histogram2d(reference, predicted, bins=(edges, edges))
-    column = np.clip(np.searchsorted(edges, reference) - 1, 0, 119)
-    row = np.clip(np.searchsorted(edges, predicted) - 1, 0, 119)
+    column = np.clip(np.searchsorted(edges, reference, side="right") - 1, 0, 119)
+    row = np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, 119)
     return np.clip(0.85 / np.sqrt(np.maximum(counts[column, row], 1.0)), 0.08, 0.85)
 
 
