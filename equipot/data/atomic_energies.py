@@ -76,7 +76,7 @@ def fit_atomic_energies(
 
     Raises:
         ConfigError: Given values lack an element or are not finite.
-        DataError: ``isolated`` was asked for and an element has no isolated-atom frame, or no frame has an energy.
+        DataError: ``isolated`` was asked for and an element has no isolated-atom frame.
     """
     isolated, warnings = _isolated_energies(frames)
     bound = [frame for frame in frames if frame.has("energy") and not is_isolated_atom(frame)]
@@ -84,22 +84,23 @@ def fit_atomic_energies(
         result = _given(method, elements)
         for symbol, energy in isolated.items():
             if symbol in result.values and abs(result.values[symbol] - energy) > _SAME_ENERGY:
-                warnings.append(f"the given atomic energy of {symbol} ({result.values[symbol]:.4f} eV) differs from its "
-                                f"isolated-atom frame ({energy:.4f} eV)")
+                warnings.append(f"the given atomic energy of {symbol} ({result.values[symbol]:.4f} eV) differs from "
+                                f"its isolated-atom frame ({energy:.4f} eV)")
     elif method == "isolated" or (method == "auto" and isolated and set(elements) <= set(isolated)):
         missing = [symbol for symbol in elements if symbol not in isolated]
         if missing:
             raise DataError(
-                f"data.atomic_energies=isolated, but there is no isolated-atom frame with an energy for {', '.join(missing)}. "
-                f"Add one frame with a single atom and config_type=IsolatedAtom, or use least_squares."
+                f"data.atomic_energies=isolated, but there is no isolated-atom frame with an energy for "
+                f"{', '.join(missing)}. Add one frame with a single atom and config_type=IsolatedAtom, or use "
+                f"least_squares."
             )
         result = AtomicEnergies({symbol: isolated[symbol] for symbol in elements}, "isolated",
                                 num_elements=len(elements))
     else:
         if isolated and method == "auto":
             missing = [symbol for symbol in elements if symbol not in isolated]
-            warnings.append(f"there are isolated-atom frames for {', '.join(isolated)} but not for {', '.join(missing)}; "
-                            f"all atomic energies are fitted by least squares instead")
+            warnings.append(f"there are isolated-atom frames for {', '.join(isolated)} but not for "
+                            f"{', '.join(missing)}; all atomic energies are fitted by least squares instead")
         result = _least_squares(bound, elements)
     result.warnings = warnings + result.warnings
     _describe_residual(result, bound)
@@ -126,15 +127,15 @@ def _given(values: Mapping[str, float], elements: Sequence[str]) -> AtomicEnergi
             raise ConfigError(f"data.atomic_energies.{symbol} must be a finite number in eV, found {value!r}.")
     missing = [symbol for symbol in elements if symbol not in values]
     if missing:
-        raise ConfigError(f"data.atomic_energies has no value for {', '.join(missing)}, which the frames contain; it has "
-                          f"{', '.join(values) or 'none'}.")
+        raise ConfigError(f"data.atomic_energies has no value for {', '.join(missing)}, which the frames contain; it "
+                          f"has {', '.join(values) or 'none'}.")
     return AtomicEnergies({symbol: float(values[symbol]) for symbol in elements}, "given", num_elements=len(elements))
 
 
 def _least_squares(frames: Sequence[Frame], elements: Sequence[str]) -> AtomicEnergies:
     if not frames:
-        raise DataError("Atomic energies cannot be fitted: no training frame (other than isolated atoms) has an energy. "
-                        "Give them as data.atomic_energies={element: eV}, or name the key with data.keys.energy.")
+        return AtomicEnergies(dict.fromkeys(elements, 0.0), "least_squares", 0, len(elements), 1.0, warnings=[
+            "no training frame (other than isolated atoms) has an energy: the atomic energies are zero"])
     column = {atomic_numbers[symbol]: place for place, symbol in enumerate(elements)}
     fractions = np.zeros((len(frames), len(elements)))
     for row, frame in enumerate(frames):
@@ -150,17 +151,17 @@ def _least_squares(frames: Sequence[Frame], elements: Sequence[str]) -> AtomicEn
                             int(rank), len(elements), condition)
     absent = [symbol for place, symbol in enumerate(elements) if not fractions[:, place].any()]
     if absent:
-        result.warnings.append(f"no training frame with an energy contains {', '.join(absent)}: the mean energy per atom is "
-                               f"used for it")
+        result.warnings.append(f"no training frame with an energy contains {', '.join(absent)}: the mean energy per "
+                               f"atom is used for it")
     if rank < len(elements) - len(absent):
         result.warnings.append(
-            f"the compositions of the frames determine only {rank} of {len(elements)} atomic energies (a fixed ratio of "
-            f"elements): the solution nearest to equal energies is used; other compositions will not be predicted. Add "
-            f"isolated-atom frames or give data.atomic_energies"
+            f"the compositions of the frames determine only {rank} of {len(elements)} atomic energies (a fixed ratio "
+            f"of elements): the solution nearest to equal energies is used; other compositions will not be predicted. "
+            f"Add isolated-atom frames or give data.atomic_energies"
         )
     elif condition > _LARGE_CONDITION:
-        result.warnings.append(f"the atomic energies are badly determined (condition {condition:.2g}): the compositions "
-                               f"hardly differ")
+        result.warnings.append(f"the atomic energies are badly determined (condition {condition:.2g}): the "
+                               f"compositions hardly differ")
     return result
 
 
@@ -172,5 +173,5 @@ def _describe_residual(result: AtomicEnergies, frames: Sequence[Frame]) -> None:
     largest = float(np.abs(left).max())
     if largest > 50.0:
         worst = frames[int(np.abs(left).argmax())]
-        result.warnings.append(f"energies less atomic energies reach {largest:.0f} eV/atom ({worst.source}): are the atomic "
-                               f"energies and the total energies of one calculation?")
+        result.warnings.append(f"energies less atomic energies reach {largest:.0f} eV/atom ({worst.source}): are the "
+                               f"atomic energies and the total energies of one calculation?")

@@ -55,8 +55,9 @@ class BatchSampler:
         if (batch_size is None) == (batch_edges is None):
             raise UsageError("Give exactly one of batch_size and batch_edges (training.batch_size, "
                              "training.batch_edges); set the other to null.")
-        if (batch_size if batch_size is not None else batch_edges) < 1:
-            raise UsageError(f"A batch needs at least one, found {batch_size if batch_size is not None else batch_edges}.")
+        limit = batch_size if batch_size is not None else batch_edges
+        if limit < 1:
+            raise UsageError(f"A batch needs at least one graph or edge, found {limit}.")
         if len(sizes) == 0:
             raise UsageError("There are no graphs to make batches of.")
         self.sizes = [int(size) for size in sizes]
