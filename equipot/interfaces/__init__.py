@@ -1,1 +1,1 @@
-""
+"""Running a potential from other programs: the ASE calculator, molecular dynamics and relaxation."""
