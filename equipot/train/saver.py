@@ -1,0 +1,53 @@
+"""Writes a run's checkpoint and best model together: every few minutes, when the run stops, and at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from equipot.checkpoint import RunDirectory, save_model
+from equipot.config.schema import TrainingConfig
+from equipot.train.state import TrainingState
+
+
+class Saver:
+    """Saves a state into a run folder.
+
+    ``model.eqp`` is written with the checkpoint and not at every improvement: early in a run each epoch improves, and
+    the checkpoint holds the best weights too.
+
+    Args:
+        run: the folder.
+        state: what to save.
+        config: ``checkpoint_minutes`` and the name of the metric.
+        metadata: goes into ``model.eqp``.
+    """
+
+    def __init__(self, run: RunDirectory, state: TrainingState, config: TrainingConfig,
+                 metadata: Mapping[str, Any] | None) -> None:
+        self._run, self._state, self._config, self._metadata = run, state, config, dict(metadata or {})
+        self._last, self._epoch_in_file = time.monotonic(), None
+
+    def save_if_due(self) -> None:
+        """Save where the last time is ``training.checkpoint_minutes`` ago."""
+        if time.monotonic() - self._last >= 60.0 * self._config.checkpoint_minutes:
+            self.save()
+
+    def save(self) -> None:
+        """Save the best model if it is not in the file yet, then the checkpoint.
+
+        Raises:
+            NumericalError: a parameter is not finite; nothing is written.
+        """
+        self._state.require_finite()
+        best = self._state.best
+        if best is not None and best.epoch != self._epoch_in_file:
+            training = {"epoch": best.epoch, "best_metric": self._config.best_metric if best.metrics else None,
+                        "best_value": best.value if best.metrics else None, "validation": best.metrics}
+            with self._state.ema.replaced(best.weights):
+                save_model(self._run.model_path, self._state.potential,
+                           metadata={**self._metadata, "training": training})
+            self._epoch_in_file = best.epoch
+        self._state.save(self._run)
+        self._last = time.monotonic()

@@ -1,0 +1,106 @@
+"""One optimiser step: forward, loss, backward over its batches, guard against non-finite numbers, update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from equipot.graph import AtomicGraph
+from equipot.train.ema import ExponentialMovingAverage
+from equipot.train.loss import Loss
+from equipot.train.memory import explain_out_of_memory, sources
+from equipot.train.metrics import MetricAccumulator
+
+if TYPE_CHECKING:
+    from equipot.models import ModelOutput, Potential
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step gave.
+
+    Attributes:
+        parts: weighted contributions of energy, forces and stress to the loss.
+        grad_norm: length of the whole gradient before clipping.
+        is_bad: the loss or a gradient was not finite: nothing was changed.
+        suspects: sources of the frames a bad step came from, as far as that can be told.
+        metrics: errors of the frames of the step with the weights before it.
+    """
+
+    parts: tuple[float, float, float]
+    grad_norm: float
+    is_bad: bool
+    suspects: tuple[str, ...]
+    metrics: MetricAccumulator
+
+    @property
+    def loss(self) -> float:
+        """The whole loss."""
+        return sum(self.parts)
+
+
+def training_step(potential: Potential, batches: Sequence[AtomicGraph], loss: Loss, optimizer: torch.optim.Optimizer,
+                  ema: ExponentialMovingAverage, *, clip_norm: float | None = None,
+                  stage_two: bool = False) -> StepResult:
+    """Take one step.
+
+    The gradients of the batches are summed, and the loss is divided by the labels of all of them together: several
+    batches give the step of the one large batch. If the loss or any gradient is NaN or infinite, the parameters,
+    the optimiser and the average stay as they are, to the bit.
+
+    Args:
+        potential: in training mode.
+        batches: on the device of the potential.
+        loss: the loss.
+        optimizer: its learning rates are set.
+        ema: updated after a good step.
+        clip_norm: the gradient is shortened to this length where it is longer.
+        stage_two: whether the loss has its weights of stage two.
+
+    Raises:
+        OutOfMemory: a batch does not fit; parameters, optimiser and average are as before.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    counts = torch.stack([loss.counts(graph) for graph in batches]).sum(dim=0)
+    metrics, parts, suspects = MetricAccumulator(), counts.new_zeros(3), []
+    with explain_out_of_memory(batches, "training.batch_size (or batch_edges)"):
+        with torch.enable_grad():
+            for graph in batches:
+                output = potential(graph, **loss.derivatives(graph, stage_two=stage_two), create_graph=True)
+                terms = loss(output, graph, counts=counts, stage_two=stage_two)
+                if terms.total.requires_grad:  # a batch without any label has nothing to learn from
+                    terms.total.backward()
+                metrics.update(output, graph)
+                parts += terms.parts
+                if not math.isfinite(float(terms.total.detach())):
+                    suspects += _non_finite_frames(output, graph)
+                del output, terms
+        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]
+                     if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True) if gradients else parts.new_zeros(())
+    values, grad_norm = tuple(parts.tolist()), float(norm)
+    is_bad = not all(map(math.isfinite, (*values, grad_norm)))
+    if is_bad:
+        suspects = suspects or [source for graph in batches for source in sources(graph)]
+    elif gradients:
+        if clip_norm is not None and grad_norm > clip_norm:
+            torch._foreach_mul_(gradients, clip_norm / grad_norm)
+        optimizer.step()
+        ema.update()
+    optimizer.zero_grad(set_to_none=True)  # the gradients of a bad step must not be found by anyone
+    return StepResult(values, grad_norm, is_bad, tuple(suspects), metrics)
+
+
+def _non_finite_frames(output: ModelOutput, graph: AtomicGraph) -> list[str]:
+    """Sources of the frames whose energy or forces are not finite; of all frames where none is."""
+    bad = ~torch.isfinite(output.energy.detach())
+    if output.forces is not None:
+        atoms = ~torch.isfinite(output.forces.detach()).all(dim=-1)
+        num_bad_atoms = torch.zeros(len(bad), dtype=torch.int64, device=bad.device)
+        bad = bad | (num_bad_atoms.index_add_(0, graph.graph_index, atoms.to(torch.int64)) > 0)
+    names = sources(graph)
+    return [name for name, is_bad in zip(names, bad.tolist()) if is_bad] or names
