@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from equipot.errors import UsageError
-from equipot.graph.search import find_pairs, too_many_edges
+from equipot.graph.search import edges_allowed, find_pairs, too_many_edges
 from equipot.graph.validation import check_distances, check_geometry
 
 #: Edges a structure may have before it is refused (about 5 GB while the list is built).
@@ -63,7 +63,7 @@ def neighbor_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cuto
         cell: (3, 3), Å, rows are lattice vectors. Rows along which ``pbc`` is False are not used.
         pbc: (3,) bool, or one bool for all.
         cutoff: Å.
-        max_edges: Budget; an estimate is made before anything large is allocated.
+        max_edges: Budget (and at most 20 000 an atom); an estimate is made before anything large is allocated.
         min_distance: Å; two atoms nearer than this are an error. None: any distance is accepted.
         where: What to call the structure in an error, e.g. ``"train.xyz frame 12"``.
 
@@ -71,7 +71,7 @@ def neighbor_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cuto
         The edges, sorted by centre, neighbour and shift.
 
     Raises:
-        StructureError: not finite, no volume, atoms too close, or more than ``max_edges`` edges.
+        StructureError: not finite, no volume, atoms too close, or more edges than the budget.
         UsageError: the cutoff is not a positive number.
     """
     positions, cell, pbc = as_geometry(positions, cell, pbc)
@@ -80,7 +80,7 @@ def neighbor_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cuto
     center, neighbor, shift = find_pairs(positions, cell, pbc, cutoff, max_edges=max_edges, where=where)
     distance = edge_distances(positions, center, neighbor, lattice_translations(shift, cell))
     keep = np.flatnonzero((distance < cutoff) & ((center != neighbor) | shift.any(axis=1)))
-    if len(keep) > max_edges:
+    if len(keep) > edges_allowed(len(positions), max_edges):
         raise too_many_edges(len(keep), "", len(positions), cutoff, max_edges, where)
     keep = keep[_order(center.take(keep), neighbor.take(keep), shift.take(keep, axis=0))]
     edges = NeighborList(center.take(keep), neighbor.take(keep), shift.take(keep, axis=0), distance.take(keep))

@@ -30,6 +30,8 @@ _REDUCE_WORK, _REDUCE_WORK_PER_ATOM = 1e6, 2000.0
 _MAX_BINS, _MAX_BINS_PER_ATOM = 1e5, 8.0
 #: ... and this many images along one direction (it wraps bin indices one period at a time).
 _MAX_IMAGES = 64
+#: More neighbours an atom than this, on average, is a broken cell or cutoff: dense matter has 5000 within 20 Å.
+MAX_EDGES_PER_ATOM = 20_000
 
 
 class Pairs(NamedTuple):
@@ -56,7 +58,7 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, radius:
     The caller must have checked the geometry and has to filter by distance. Arguments as in ``neighbor_list``.
 
     Raises:
-        StructureError: where about twice ``max_edges`` or more would be found.
+        StructureError: where about twice the edges allowed, or more, would be found.
     """
     num_atoms = len(positions)
     if num_atoms == 0:
@@ -137,8 +139,9 @@ def _check_budget(fractional: np.ndarray, box: _Box, pbc: np.ndarray, radius: fl
                   max_edges: int, where: str) -> None:
     """Refuse a request for far more edges than allowed, from the number of atoms in each bin of the cell."""
     num_atoms = len(fractional)
+    allowed = edges_allowed(num_atoms, max_edges)
     # Nothing can exceed every atom with every image in reach; for ordinary structures that settles it.
-    if num_atoms * num_atoms * float(np.prod(2.0 * images + 1.0)) <= max_edges:
+    if num_atoms * num_atoms * float(np.prod(2.0 * images + 1.0)) <= allowed:
         return
     bins = np.maximum(np.floor(box.heights / radius), 1.0)
     _, counts = np.unique(np.floor(fractional * bins), axis=0, return_counts=True)
@@ -146,16 +149,23 @@ def _check_budget(fractional: np.ndarray, box: _Box, pbc: np.ndarray, radius: fl
     sphere, bin_volume = 4.0 / 3.0 * math.pi * radius**3, abs(float(np.linalg.det(box.vectors / bins[:, None])))
     # Atoms that share a bin are taken as spread over it evenly.
     estimate = float((counts**2).sum()) * (sphere / bin_volume if bin_volume > 0.0 else math.inf)
-    if estimate > 2.0 * max_edges:
+    # Right for matter spread evenly, up to four times too high for a cluster smaller than the radius.
+    if estimate > 2.0 * allowed:
         raise too_many_edges(estimate, "about ", num_atoms, radius, max_edges, where)
+
+
+def edges_allowed(num_atoms: int, max_edges: int) -> int:
+    """Return the budget of edges: ``max_edges``, or fewer for few atoms."""
+    return min(max_edges, MAX_EDGES_PER_ATOM * num_atoms)
 
 
 def too_many_edges(number: float, about: str, num_atoms: int, radius: float, max_edges: int,
                    where: str) -> StructureError:
     """Return the error for a structure with more edges than the budget."""
+    allowed = edges_allowed(num_atoms, max_edges)
     return StructureError(f"{where}: {num_atoms} atoms with a cutoff of {radius:.4g} Å have {about}{number:.3g} edges, "
-                          f"more than the {max_edges:.3g} allowed (max_edges); check the cell and the units of length "
-                          "(Å), or lower the cutoff.")
+                          f"more than the {allowed:.3g} allowed (max_edges = {max_edges:.3g}, and {MAX_EDGES_PER_ATOM} "
+                          "an atom); check the cell and the units of length (Å), or lower the cutoff.")
 
 
 def _search_tree(wrapped: np.ndarray, fractional: np.ndarray, box: _Box, pbc: np.ndarray,

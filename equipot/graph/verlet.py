@@ -98,7 +98,7 @@ class VerletList:
 def _complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """Return the cell with unit normals in place of the vectors along which nothing repeats.
 
-    The normals follow the periodic vectors continuously, so a slab or wire that strains a little gives a small strain.
+    The normals follow the periodic vectors, so a slab or wire that is strained a little gives a small strain.
     """
     complete = np.array(cell)
     periodic = np.flatnonzero(pbc)
