@@ -120,14 +120,34 @@ def label_configs(arguments: argparse.Namespace):
             build(UnitsConfig, units, where="--units"))
 
 
+class _ConsoleHandler(logging.StreamHandler):
+    """Writes to whatever standard error is at the moment (a progress bar may stand in for it)."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(logging.Formatter("equipot: %(levelname)s: %(message)s"))
+        self.addFilter(self._is_news)
+
+    @property
+    def stream(self):
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value) -> None:
+        """Python's constructor sets a stream; there is nothing to keep."""
+
+    @staticmethod
+    def _is_news(record: logging.LogRecord) -> bool:
+        # Lines of a run below a warning are on the screen already, from its progress and its tables.
+        return record.levelno >= logging.WARNING or not record.name.startswith(("equipot.train", "equipot.workflow"))
+
+
 def set_up_logging(*, verbose: bool) -> None:
-    """Send the package's log messages to standard error: warnings, or everything above debug when verbose."""
+    """Send the package's log messages to standard error: warnings, or also information when verbose."""
     logger = logging.getLogger("equipot")
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    for handler in list(logger.handlers):
-        if getattr(handler, "is_equipot_console", False):
-            logger.removeHandler(handler)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.is_equipot_console = True
-    handler.setFormatter(logging.Formatter("equipot: %(levelname)s: %(message)s"))
+    for handler in [handler for handler in logger.handlers if isinstance(handler, _ConsoleHandler)]:
+        logger.removeHandler(handler)
+    handler = _ConsoleHandler()
+    handler.setLevel(logging.INFO if verbose else logging.WARNING)
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)

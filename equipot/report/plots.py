@@ -224,6 +224,7 @@ def _finish_bars(axes: Axes, drawn: list[tuple[float, float]], label: str) -> No
     values = np.array([value for _, value in drawn])
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if positive.size else (0.1, 1.0)
+    low = max(low, high * 1e-4)  # errors that symmetry makes zero but for rounding would take most of the axis
     if high / low > 40:
         axes.set_xscale("log")
         axes.set_xlim(low / 2, high * 4)

@@ -1,0 +1,90 @@
+"""Where the lines of a run go: people's terminal, and the log in the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from equipot.report.tables import Table, plain_text, print_table
+
+logger = logging.getLogger("equipot.workflow")
+
+
+class Console:
+    """Prints lines and tables (unless quiet) and logs them, remembering those from before the log was there.
+
+    Args:
+        quiet: print nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._early: list[str] | None = []
+
+    def line(self, text: str) -> None:
+        """Print and log a line."""
+        if not self._quiet:
+            print(text, flush=True)
+        self._log(text)
+
+    def warning(self, text: str) -> None:
+        """Print a warning to standard error and log it."""
+        if not self._quiet:
+            sys.stdout.flush()
+            print(f"equipot: warning: {text}", file=sys.stderr, flush=True)
+        self._log(f"warning: {text}")
+
+    def table(self, table: Table) -> None:
+        """Print and log a table."""
+        if not self._quiet:
+            print_table(table)
+        self._log(plain_text(table))
+
+    def _log(self, text: str) -> None:
+        if self._early is None:
+            logger.debug(text)
+        else:
+            self._early.append(text)
+
+    @contextlib.contextmanager
+    def log_to(self, path: Path) -> Iterator[None]:
+        """Write the package's log to a file for the time of the block, beginning with what was said before."""
+        package = logging.getLogger("equipot")
+        level = package.level
+        handler = logging.FileHandler(path, encoding="utf-8", delay=False)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        package.addHandler(handler)
+        # The file gets everything; what else listens (a terminal, the caller's own handlers) keeps its level.
+        others = [(other, other.level) for other in package.handlers if other is not handler]
+        for other, _ in others:
+            other.setLevel(max(other.level, package.getEffectiveLevel()))
+        forward = None
+        if package.propagate and (logging.root.handlers or not others):
+            forward = _ForwardToRoot(package.getEffectiveLevel())
+            package.addHandler(forward)
+        package.setLevel(logging.DEBUG)
+        propagate, package.propagate = package.propagate, False
+        try:
+            early, self._early = self._early or [], None
+            for text in early:
+                logger.debug(text)
+            yield
+        finally:
+            self._early = []
+            package.propagate = propagate
+            package.setLevel(level)
+            for other, old in others:
+                other.setLevel(old)
+            for added in filter(None, (handler, forward)):
+                package.removeHandler(added)
+                added.close()
+
+
+class _ForwardToRoot(logging.Handler):
+    """Passes records on to the handlers of the root logger, as propagation would at the level there was before."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.root.callHandlers(record)

@@ -1,0 +1,198 @@
+"""A finished potential on frames from a file: errors against labels, and predictions written beside the structures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from equipot.checkpoint import load_model
+from equipot.config import KeysConfig, UnitsConfig
+from equipot.data.datasets import frame_to_graph
+from equipot.data.frames import LABELS, Frame
+from equipot.data.label_keys import nothing_found_message
+from equipot.data.reading import read_frames
+from equipot.data.writing import write_frames
+from equipot.errors import DataError, ElementError, UsageError
+from equipot.models import Potential
+from equipot.report.files import refuse_existing
+from equipot.report.summary import build_summary
+from equipot.report.tables import Metrics
+from equipot.train import Prediction, resolve_device
+from equipot.train import evaluate as evaluate_graphs
+
+if TYPE_CHECKING:
+    from equipot.graph import AtomicGraph
+
+_AUTO, _DEFAULT_UNITS = KeysConfig(), UnitsConfig()
+_NO_LABELS = KeysConfig(energy=None, forces=None, stress=None, virial=None)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Errors of a potential on labelled frames.
+
+    Attributes:
+        metrics: ``all`` or a config_type -> errors.
+        summary: the same with the facts of the potential, as ``equipot eval --json`` writes it.
+        frames: the frames, in the order of the file.
+        predictions: energy (eV), forces (eV/Angstrom), stress (eV/Angstrom^3) of each.
+        warnings: sentences on the data a reader should see.
+    """
+
+    metrics: Metrics
+    summary: dict[str, Any]
+    frames: list[Frame] = field(repr=False)
+    predictions: list[Prediction] = field(repr=False)
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_model(path: str | Path) -> Path:
+    """The model file of a path, which may be a run folder.
+
+    Raises:
+        UsageError: there is nothing, or a folder without a model.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        if not (path / "model.eqp").is_file():
+            raise UsageError(f"{path} is a folder without a model.eqp: give a model file or the folder of a run that "
+                             "has been trained.")
+        return path / "model.eqp"
+    if not path.exists():
+        raise UsageError(f"There is no model {path}: give a model file (.eqp) or a run folder.")
+    return path
+
+
+def _load(model: str | Path | Potential, device: str, dtype: str | None) -> tuple[Potential, torch.device]:
+    where = resolve_device(device)
+    if isinstance(model, Potential):
+        if dtype is not None:
+            raise UsageError("dtype is chosen when a model file is loaded; this potential is loaded already.")
+        return model.to(where), where
+    return load_model(find_model(model), device=str(where), dtype=dtype), where
+
+
+def _graphs(frames: Sequence[Frame], potential: Potential) -> list[AtomicGraph]:
+    known = set(potential.elements)
+    for frame in frames:
+        unknown = sorted(set(frame.atoms.get_chemical_symbols()) - known)
+        if unknown:
+            raise ElementError(f"{frame.source} contains {', '.join(unknown)}, which this potential does not know; it "
+                               f"was trained on {', '.join(potential.elements)}.")
+    return [frame_to_graph(frame, potential.cutoff, frame_id=number) for number, frame in enumerate(frames)]
+
+
+def _check_output(output: str | Path | None, overwrite: bool) -> None:
+    if output is None:
+        return
+    refuse_existing(output, overwrite=overwrite)
+    if not Path(output).name.lower().removesuffix(".gz").removesuffix(".xz").endswith((".xyz", ".extxyz")):
+        raise UsageError(f"{output}: frames are written as extended XYZ; the name must end in .xyz or .extxyz (.gz or "
+                         ".xz may follow).")
+
+
+def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfig = _AUTO,
+             units: UnitsConfig = _DEFAULT_UNITS, on_bad: str = "error", device: str = "auto",
+             dtype: str | None = None, batch_edges: int = 50_000, output: str | Path | None = None,
+             overwrite: bool = False) -> EvaluationResult:
+    """Compare a potential with labelled frames, by the code that makes the tables of a training run.
+
+    Args:
+        model: a model file, a run folder, or a potential.
+        data: a file of frames.
+        keys, units: names and units of the labels in it.
+        on_bad: ``error`` or ``skip``: what to do with frames that are not finite.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        dtype: ``float32`` or ``float64``; default: the model's own.
+        batch_edges: edges in a batch; bounds the memory.
+        output: extended XYZ file to write with ``EQUIPOT_energy`` (eV), ``EQUIPOT_forces`` (eV/Angstrom) and
+            ``EQUIPOT_stress`` (eV/Angstrom^3) beside ``REF_energy`` and so on.
+        overwrite: whether ``output`` may replace a file.
+
+    Raises:
+        DataError: a frame or label that cannot be used, or no label at all.
+        ElementError: an element the potential does not know.
+        UsageError: no such model, or the output exists.
+    """
+    _check_output(output, overwrite)
+    potential, where = _load(model, device, dtype)
+    file = read_frames(data, keys=keys, units=units, on_bad=on_bad)
+    if not any(count for count, _ in file.report.coverage.values()):
+        raise DataError(nothing_found_message(str(data), "energy", file.report.available))
+    result = evaluate_graphs(potential, _graphs(file.frames, potential), batch_edges=batch_edges, device=where,
+                             collect=True)
+    summary = build_summary(
+        {"data": result.metrics}, num_parameters=potential.num_parameters(), **_history(potential),
+        elements=potential.elements, cutoff=potential.cutoff,
+        model=None if isinstance(model, Potential) else str(model), file=str(data),
+        coverage={label: list(file.report.coverage[label]) for label in LABELS}, keys=file.report.keys, skipped=[bad.index for bad in file.report.skipped], warnings=file.report.warnings)
+    if output is not None:
+        write_predictions(output, file.frames, result.predictions)
+    return EvaluationResult(result.metrics, summary, file.frames, result.predictions, list(file.report.warnings))
+
+
+def predict(model: str | Path | Potential, structures: str | Path, *, output: str | Path | None = None,
+            device: str = "auto", dtype: str | None = None, batch_edges: int = 50_000,
+            overwrite: bool = False) -> list[Frame]:
+    """Predict energies, forces and stresses of the structures in a file; labels in it are not needed.
+
+    Args:
+        model: a model file, a run folder, or a potential.
+        structures: a file of structures.
+        output: extended XYZ file to write.
+        device, dtype, batch_edges, overwrite: as for :func:`evaluate`.
+
+    Returns:
+        The frames, with ``EQUIPOT_energy`` (eV) and ``EQUIPOT_stress`` (eV/Angstrom^3, (3, 3), where the cell has a
+        volume) in ``info`` and ``EQUIPOT_forces`` (eV/Angstrom) in the arrays of ``atoms``.
+
+    Raises:
+        DataError, ElementError, UsageError: as for :func:`evaluate`.
+    """
+    _check_output(output, overwrite)
+    potential, where = _load(model, device, dtype)
+    try:
+        frames = read_frames(structures).frames
+    except DataError:
+        # Labels that cannot be read (two that disagree, unknown units) do not matter here; a bad structure does.
+        frames = read_frames(structures, keys=_NO_LABELS).frames
+    unlabelled = [Frame(frame.atoms, source=frame.source, index=frame.index) for frame in frames]
+    result = evaluate_graphs(potential, _graphs(unlabelled, potential), batch_edges=batch_edges, device=where,
+                             collect=True)
+    frames = attach(frames, result.predictions)
+    if output is not None:
+        write_frames(output, frames)
+    return frames
+
+
+def attach(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> list[Frame]:
+    """Copies of frames that carry their predictions under ``EQUIPOT_`` names; the labels stay as they are."""
+    from dataclasses import replace
+
+    result = []
+    for frame, prediction in zip(frames, predictions, strict=True):
+        atoms = frame.atoms.copy()
+        atoms.arrays["EQUIPOT_forces"] = np.array(prediction.forces, dtype=float)
+        info = {key: value for key, value in frame.info.items() if key != "EQUIPOT_stress"}
+        info["EQUIPOT_energy"] = float(prediction.energy)
+        if np.isfinite(prediction.stress).all():
+            info["EQUIPOT_stress"] = np.array(prediction.stress, dtype=float)
+        result.append(replace(frame, atoms=atoms, info=info))
+    return result
+
+
+def write_predictions(path: str | Path, frames: Sequence[Frame], predictions: Sequence[Prediction]) -> None:
+    """Write frames with labels (``REF_``) and predictions (``EQUIPOT_``) as extended XYZ, whole or not at all."""
+    write_frames(path, attach(frames, predictions))
+
+
+def _history(potential: Potential) -> dict[str, Any]:
+    """What the model file remembers of its training."""
+    training = potential.metadata.get("training") or {}
+    return {"train_seconds": training.get("seconds"), "epochs": training.get("epochs"),
+            "best_epoch": training.get("epoch")}

@@ -1,0 +1,49 @@
+"""What is said about the data and the model before training starts, as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from equipot.report.tables import Column, Table, format_number
+
+if TYPE_CHECKING:
+    from equipot.data.atomic_energies import AtomicEnergies
+    from equipot.data.datasets import DataSets
+    from equipot.graph import AtomicGraph
+
+_ORIGINS = {"isolated": "isolated-atom frames", "given": "the configuration",
+            "least_squares": "least squares on composition"}
+
+
+def _labelled(graphs: list[AtomicGraph], label: str) -> str:
+    present = sum(bool(getattr(graph, label).isfinite().all()) for graph in graphs)
+    share = present / len(graphs) if graphs else 0.0
+    return f"{present} ({np.floor(100 * share):.0f} %)"
+
+
+def data_table(datasets: DataSets) -> Table:
+    """Frames, atoms and label coverage of each split."""
+    columns = (Column("split", is_number=False), Column("frames"), Column("atoms"), Column("edges"),
+               Column("energy", "frames"), Column("forces", "frames"), Column("stress", "frames"))
+    rows = []
+    for split in ("train", "validation", "test"):
+        graphs = getattr(datasets, split)
+        if graphs:
+            rows.append((split, str(len(graphs)), str(sum(graph.num_nodes for graph in graphs)),
+                         str(sum(graph.num_edges for graph in graphs)),
+                         *(_labelled(graphs, label) for label in ("energy", "forces", "stress"))))
+    return Table("Data and label coverage", columns, tuple(rows))
+
+
+def atomic_energies_table(energies: AtomicEnergies) -> Table:
+    """E0 of each element and where it is from."""
+    rows = tuple((element, format_number(float(value), 8)) for element, value in energies.values.items())
+    note = f"From {_ORIGINS.get(energies.origin, energies.origin)}."
+    if energies.rank is not None:
+        note += f" Rank {energies.rank} of {energies.num_elements}, condition {format_number(energies.condition)}."
+    if energies.residual_rms_mev_per_atom is not None:
+        note += (f" What they leave of the energies: rms {format_number(energies.residual_rms_mev_per_atom)} "
+                 "meV/atom.")
+    return Table("Atomic energies E0", (Column("element", is_number=False), Column("energy", "eV")), rows, note=note)

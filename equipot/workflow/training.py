@@ -1,0 +1,277 @@
+"""From a configuration to a model with its errors, properties, plots and report: the main job."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equipot.checkpoint import RunDirectory
+from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
+from equipot.data.datasets import DataSets, load_datasets
+from equipot.errors import ConfigError, Interrupted, UsageError
+from equipot.models import Potential, build_potential
+from equipot.properties import PropertyComparison, build_crystal, compare
+from equipot.report.run_report import RunRecord, library_versions, write_report
+from equipot.report.summary import build_summary
+from equipot.report.tables import Metrics, error_table
+from equipot.train import (
+    DryRun,
+    Evaluation,
+    FitResult,
+    NoProgress,
+    Progress,
+    StopRequest,
+    fit,
+    make_progress,
+    resolve_device,
+    stop_on_signal,
+)
+from equipot.train import dry_run as measure
+from equipot.train.evaluate import batches_by_edges, evaluate_batches
+from equipot.workflow.console import Console
+from equipot.workflow.overview import atomic_energies_table, data_table
+from equipot.workflow.resolved import adopt_numbers, potential_config, require_same_run, resolve
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run gave, and where it is.
+
+    Attributes:
+        potential: with the best averaged weights, in evaluation mode, on the CPU.
+        metrics: split -> ``all`` or a config_type -> errors, as in ``summary.json``.
+        summary: everything in ``summary.json``.
+        comparisons: crystal properties beside their reference.
+        directory: the run folder.
+        model_path, summary_path, report_path: files in it.
+    """
+
+    potential: Potential
+    metrics: dict[str, Metrics]
+    summary: dict[str, Any]
+    comparisons: tuple[PropertyComparison, ...]
+    directory: Path
+    model_path: Path
+    summary_path: Path
+    report_path: Path
+
+
+def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequence[str] = (), resume: bool = False,
+          overwrite: bool = False, dry_run: bool = False, progress: Progress | None = None,
+          quiet: bool = False) -> TrainResult | DryRun:
+    """Train a potential as a configuration says, and show how good it is.
+
+    Args:
+        config: a YAML file, or the same as a mapping or a `Config`.
+        overrides: ``section.key=value`` texts applied on top of a file.
+        resume: go on with the run in the run folder; it ends as if it had never stopped.
+        overwrite: replace the run in the run folder.
+        dry_run: read the data, build the model and time a few steps; nothing is written.
+        progress: how to show where the run is; default: a bar on a terminal, lines otherwise.
+        quiet: print nothing.
+
+    Returns:
+        The trained potential with its errors and files; for a dry run its estimate.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, ...: the input is not usable; nothing was written.
+        Interrupted: the run was asked to stop, and its state is saved.
+    """
+    if resume and overwrite:
+        raise UsageError("resume and overwrite exclude each other: go on with the run, or replace it.")
+    config, directory = _load(config, overrides)
+    _check_properties(config)
+    console = Console(quiet=quiet)
+    progress = progress or (NoProgress() if quiet else make_progress())
+    run = RunDirectory(config.run_directory or Path("runs") / config.name, config.training.keep_checkpoints)
+    if not dry_run:
+        _check_run(run, resume=resume, overwrite=overwrite)
+    resolve_device(config.device)
+    datasets = load_datasets(config.data, config.model.cutoff, config_directory=directory)
+    resolved = resolve(config, datasets, directory)
+    if resume and not dry_run:
+        resolved = _continue(run, config, resolved, datasets)
+    potential = build_potential(potential_config(resolved), atomic_energies=resolved.data.atomic_energies,
+                                scale=resolved.model.scale, shift=resolved.model.shift, seed=resolved.seed)
+    _introduce(console, datasets, resolved, potential)
+    if dry_run:
+        estimate = measure(potential, datasets, resolved)
+        for line in estimate.lines():
+            console.line(line)
+        return estimate
+    with (run.resume() if resume else run.create(overwrite)), console.log_to(run.log_path):
+        run.write_config(to_yaml(resolved))
+        run.write_splits(datasets.split_record)
+        console.line(f"Run folder: {run.path}\n")
+        with stop_on_signal() as stop:
+            result = fit(potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
+                         metadata=_metadata(resolved, datasets))
+            with _after_training(run, stop):
+                return _conclude(console, run, resolved, datasets, result, stop)
+
+
+def _load(config: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str]) -> tuple[Config, Path]:
+    """The configuration and the folder its file names are relative to."""
+    if isinstance(config, str | Path):
+        return load_config(config, overrides), Path(config).expanduser().parent
+    if overrides:
+        raise UsageError("Overrides go on top of a configuration file; change the mapping or Config itself instead.")
+    return (config if isinstance(config, Config) else from_dict(config)), Path()
+
+
+def _check_properties(config: Config) -> None:
+    """Find entries without meaning now rather than after hours of training."""
+    from ase.calculators.emt import parameters
+
+    for entry in config.properties:
+        unknown = sorted(set(build_crystal(entry).symbols) - set(parameters))
+        if entry.reference == "emt" and unknown:
+            raise ConfigError(f"properties entry {entry.name!r}: ASE's EMT does not know {', '.join(unknown)}; give "
+                              "the reference as numbers or leave it out.")
+
+
+def _check_run(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
+    """Refuse before the data are read what the run folder will refuse anyway."""
+    if resume and not run.exists:
+        raise UsageError(f"{run.path}: there is no run to resume; start one without --resume.")
+    if run.exists and not resume and not overwrite:
+        raise UsageError(f"{run.path}: the folder already holds a run. Go on with it (--resume), replace it "
+                         "(--overwrite), or give another name or run_directory.")
+
+
+def _continue(run: RunDirectory, config: Config, resolved: Config, datasets: DataSets) -> Config:
+    """The resolved configuration of the run on disk, if it is the same run."""
+    try:
+        stored = load_config(run.config_path)
+        record = json.loads(run.splits_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UsageError(f"{run.path}: the run stopped before training began and cannot be resumed; start it again "
+                         "with --overwrite.") from None
+    require_same_run(config, resolved, stored, hashes=datasets.hashes, stored_hashes=record.get("file_sha256", {}),
+                     where=run.path)
+    return adopt_numbers(resolved, stored)
+
+
+def _introduce(console: Console, datasets: DataSets, config: Config, potential: Potential) -> None:
+    """Say what goes in: data, labels, atomic energies, model."""
+    warnings = set(datasets.warnings)
+    console.line("")
+    for line in datasets.report:
+        if line.removeprefix("warning: ") not in warnings and not line.startswith(("energy labels", "forces labels",
+                                                                                  "stress labels", "atomic energies")):
+            console.line(line)
+    console.line("")
+    console.table(data_table(datasets))
+    console.table(atomic_energies_table(datasets.atomic_energies))
+    for warning in datasets.warnings:
+        console.warning(warning)
+    console.line(f"Model: {describe_model(config)}, {potential.num_parameters():,} parameters")
+    console.line(f"Scale {_shown(config.model.scale)} eV, shift {_shown(config.model.shift)} eV/atom, "
+                 f"{_shown(config.model.avg_num_neighbors)} neighbours an atom, device {resolve_device(config.device)}")
+
+
+def describe_model(config: Config) -> str:
+    """One line: architecture, elements, cutoff, precision."""
+    return (f"{config.model.architecture}, {' '.join(config.data.elements)}, cutoff {config.model.cutoff:g} Å, "
+            f"{config.model.dtype}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "by element"
+
+
+def _metadata(config: Config, datasets: DataSets) -> dict[str, Any]:
+    """What the model file says besides its own configuration."""
+    return {"name": config.name, "atomic_energies_origin": datasets.atomic_energies.origin,
+            "training_data": {"sha256": dict(datasets.hashes), "source": config.data.source,
+                              "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS}},
+            "config": to_dict(config)}
+
+
+@contextmanager
+def _after_training(run: RunDirectory, stop: StopRequest):
+    """Between training and the end: a request to stop is honoured, and what is done already is safe."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        name = getattr(stop, "signal_name", None) or "request"
+        raise Interrupted(f"Stopped by {name} after training: {run.model_path} is complete; the same command with "
+                          "--resume evaluates it and writes the report.") from None
+
+
+def evaluate_splits(potential: Potential, datasets: DataSets, config: Config, stop: StopRequest) \
+        -> dict[str, Evaluation]:
+    """Evaluate the potential on every split that has frames, keeping the predictions."""
+    device = resolve_device(config.device)
+    potential.to(device)
+    evaluations = {}
+    for split in SPLITS:
+        graphs = getattr(datasets, split)
+        if graphs:
+            batches = batches_by_edges(graphs, config.training.evaluation_batch_edges)
+            evaluations[split] = evaluate_batches(potential, batches, device=device, collect=True, stop=stop)
+    return evaluations
+
+
+def compare_properties(potential: Potential, config: Config, stop: StopRequest) -> tuple[PropertyComparison, ...]:
+    """Compute the crystals of the configuration, the network in float64 so that differences of stresses are clean."""
+    from equipot.interfaces.ase import Calculator
+
+    if not config.properties:
+        return ()
+    calculator = Calculator(potential, dtype=torch.float64)
+    comparisons = []
+    for entry in config.properties:
+        if stop():
+            raise Interrupted
+        comparisons.append(compare(entry, calculator))
+    return tuple(comparisons)
+
+
+def _conclude(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
+              stop: StopRequest) -> TrainResult:
+    """Evaluate, compare, write and print everything a finished run has."""
+    from equipot.report.points import parity_points
+    from equipot.report.property_plots import property_table
+
+    begin = time.perf_counter()
+    evaluations = evaluate_splits(result.potential, datasets, config, stop)
+    metrics = {split: evaluation.metrics for split, evaluation in evaluations.items()}
+    potential = result.potential.to("cpu")
+    console.line("")
+    console.table(error_table(metrics, title="Errors of the best epoch's averaged weights"))
+    comparisons = compare_properties(potential, config, stop)
+    if comparisons:
+        console.table(property_table(comparisons))
+    summary = build_summary(
+        metrics, num_parameters=potential.num_parameters(), train_seconds=result.train_seconds, epochs=result.epochs,
+        best_epoch=result.best_epoch, elements=potential.elements, cutoff=potential.cutoff, name=config.name,
+        steps=result.steps, seconds_after_training=time.perf_counter() - begin,
+        properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions())
+    run.write_summary(summary)
+    points = {split: parity_points(getattr(datasets, split), evaluation.predictions, config.data.atomic_energies)
+              for split, evaluation in evaluations.items()}
+    record = RunRecord(
+        name=config.name, model=f"{config.model.architecture}, {config.model.dtype}", summary=summary, metrics=metrics,
+        points=points, rows=run.read_metrics(), tables=[data_table(datasets),
+                                                        atomic_energies_table(datasets.atomic_energies)],
+        comparisons=comparisons, config=to_yaml(config), notes=datasets.warnings)
+    try:
+        write_report(record, run.report_path, run.plots)
+    except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
+        console.warning(f"the report could not be written ({error})")
+    console.line(f"Best epoch {result.best_epoch} of {result.epochs}, trained for {result.train_seconds:.0f} s.")
+    for label, path in (("Model", run.model_path), ("Report", run.report_path), ("Summary", run.summary_path)):
+        console.line(f"{label + ':':<9}{path}")
+    return TrainResult(potential, metrics, summary, comparisons, run.path, run.model_path, run.summary_path,
+                       run.report_path)
+
