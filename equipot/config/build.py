@@ -103,8 +103,7 @@ def _build(cls, mapping, position: Position, root: type, defaults: Mapping[str, 
             here = position.child(mapping, extra)
             raise here.error(f"is not a key; write the keys meant for it directly under {position.path or 'this'}.")
         kept = {key: place_of(mapping, key, position.place) for key in given}
-        values[extra] = LocatedDict(given, position.place, kept)
-        values[extra].siblings = tuple(names)
+        values[extra] = LocatedDict(given, position.place, kept, tuple(names))
     for field in fields(cls):
         if field.init and field.name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise position.error(f"has no '{field.name}', expected {describe_hint(hints[field.name])}.")
@@ -181,7 +180,7 @@ def _convert_mapping(value, hint, arguments, position: Position, root):
     if not isinstance(value, Mapping):
         raise _mismatch(value, hint, position)
     key_hint, value_hint = arguments if arguments else (str, Any)
-    result = LocatedDict(place=position.place) if isinstance(value, LocatedDict) else {}
+    result = LocatedDict(place=position.place, siblings=value.siblings) if isinstance(value, LocatedDict) else {}
     for key, item in value.items():
         here = position.child(value, key)
         try:

@@ -15,11 +15,13 @@ class LocatedDict(dict):
         items: what a dict is made of.
         place: where the mapping begins.
         places: key -> where that key is written.
+        siblings: names that are valid beside the keys, to suggest when a key is not known.
     """
 
-    def __init__(self, items: Iterable = (), place: str = "", places: dict[str, str] | None = None):
+    def __init__(self, items: Iterable = (), place: str = "", places: dict[str, str] | None = None,
+                 siblings: tuple[str, ...] = ()):
         super().__init__(items)
-        self.place = place
+        self.place, self.siblings = place, siblings
         self.places = dict(places or {})
 
     def place_of(self, key: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from ase.formula import Formula
 
 from equipot.config.limits import (
+    ELEMENTS,
     Count,
     Element,
     Expression,
@@ -318,7 +319,7 @@ class PropertyConfig(Section):
             symbols = Formula(text).count()
         except (ValueError, KeyError):
             symbols = {}
-        if not symbols or "X" in symbols:
+        if not symbols or not set(symbols) <= set(ELEMENTS):
             raise FieldError(name, f"is {text!r}, expected a chemical formula such as Cu or Cu3Au"
                                    + ("; or give 'formula' beside the name." if self.formula is None else "."))
 

@@ -23,7 +23,7 @@ from equipot.errors import ConfigError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 
 _STRING = "tag:yaml.org,2002:str"
 #: The YAML 1.2 core schema without octal and hexadecimal integers: (tag, pattern, first characters).
