@@ -68,7 +68,7 @@ dl div{min-width:0}dt{color:var(--soft);font-size:.82rem}dd{margin:0;overflow-wr
 .scroll{overflow-x:auto;margin:.4rem 0 1.2rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}
 caption{text-align:left;font-weight:600;padding:.2rem 0 .45rem}
-th,td{padding:.28rem .8rem;text-align:left;white-space:nowrap}
+th,td{padding:.26rem .62rem;text-align:left;white-space:nowrap}
 th{border-bottom:1.5px solid var(--ink);vertical-align:bottom;font-weight:600}
 th small{display:block;color:var(--soft);font-weight:400}
 td{border-bottom:1px solid var(--line)}.n{text-align:right}

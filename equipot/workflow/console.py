@@ -28,7 +28,8 @@ class Console:
         """Print and log a line."""
         if not self._quiet:
             print(text, flush=True)
-        self._log(text)
+        if text.strip():
+            self._log(text.strip("\n"))
 
     def warning(self, text: str) -> None:
         """Print a warning to standard error and log it."""
@@ -45,7 +46,7 @@ class Console:
 
     def _log(self, text: str) -> None:
         if self._early is None:
-            logger.debug(text)
+            logger.info(text)
         else:
             self._early.append(text)
 
@@ -70,7 +71,7 @@ class Console:
         try:
             early, self._early = self._early or [], None
             for text in early:
-                logger.debug(text)
+                logger.info(text)
             yield
         finally:
             self._early = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ import torch
 from equipot.checkpoint import load_model
 from equipot.config import KeysConfig, UnitsConfig
 from equipot.data.datasets import frame_to_graph
+from equipot.data.formats import format_of
 from equipot.data.frames import LABELS, Frame
-from equipot.data.label_keys import nothing_found_message
+from equipot.data.label_keys import describe_available
 from equipot.data.reading import read_frames
 from equipot.data.writing import write_frames
 from equipot.errors import DataError, ElementError, UsageError
+from equipot.interfaces.structures import read_structure
 from equipot.models import Potential
 from equipot.report.files import refuse_existing
 from equipot.report.summary import build_summary
@@ -123,14 +125,16 @@ def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfi
     potential, where = _load(model, device, dtype)
     file = read_frames(data, keys=keys, units=units, on_bad=on_bad)
     if not any(count for count, _ in file.report.coverage.values()):
-        raise DataError(nothing_found_message(str(data), "energy", file.report.available))
+        raise DataError(f"{data}: there is no label to compare with. {describe_available(file.report.available)}. Say "
+                        "which they are with --keys energy=NAME forces=NAME (in Python: keys=KeysConfig(...)).")
     result = evaluate_graphs(potential, _graphs(file.frames, potential), batch_edges=batch_edges, device=where,
                              collect=True)
     summary = build_summary(
         {"data": result.metrics}, num_parameters=potential.num_parameters(), **_history(potential),
         elements=potential.elements, cutoff=potential.cutoff,
         model=None if isinstance(model, Potential) else str(model), file=str(data),
-        coverage={label: list(file.report.coverage[label]) for label in LABELS}, keys=file.report.keys, skipped=[bad.index for bad in file.report.skipped], warnings=file.report.warnings)
+        coverage={label: list(file.report.coverage[label]) for label in LABELS},
+        keys=file.report.keys, skipped=[bad.index for bad in file.report.skipped], warnings=file.report.warnings)
     if output is not None:
         write_predictions(output, file.frames, result.predictions)
     return EvaluationResult(result.metrics, summary, file.frames, result.predictions, list(file.report.warnings))
@@ -156,11 +160,7 @@ def predict(model: str | Path | Potential, structures: str | Path, *, output: st
     """
     _check_output(output, overwrite)
     potential, where = _load(model, device, dtype)
-    try:
-        frames = read_frames(structures).frames
-    except DataError:
-        # Labels that cannot be read (two that disagree, unknown units) do not matter here; a bad structure does.
-        frames = read_frames(structures, keys=_NO_LABELS).frames
+    frames = read_structures(structures)
     unlabelled = [Frame(frame.atoms, source=frame.source, index=frame.index) for frame in frames]
     result = evaluate_graphs(potential, _graphs(unlabelled, potential), batch_edges=batch_edges, device=where,
                              collect=True)
@@ -170,10 +170,21 @@ def predict(model: str | Path | Potential, structures: str | Path, *, output: st
     return frames
 
 
+def read_structures(path: str | Path) -> list[Frame]:
+    """Read structures whose labels are a bonus: frames as for training, else one structure (POSCAR, CIF, ...)."""
+    try:
+        format_of(path)
+    except DataError:
+        return [Frame(read_structure(path), source=Path(path).name)]
+    try:
+        return read_frames(path).frames
+    except DataError:
+        # Labels that cannot be used (two that disagree, NaN) do not matter here; a bad structure is said again.
+        return read_frames(path, keys=_NO_LABELS).frames
+
+
 def attach(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> list[Frame]:
     """Copies of frames that carry their predictions under ``EQUIPOT_`` names; the labels stay as they are."""
-    from dataclasses import replace
-
     result = []
     for frame, prediction in zip(frames, predictions, strict=True):
         atoms = frame.atoms.copy()

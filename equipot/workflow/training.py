@@ -163,11 +163,11 @@ def _continue(run: RunDirectory, config: Config, resolved: Config, datasets: Dat
 
 def _introduce(console: Console, datasets: DataSets, config: Config, potential: Potential) -> None:
     """Say what goes in: data, labels, atomic energies, model."""
-    warnings = set(datasets.warnings)
     console.line("")
     for line in datasets.report:
-        if line.removeprefix("warning: ") not in warnings and not line.startswith(("energy labels", "forces labels",
-                                                                                  "stress labels", "atomic energies")):
+        # What the tables below hold, and the warnings, are shown once.
+        if not line.lstrip().startswith(("warning:", "energy labels", "forces labels", "stress labels",
+                                         "atomic energies", "rank ", "energies less")):
             console.line(line)
     console.line("")
     console.table(data_table(datasets))
