@@ -15,6 +15,7 @@ from equipot.data.frames import LABELS, Frame, FrameFile, ReadReport
 from equipot.data.geometry_hash import find_duplicates, hash_frames
 from equipot.data.isolated import is_isolated_atom
 from equipot.data.stress_sign import SignProof
+from equipot.errors import StructureError
 from equipot.graph import neighbor_list
 
 #: Forces above this (eV/Angstrom) ...
@@ -25,7 +26,7 @@ LARGE_ENERGY = 10.0
 NET_FORCE = 2e-3
 #: ... and atoms closer than this fraction of their covalent radii's sum are listed.
 OVERLAP = 0.6
-_NEIGHBOR_CUTOFF = 3.5
+_NEIGHBOR_CUTOFF, _MAX_PAIRS = 3.5, 5_000_000
 #: Entries of a table that are printed (JSON has all).
 _MAX_SHOWN = 20
 _SEVERITIES = ("error", "warning", "info")
@@ -73,7 +74,7 @@ class DataReport:
                 shown = [f"{key} {_plain(number)}" for key, number in list(value.items())[:_MAX_SHOWN]]
                 rest = f", ... ({len(value)} in all)" if len(value) > _MAX_SHOWN else ""
                 value = ", ".join(shown) + rest or "none"
-            lines.append(f"  {name}: {value}")
+            lines.append(f"  {name}: {_plain(value)}")
         for finding in self.findings:
             lines.append(f"{finding.severity:<7} {finding.code:<22} {finding.message}")
             if finding.frames:
@@ -190,8 +191,8 @@ def _zeros(frames: Sequence[Frame]) -> list[Finding]:
 def _isolated(frames: Sequence[Frame]) -> list[Finding]:
     isolated = [frame for frame in frames if is_isolated_atom(frame)]
     if not isolated:
-        return [Finding("no-isolated-atoms", "info", "no isolated-atom frames: atomic energies come from a least-squares "
-                        "fit")]
+        return [Finding("no-isolated-atoms", "info", "no isolated-atom frames: atomic energies come from a "
+                        "least-squares fit")]
     symbols = sorted({frame.atoms.get_chemical_symbols()[0] for frame in isolated}, key=atomic_numbers.get)
     return [Finding("isolated-atoms", "info", f"isolated-atom frames for {', '.join(symbols)}",
                     tuple(frame.index for frame in isolated))]
@@ -199,16 +200,18 @@ def _isolated(frames: Sequence[Frame]) -> list[Finding]:
 
 def _distances(frames: Sequence[Frame]) -> tuple[dict[str, float], list[Finding]]:
     closest: dict[tuple[int, int], float] = {}
-    overlapping, coincident = [], []
+    overlapping, coincident, findings = [], [], []
     for frame in frames:
         numbers = frame.atoms.numbers
-        found = neighbor_list(frame.atoms.positions, frame.atoms.cell.array, frame.atoms.pbc, _NEIGHBOR_CUTOFF,
-                              where=frame.source)
-        if len(found.center) == 0:
+        try:
+            found = neighbor_list(frame.atoms.positions, frame.atoms.cell.array, frame.atoms.pbc, _NEIGHBOR_CUTOFF,
+                                  max_edges=_MAX_PAIRS, where=frame.source)
+        except StructureError as error:
+            findings.append(Finding("too-dense", "error", str(error), (frame.index,)))
             continue
-        vectors = (frame.atoms.positions[found.neighbor] - frame.atoms.positions[found.center]
-                   + found.shift @ frame.atoms.cell.array)
-        distance = np.linalg.norm(vectors, axis=1)
+        distance = found.distance
+        if len(distance) == 0:
+            continue
         first, second = numbers[found.center], numbers[found.neighbor]
         pairs = np.minimum(first, second) * 1000 + np.maximum(first, second)
         for pair in np.unique(pairs):
@@ -218,7 +221,6 @@ def _distances(frames: Sequence[Frame]) -> tuple[dict[str, float], list[Finding]
             overlapping.append(frame.index)
         if distance.min() < 0.05:
             coincident.append(frame.index)
-    findings = []
     if coincident:
         findings.append(Finding("coincident-atoms", "error", f"{len(coincident)} frames have atoms less than 0.05 A "
                                 f"apart", tuple(coincident)))
@@ -244,6 +246,12 @@ def _energies(frames: Sequence[Frame], energies: AtomicEnergies) -> list[Finding
     return findings
 
 
+def _rms(values: np.ndarray) -> float | None:
+    largest = float(np.abs(values).max()) if len(values) else 0.0
+    # Scaled, so that an absurd value in the file is reported and does not overflow.
+    return float(largest * np.sqrt(np.mean((values / largest) ** 2))) if largest else (0.0 if len(values) else None)
+
+
 def _summary(frames: Sequence[Frame], elements: Sequence[str], energies: AtomicEnergies | None,
              distances: dict[str, float]) -> dict[str, Any]:
     sizes = [len(frame.atoms) for frame in frames]
@@ -251,7 +259,7 @@ def _summary(frames: Sequence[Frame], elements: Sequence[str], energies: AtomicE
     summary: dict[str, Any] = {
         "elements": " ".join(elements),
         "atoms a frame": f"{min(sizes)} to {max(sizes)}",
-        "forces rms (eV/A)": round(float(np.sqrt(np.mean(forces**2))), 4) if len(forces) else None,
+        "forces rms (eV/A)": _rms(forces),
         "config types": dict(Counter(frame.config_type for frame in frames)),
         "smallest distances (A)": distances,
     }

@@ -159,12 +159,13 @@ def parse_comment(text: str) -> dict[str, Any]:
 def _lattice(value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "if" or array.size != 9:
-        raise ValueError(f"Lattice must be nine numbers, found {value!r:.80}")
+        shown = " ".join(map(str, array.ravel()[:12])) if array.ndim else str(value)[:80]
+        raise ValueError(f"Lattice must be nine numbers, found '{shown}'")
     return array.astype(float).reshape(3, 3)
 
 
 def _pbc(value: Any) -> list[bool]:
     flags = [value] * 3 if isinstance(value, bool) else list(value) if isinstance(value, list | np.ndarray) else []
     if len(flags) != 3 or any(flag not in (0, 1) for flag in flags):
-        raise ValueError(f'pbc must be three of T and F, as in pbc="T T F", found {value!r:.80}')
+        raise ValueError(f'pbc must be three of T and F, as in pbc="T T F", found {str(value)[:80]!r}')
     return [bool(flag) for flag in flags]

@@ -26,6 +26,10 @@ _WEIGHT_KEYS = {
 FRAME_KEYS = frozenset({"config_type", "config_weight", *(key for keys in _WEIGHT_KEYS.values() for key in keys)})
 
 
+#: Numbers beyond this are typing errors in any unit (and their squares would overflow).
+_ABSURD = 1e15
+
+
 class BadLabel(ValueError):
     """A value that cannot be a label, in words."""
 
@@ -95,12 +99,12 @@ def _numbers(value: Any, key: str) -> np.ndarray:
         array = array.astype(float)
     except (TypeError, ValueError) as error:
         raise BadLabel(f"'{key}' must hold numbers, found {str(value)[:60]!r}") from error
-    if not np.isfinite(array).all():
-        place = ""
-        if array.ndim == 2:
-            atom = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-            place = f" (row {atom})"
-        raise BadLabel(f"'{key}' is not finite{place}")
+    sound = np.abs(array) <= _ABSURD  # False for NaN too
+    if not sound.all():
+        place = f" (row {int(np.flatnonzero(~sound.all(axis=1))[0])})" if array.ndim == 2 else ""
+        worst = array[~sound].flat[0]
+        raise BadLabel(f"'{key}' is absurdly large{place}: {worst:g}" if np.isfinite(worst) else
+                       f"'{key}' is not finite{place}")
     return array
 
 
