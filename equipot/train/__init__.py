@@ -7,6 +7,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
+
 from equipot.train.device import resolve_device
 from equipot.train.dry_run import DryRun, dry_run
 from equipot.train.ema import ExponentialMovingAverage
@@ -49,3 +53,17 @@ __all__ = [
     "stop_on_signal",
     "training_step",
 ]
+
+
+class _CallableModule(ModuleType):
+    """``equipot.train`` is this package and, called, the whole job of a configuration (``equipot.workflow.train``).
+
+    Python binds a subpackage to its parent's attribute whenever any of its modules is imported, so the two could not
+    share the name otherwise. The floor above is looked up when called, not imported.
+    """
+
+    def __call__(self, *args, **kwargs):
+        return import_module("equipot.workflow").train(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
