@@ -139,7 +139,7 @@ class AtomicGraph(Data):
         for name, value in self._store.items():
             field = FIELDS[name]
             if field.level == "text":
-                texts = [value] if isinstance(value, str) else value
+                texts = value if isinstance(value, list) else [value]
                 if len(texts) != self.num_graphs or not all(isinstance(text, str) for text in texts):
                     return f"field {name!r} should be text, one for each of {self.num_graphs} graphs, found {value!r}"
                 continue
@@ -161,5 +161,13 @@ class AtomicGraph(Data):
                 return "an edge joins atoms of two structures"
         return None
 
+
+def _undeclared(self: AtomicGraph) -> None:
+    raise AttributeError  # Python then asks __getattr__, whose message names the nearest field
+
+
+# torch_geometric's Data has these as properties that are None when absent, so reading them would not be refused.
+for _name in ("x", "y", "pos", "time", "face", "edge_attr", "edge_weight"):
+    setattr(AtomicGraph, _name, property(_undeclared))
 
 AtomicGraph.__doc__ = AtomicGraph.__doc__ and AtomicGraph.__doc__.format(fields=fields_text(indent=4))

@@ -8,7 +8,6 @@ torch_geometric concatenates along the first axis (a plain 3x3 cell would become
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,9 +65,10 @@ FIELDS: dict[str, Field] = {field.name: field for field in _TABLE}
 REQUIRED: tuple[str, ...] = tuple(field.name for field in _TABLE if field.level != "batching")
 
 
-def unknown_field_message(name: str, known: Iterable[str] = FIELDS) -> str:
+def unknown_field_message(name: str) -> str:
     """Say that ``name`` is not a field, with the nearest name that is one."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    longer = [declared for declared in FIELDS if name and declared.startswith(name)]  # ``pos`` -> ``positions``
+    nearest = longer or difflib.get_close_matches(name, list(FIELDS), n=1, cutoff=0.0)
     return f"AtomicGraph has no field {name!r}; the nearest declared name is {nearest[0]!r}"
 
 

@@ -25,6 +25,18 @@ def brute_force(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff
     edges: Edges = {}
     if len(positions) == 0:
         return edges
+    difference = positions[None, :, :] - positions[:, None, :]
+    for shift in itertools.product(*image_ranges(positions, cell, pbc, cutoff)):
+        translation = shift[0] * cell[0] + shift[1] * cell[1] + shift[2] * cell[2]
+        distance = np.sqrt(((difference + translation) ** 2).sum(axis=2))
+        for i, j in zip(*np.nonzero(distance < cutoff)):
+            if i != j or any(shift):
+                edges[(int(i), int(j), *shift)] = float(distance[i, j])
+    return edges
+
+
+def image_ranges(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> list[range]:
+    """Return the lattice translations along each vector beyond which no pair can be within the cutoff."""
     periodic = cell[pbc]
     ranges = [range(1)] * 3
     if len(periodic):
@@ -35,14 +47,7 @@ def brute_force(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff
         width = np.ptp(coefficients, axis=0)
         for axis, largest in zip(np.flatnonzero(pbc), np.ceil(reach + width).astype(int)):
             ranges[axis] = range(-largest, largest + 1)
-    difference = positions[None, :, :] - positions[:, None, :]
-    for shift in itertools.product(*ranges):
-        translation = shift[0] * cell[0] + shift[1] * cell[1] + shift[2] * cell[2]
-        distance = np.sqrt(((difference + translation) ** 2).sum(axis=2))
-        for i, j in zip(*np.nonzero(distance < cutoff)):
-            if i != j or any(shift):
-                edges[(int(i), int(j), *shift)] = float(distance[i, j])
-    return edges
+    return ranges
 
 
 def as_dict(edges) -> Edges:
