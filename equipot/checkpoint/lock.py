@@ -12,8 +12,9 @@ from equipot.errors import CheckpointError
 
 _logger = logging.getLogger(__name__)
 _NAME = ".lock"
-#: Open lock files of this process by folder: a second RunDirectory on the same folder shares the lock.
-_held: dict[Path, int] = {}
+#: Open lock files by process and folder: a second RunDirectory of the process on the same folder shares the lock, a
+#: forked child does not.
+_held: dict[tuple[int, Path], int] = {}
 
 
 def acquire(folder: Path) -> None:
@@ -24,13 +25,14 @@ def acquire(folder: Path) -> None:
     Raises:
         CheckpointError: another process holds it; the message says which.
     """
-    key = folder.resolve()
+    key = (os.getpid(), folder.resolve())
+    path = key[1] / _NAME
     if key in _held:
-        if _is_same_file(_held[key], key / _NAME):
+        if _is_same_file(_held[key], path):
             return
         release(folder)
     try:
-        descriptor = os.open(key / _NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written to ({error.strerror}).") from error
     try:
@@ -50,7 +52,7 @@ def acquire(folder: Path) -> None:
 
 def release(folder: Path) -> None:
     """Give the lock back if this process has it."""
-    descriptor = _held.pop(folder.resolve(), None)
+    descriptor = _held.pop((os.getpid(), folder.resolve()), None)
     if descriptor is not None:
         os.close(descriptor)
 

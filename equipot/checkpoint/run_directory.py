@@ -124,6 +124,10 @@ class RunDirectory:
                 raise CheckpointError(f"{path}: is a link; equipot does not write through links in a run folder.")
         lock.acquire(self.path)
         self._clean()
+        if self.metrics_path.exists():
+            content = self.metrics_path.read_bytes()
+            if not content.endswith(b"\n"):  # a row that a killed process was writing
+                write_atomically(self.metrics_path, content[:content.rfind(b"\n") + 1])
         self.plots.mkdir(exist_ok=True)
         return self
 
