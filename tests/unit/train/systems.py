@@ -115,7 +115,7 @@ def config(**sections: Any) -> Any:
     """A configuration for short runs: sections as mappings, single keys as they are."""
     base: dict[str, Any] = {"seed": 3, "device": "cpu", "data": {"train": ["made.xyz"]},
                             "schedule": {"warmup_steps": 4},
-                            "training": {"epochs": 4, "batch_size": 3, "checkpoint_minutes": 1e-6}}
+                            "training": {"epochs": 4, "batch_size": 3, "checkpoint_minutes": 60.0}}
     for name, value in sections.items():
         base[name] = {**base.get(name, {}), **value} if isinstance(value, dict) else value
     return from_dict(base)

@@ -86,7 +86,8 @@ def test_frame_weight_scales_its_errors_and_is_not_normalised_away():
     graph = collate(crystals(1))
     loss, output = Loss(LossConfig(), F0), prediction(graph, energy=0.3, forces=0.2, stress=0.01)
     plain = loss(output, graph).parts
-    graph.energy_weight, graph.forces_weight, graph.stress_weight = (torch.tensor([w]).double() for w in (2.0, 3.0, 4.0))
+    for label, weight in (("energy", 2.0), ("forces", 3.0), ("stress", 4.0)):
+        setattr(graph, f"{label}_weight", torch.tensor([weight], dtype=torch.float64))
     assert (loss(output, graph).parts / plain).tolist() == pytest.approx([2.0, 3.0, 4.0])
 
 
