@@ -24,12 +24,16 @@ _EXPORTS = {
     "evaluate": "equipot.workflow",
 }
 
-__all__ = [*_EXPORTS, "__version__"]
+_SUBPACKAGES = ("checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report")
+
+__all__ = [*_EXPORTS, *_SUBPACKAGES, "__version__"]
 
 
 def __getattr__(name: str):
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
+    if name in _SUBPACKAGES:
+        return import_module(f"equipot.{name}")
     raise AttributeError(f"module 'equipot' has no attribute {name!r}")
 
 
