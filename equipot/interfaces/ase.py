@@ -45,7 +45,7 @@ class Calculator(AseCalculator):
 
     Args:
         model: model file, or a `Potential`, of which the calculator keeps its own frozen copy.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        device: ``cpu``, ``cuda``, ``cuda:1``, ..., or ``auto``: a GPU where there is one.
         dtype: precision of the network, ``float32`` or ``float64``; None: that of the model. Geometry and sums are
             float64 in either case.
         skin: Angstrom; 0 searches neighbours every time.
@@ -251,6 +251,8 @@ def _check_dtype(dtype: str | torch.dtype | None) -> str | None:
 
 
 def _check_device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(device)
         torch.empty(0, device=device)

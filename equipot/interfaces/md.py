@@ -160,6 +160,7 @@ class _Run:
         if self.step < config.steps:
             raise Interrupted(f"Stopped by {stop.reason} after step {self.step} of {config.steps}; everything is saved "
                               f"in {self.paths['restart']}, resume goes on from there.")
+        self.atoms.set_constraint(self.constraints)
         return MDResult(self.atoms, self.step, self._time_ps(), self._drift(), **self.paths)
 
     def _advance(self) -> None:
@@ -220,8 +221,9 @@ class _Run:
         atoms, nan = self.atoms, float("nan")
         potential, kinetic = results["energy"], atoms.get_kinetic_energy()
         conserved = potential + kinetic if self.config.ensemble == "nve" else nan
-        with suppress(PropertyNotImplementedError, AttributeError):  # no such quantity, or no free energy
-            conserved = self.dynamics.get_conserved_energy()
+        if hasattr(self.dynamics, "get_conserved_energy"):
+            with suppress(PropertyNotImplementedError):  # a calculator without free energy
+                conserved = self.dynamics.get_conserved_energy()
         volume, pressure = nan, nan
         if atoms.cell.rank == 3 and "stress" in results:
             volume = atoms.get_volume()

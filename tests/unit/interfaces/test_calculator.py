@@ -20,7 +20,9 @@ from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE
 
-from equipot.errors import ElementError, NumericalError, StructureError, UsageError
+import equipot
+from equipot.checkpoint import save_model
+from equipot.errors import CheckpointError, ElementError, NumericalError, StructureError, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.models import PotentialConfig, build_potential
 from tests.unit.interfaces.pair_potential import pair_potential, reference_calculator
@@ -417,3 +419,18 @@ def test_optimizers_converge_on_cell_and_positions(optimizer):
     single = crystal(rattle=0.05)
     single.calc = Calculator(pair_potential(dtype="float32"))
     assert optimizer(single, logfile=None).run(fmax=5e-3, steps=300)
+
+
+def test_a_model_file_gives_the_numbers_of_its_potential(tmp_path):
+    potential = small_network(dtype="float32")
+    save_model(tmp_path / "model.eqp", potential)
+    atoms, twin = bulk("Cu", cubic=True).repeat(2), bulk("Cu", cubic=True).repeat(2)
+    for structure in (atoms, twin):
+        structure.rattle(0.1, seed=3)
+    atoms.calc, twin.calc = equipot.Calculator(str(tmp_path / "model.eqp"), device="auto"), Calculator(potential)
+    assert np.array_equal(atoms.get_forces(), twin.get_forces())
+    assert atoms.calc.fingerprint() == twin.calc.fingerprint() and atoms.calc.name == "equipot"
+    twin.calc = Calculator(tmp_path / "model.eqp", dtype="float64")
+    assert twin.calc.potential.dtype == torch.float64
+    with pytest.raises(CheckpointError):
+        Calculator(tmp_path / "nothing.eqp")
