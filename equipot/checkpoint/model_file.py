@@ -36,7 +36,7 @@ UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom",
          "stress": "eV/Angstrom^3, (1/V) dE/dstrain, tension positive, Voigt order xx yy zz yz xz xy"}
 #: Keys every model file's metadata has, None where nothing was given.
 METADATA_KEYS = ("atomic_energies_origin", "training_data", "licence", "citation", "metrics")
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DTYPES = ("float32", "float64")
 _MAX_LISTED = 8
 
 
@@ -57,12 +57,6 @@ def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str,
     config = potential.config
     energies = potential.atomic_energies.tolist()
     l_max = _highest_order(config)
-    was_training = potential.training
-    potential.eval()
-    try:
-        probe = probe_energies(potential)
-    finally:
-        potential.train(was_training)
     document = {
         "format": FORMAT, "format_version": FORMAT_VERSION, "equipot_version": __version__,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -73,7 +67,7 @@ def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str,
         "atomic_energies": dict(zip(potential.elements, energies)),
         "num_parameters": potential.num_parameters(),
         "clebsch_gordan": {"l_max": l_max, "fingerprint": wigner_3j_fingerprint(l_max), "e3nn": _version("e3nn")},
-        "probe": probe,
+        "probe": probe_energies(potential),
         "metadata": finite_json({**dict.fromkeys(METADATA_KEYS), **dict(metadata or {})}),
     }
     tensor_file.write(path, potential.state_dict(), document)
@@ -111,7 +105,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         config = dataclasses.replace(config, dtype=dtype)
     num_bytes = sum(tensor.numel() * 8 for tensor in tensors.values())
     try:
-        with AllocationLimit(2**30 + 16 * num_bytes, str(path)):
+        with torch.random.fork_rng(devices=[]), AllocationLimit(2**28 + 16 * num_bytes, str(path)):
             potential = Potential(config)
     except (ConfigError, ElementError) as error:
         raise CheckpointError(f"{path}: the model it describes cannot be built: {error}") from None
@@ -123,7 +117,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         raise CheckpointError(f"{path}: the document says {document['num_parameters']} parameters, the model has "
                               f"{potential.num_parameters()}.")
     potential.eval()
-    check_probe(potential, document["probe"], _DTYPES[document["dtype"]], str(path), _written_with(document))
+    check_probe(potential, document["probe"], str(path), _written_with(document))
     potential.metadata = document["metadata"]
     return potential.to(device)
 
