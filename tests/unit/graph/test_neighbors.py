@@ -137,6 +137,21 @@ def test_the_cutoff_itself_is_outside():
     assert {(j, i, -a, -b, -c) for i, j, a, b, c in keys} == keys
 
 
+def test_no_pair_is_lost_to_rounding():
+    """A cutoff one unit in the last place beyond a distance includes that pair, also far from the origin."""
+    rng = np.random.default_rng(4)
+    cell = CELLS["skewed"]
+    for scale in (1.0, 1e3, 1e6):
+        for _ in range(20):
+            positions = random_structure(rng, cell) + rng.uniform(-scale, scale, 3)
+            edges = neighbor_list(positions, cell, True, 6.0)
+            distance = float(rng.choice(edges.distance))
+            below = neighbor_list(positions, cell, True, distance)
+            beyond = neighbor_list(positions, cell, True, float(np.nextafter(distance, 9.0)))
+            assert len(below) == np.count_nonzero(edges.distance < distance)
+            assert len(beyond) == np.count_nonzero(edges.distance <= distance) > len(below)
+
+
 def test_inputs_are_left_alone():
     rng = np.random.default_rng(0)
     positions, cell, pbc = rng.uniform(-20, 20, (6, 3)), CELLS["skewed"].copy(), np.array([True, False, True])
