@@ -130,9 +130,6 @@ class _Loader:
         config = self.config
         named = {"train": config.train, "validation": config.validation, "test": config.test}
         if config.generate is not None:
-            if any(named.values()):
-                raise ConfigError("data.generate makes the frames itself; remove data.train, data.validation and "
-                                  "data.test, or data.generate.")
             return {"train": self._generate(), "validation": [], "test": []}
         if not config.train:
             raise ConfigError("data.train names no file. List at least one, or set data.generate=cu_au_emt.")
@@ -148,9 +145,6 @@ class _Loader:
             self.available[name] = files[name].report.available
         self.progress("reading files", len(paths), len(paths))
         self._settle_stress_sign(files)
-        for part, members in named.items():
-            if len(set(members)) < len(members):
-                raise ConfigError(f"data.{part} names the same file twice.")
         for frame_file in files.values():
             self.report += frame_file.report.lines()
             self.warnings += [f"{frame_file.report.path}: {warning}" for warning in frame_file.report.warnings]
@@ -159,7 +153,7 @@ class _Loader:
     def _generate(self) -> list[Frame]:
         from equipot.data.synthetic import cu_au_emt
 
-        frames = cu_au_emt(seed=self.config.split.seed)
+        frames = cu_au_emt()
         digest = hashlib.sha256()
         for value in hash_frames(frames):
             digest.update(value.encode())
@@ -206,19 +200,20 @@ class _Loader:
 
     def split(self, parts: dict[str, list[Frame]]):
         config = self.config
-        made = config.generate is not None
         settings: dict[str, Any] = {"method": "files"}
         hashes = {name: hash_frames(parts[name]) for name in SPLITS}
-        if made or not config.validation:
-            wants_test = made or not config.test
-            split = split_frames(parts["train"], hashes["train"], config.split, test=wants_test)
-            settings = {"method": config.split.method, "seed": config.split.seed, "group_key": config.split.group_key}
+        made = [name for name in ("validation", "test") if not getattr(config, name)]
+        if made:
+            split = split_frames(parts["train"], hashes["train"], config.split, validation="validation" in made,
+                                 test="test" in made)
+            settings = {"method": config.split.method, "seed": config.split.seed, "group_key": config.split.group_key,
+                        "set_aside": made}
             frames, values = parts["train"], hashes["train"]
-            for name in SPLITS:
-                if name == "test" and not wants_test:
-                    continue
+            for name in ("train", *made):
                 places = getattr(split, name)
                 parts[name], hashes[name] = [frames[i] for i in places], [values[i] for i in places]
+            self.say("set aside of the training frames: "
+                     + ", ".join(f"{len(parts[name])} for {name}" for name in made))
         self._warn_duplicates(parts, hashes)
         record = record_split(parts, hashes, **settings, file_sha256=dict(self.hashes))
         return parts, record
@@ -239,15 +234,12 @@ class _Loader:
 
     def apply_config_weights(self, parts: dict[str, list[Frame]]) -> None:
         known = sorted({frame.config_type for name in SPLITS for frame in parts[name]})
-        for name, weight in self.config.config_weights.items():
+        for name in self.config.config_weights:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean '{close[0]}'?" if close else ""
                 raise ConfigError(f"data.config_weights: no frame has config_type '{name}'.{hint} There are "
                                   f"{', '.join(known[:30])}.")
-            if not 0.0 <= weight < float("inf"):
-                raise ConfigError(f"data.config_weights.{name} must be a finite number of zero or more, found "
-                                  f"{weight}.")
         for name in SPLITS:
             for frame in parts[name]:
                 factor = self.config.config_weights.get(frame.config_type, 1.0)
@@ -305,9 +297,6 @@ def _elements(config: DataConfig, frames: Sequence[Frame]) -> tuple[str, ...]:
     if config.elements == "auto":
         return tuple(sorted({symbol for frame in frames for symbol in set(frame.atoms.get_chemical_symbols())},
                             key=atomic_numbers.get))
-    for symbol in config.elements:
-        if atomic_numbers.get(symbol, 0) < 1:
-            raise ElementError(f"data.elements: '{symbol}' is not a chemical element.")
     return tuple(sorted(set(config.elements), key=atomic_numbers.get))
 
 

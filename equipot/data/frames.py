@@ -22,6 +22,7 @@ class RawFrame:
         arrays: Everything the file says per atom, each with N rows, other than positions and species.
         index: Number of the frame in its file, from 0.
         line: Line of the file the frame begins at, from 1, where the format has lines.
+        note: Something about the frame the user should read.
     """
 
     atoms: Atoms
@@ -29,6 +30,7 @@ class RawFrame:
     arrays: dict[str, np.ndarray]
     index: int
     line: int | None = None
+    note: str | None = None
 
 
 @dataclass

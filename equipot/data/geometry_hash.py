@@ -26,10 +26,10 @@ def geometry_hash(atoms: Atoms) -> str:
     if pbc.any():
         lattice = atoms.cell.complete().array
         fractions = np.linalg.solve(lattice.T, relative.T).T
-        steps = np.linalg.norm(lattice, axis=1) / RESOLUTION
+        # A whole number of steps along each vector, so that a shift by the vector is a whole number of steps too.
+        steps = np.maximum(np.round(np.linalg.norm(lattice, axis=1) / RESOLUTION), 1.0)
         whole = np.round(fractions * steps).astype(np.int64)
-        period = np.maximum(np.round(steps).astype(np.int64), 1)
-        rounded = np.where(pbc, whole % period, whole)
+        rounded = np.where(pbc, whole % steps.astype(np.int64), whole)
     else:
         rounded = np.round(relative / RESOLUTION).astype(np.int64)
     used_cell = np.round(np.where(pbc[:, None], cell, 0.0) / RESOLUTION).astype(np.int64)

@@ -90,7 +90,11 @@ def _frame_from_text(path: Path, text: FrameText) -> RawFrame:
     except _ANYTHING as error:
         raise DataError(f"{path}, frame {text.index} (line {text.line}) cannot be read: {_in_words(error)}.") from error
     info = {key: value for key, value in text.info.items() if key not in ("Lattice", "pbc")}
-    return _raw(atoms, text.index, info, text.line)
+    raw = _raw(atoms, text.index, info, text.line)
+    if not text.rows[-1].endswith("\n"):
+        raw.note = (f"the file does not end with a line end: it may be cut off within the last number of frame "
+                    f"{text.index} ('{text.rows[-1].split()[-1][:30]}')")
+    return raw
 
 
 def _properties_text(text: FrameText) -> str:
@@ -189,16 +193,17 @@ def _read_vasprun(path: Path) -> Iterator[RawFrame]:
 def _read_outcar(path: Path) -> Iterator[RawFrame]:
     from ase.io.vasp_parsers.vasp_outcar_parsers import OutcarHeaderParser, outcarchunks
 
-    expected, positions = 0, 0
+    expected, positions, since, line = 0, 0, 0, "\n"
     for line in _lines_of(path):
-        expected += "FREE ENERGIE OF THE ION-ELECTRON SYSTEM" in line
+        found = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM" in line
+        expected, since = expected + found, 0 if found else since + 1
         positions += bool(re.match(r"\s*POSITION\s+TOTAL-FORCE", line))
     if expected == 0 and positions == 0:
         raise DataError(f"{path} holds no ionic steps; it is not an OUTCAR, or the run ended before the first.")
-    if expected != positions:
+    if expected != positions or since < 4 or (since == 4 and not line.endswith("\n")):
         raise DataError(
-            f"{path} has {positions} sets of forces and {expected} total energies: the last ionic step is cut off. "
-            f"Remove what follows the last complete step."
+            f"{path} has {positions} sets of forces and {expected} total energies and ends within a step: it is cut "
+            f"off. Remove what follows the last complete step."
         )
     with open_text(path) as handle:
         # Constraints live in a POSCAR beside the file, which may belong to something else: not read.

@@ -84,6 +84,7 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
         units = _DEFAULT_UNITS
     frames = []
     for raw in raw_frames:
+        report.warnings += [raw.note] if raw.note else []
         where = f"{name}, frame {raw.index}" + (f" (line {raw.line})" if raw.line else "")
         try:
             frames.append(_read_frame(raw, name, where, chosen, units))

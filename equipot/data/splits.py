@@ -14,7 +14,7 @@ import numpy as np
 
 from equipot.config.schema import SplitConfig
 from equipot.data.frames import Frame
-from equipot.errors import ConfigError, DataError
+from equipot.errors import DataError
 
 
 @dataclass
@@ -38,16 +38,9 @@ def split_frames(
         validation, test: Whether frames are wanted for these (False where there are files for them).
 
     Raises:
-        ConfigError: Fractions that leave nothing to train on, or a missing group key.
-        DataError: Frames without the group key.
+        DataError: Frames without the group key, or all with the same value of it.
     """
     fractions = {"validation": config.validation if validation else 0.0, "test": config.test if test else 0.0}
-    for name, fraction in fractions.items():
-        if not 0.0 <= fraction < 1.0:
-            raise ConfigError(f"data.split.{name} must be at least 0 and below 1, found {fraction}.")
-    if sum(fractions.values()) >= 1.0:
-        raise ConfigError(f"data.split: validation {config.validation} and test {config.test} leave nothing to train "
-                          f"on.")
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([abs(int(config.seed)), 7])))
     strata = {"": _by_group(frames, config)} if config.method == "group" else _by_config_type(frames, hashes)
     parts: dict[str, list[list[int]]] = {"train": [], "validation": [], "test": []}
@@ -83,8 +76,6 @@ def _by_config_type(frames: Sequence[Frame], hashes: Sequence[str]) -> dict[str,
 
 
 def _by_group(frames: Sequence[Frame], config: SplitConfig) -> list[list[int]]:
-    if config.group_key is None:
-        raise ConfigError("data.split.method=group needs data.split.group_key, whose equal values stay together.")
     groups: dict[str, list[int]] = defaultdict(list)
     for position, frame in enumerate(frames):
         value = frame.config_type if config.group_key == "config_type" else frame.info.get(config.group_key)

@@ -208,6 +208,14 @@ def test_odd_but_sound_files_are_read_whole(name, tmp_path):
         assert list(one.atoms.numbers) == [29, 29]
 
 
+def test_a_last_number_that_may_be_cut_is_reported(tmp_path):
+    """0.03 cut to 0.0 has the right number of columns: nothing shows it but the missing line end."""
+    result = read_frames(_write(tmp_path, good(2)[:-2]))
+    (warning,) = result.report.warnings
+    assert "line end" in warning and "frame 1" in warning and "'-0.0'" in warning
+    assert not read_frames(_write(tmp_path, good(2))).report.warnings
+
+
 def test_not_files(tmp_path):
     (tmp_path / "folder.xyz").mkdir()
     (tmp_path / "empty.xyz").write_bytes(b"")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import signal
 import time
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from ase.io.trajectory import TrajectoryWriter
 
-from equipot.data import check_frames, cu_au_emt, read_frames, write_frames
+from equipot.data import check_frames, read_frames, write_frames
 from equipot.data.extxyz import count_frames
 from equipot.errors import EquipotError
 from tests.unit.data.frames_text import frame, good
@@ -113,33 +112,29 @@ def test_ten_thousand_mutated_extxyz(tmp_path):
     assert time.monotonic() - started < 900
 
 
-@functools.cache
-def _three():
-    return cu_au_emt()[:3]
-
-
-def _trajectory_bytes() -> bytes:
+def _trajectory_bytes(frames) -> bytes:
     stream = io.BytesIO()
     writer = TrajectoryWriter(stream)
-    for labelled in _three():
+    for labelled in frames:
         writer.write(labelled.atoms, energy=labelled.energy, forces=labelled.forces)
     return stream.getvalue()
 
 
 @pytest.mark.parametrize("suffix", [".traj", ".db", ".xyz.gz", ".xyz.xz"])
-def test_mutated_binary_files(suffix, tmp_path):
+def test_mutated_binary_files(suffix, cu_au, tmp_path):
+    frames = cu_au[:3]
     generator = np.random.Generator(np.random.PCG64(7))
     seed = tmp_path / f"seed{suffix}"
     if suffix == ".traj":
-        seed.write_bytes(_trajectory_bytes())
+        seed.write_bytes(_trajectory_bytes(frames))
     elif suffix == ".db":
         from ase.db import connect
 
         with connect(str(seed), use_lock_file=False) as database:
-            for labelled in _three():
+            for labelled in frames:
                 database.write(labelled.atoms, dft_energy=labelled.energy, data={"forces": labelled.forces})
     else:
-        write_frames(seed, _three())
+        write_frames(seed, frames)
     content, path = seed.read_bytes(), tmp_path / f"fuzzed{suffix}"
     assert _read(seed, "error") == 3
     for number in range(60):
