@@ -53,7 +53,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _run(arguments: list[str]) -> int:
     before, rest = _split(arguments)
-    options = top_parser().parse_args(before)
+    options = top_parser().parse(before)
     if not rest:
         top_parser().print_help(sys.stderr)
         raise UsageError("No verb was given.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from equipot.cli.parser import Parser, finite, not_negative, positive, positive_integer
+from equipot.errors import ConfigError, UsageError
 
 EPILOG = """examples:
   equipot md model.eqp cell.xyz --temperature 300 --steps 10000
@@ -69,12 +71,23 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
+def _config(given: dict[str, Any]):
+    """The settings, with the names of the options in complaints about them."""
+    from equipot.config import build
+    from equipot.interfaces.md_config import MDConfig
+
+    try:
+        return build(MDConfig, given, where="md")
+    except ConfigError as error:
+        message = str(error)
+        for option, (name, *_) in SETTINGS.items():
+            message = message.replace(f"md.{name} ", f"{option} ")
+        raise UsageError(message) from None
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the simulation."""
-    from equipot.config import build
-    from equipot.errors import UsageError
     from equipot.interfaces.md import run_md
-    from equipot.interfaces.md_config import MDConfig
     from equipot.train import resolve_device
     from equipot.workflow.evaluation import find_model
 
@@ -83,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: value for name in ("ensemble", "supercell", "new_velocities", *(entry[0] for entry in
                                                                                     SETTINGS.values()))
              if (value := getattr(arguments, name)) is not None}
-    config = build(MDConfig, given, where="equipot md")
+    config = _config(given)
     result = run_md(find_model(arguments.model), arguments.structure, config, trajectory=arguments.trajectory,
                     log=arguments.log, restart=arguments.restart, resume=arguments.resume,
                     overwrite=arguments.overwrite, device=str(resolve_device(arguments.device)),

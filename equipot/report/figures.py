@@ -50,9 +50,17 @@ def empty_message(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
 
 
+def _lay_out(figure: Figure) -> None:
+    """Place everything once; matplotlib would lay the figure out again for each format it is written in."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 160) -> Path:
     """Save a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
+    _lay_out(figure)
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi)
     return write_bytes(path, buffer.getvalue())
 
@@ -60,6 +68,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 160) -> Path:
 def svg_data_uri(figure: Figure) -> str:
     """The figure as a ``data:`` address of an SVG image (clouds of points inside it are rasterised)."""
     buffer = io.BytesIO()
+    _lay_out(figure)
     with style():  # svg.fonttype is read while drawing
         FigureCanvasSVG(figure).print_figure(buffer, format="svg", dpi=160, metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -16,7 +16,7 @@ from equipot.checkpoint import RunDirectory
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
 from equipot.data.datasets import DataSets, load_datasets
 from equipot.errors import ConfigError, Interrupted, UsageError
-from equipot.models import Potential, build_potential
+from equipot.models import Potential, build_potential, resolve_options
 from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import RunRecord, library_versions, write_report
 from equipot.report.summary import build_summary
@@ -89,7 +89,8 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other: go on with the run, or replace it.")
     config, directory = _load(config, overrides)
-    _check_properties(config)
+    _check_properties(config)  # these two need no data: say now what is wrong with them
+    resolve_options(config.model.architecture, config.model.preset, config.model.options)
     console = Console(quiet=quiet)
     progress = progress or (NoProgress() if quiet else make_progress())
     run = RunDirectory(config.run_directory or Path("runs") / config.name, config.training.keep_checkpoints)
