@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
@@ -221,12 +222,17 @@ class Potential(nn.Module):
             # edge_vector = r_j - r_i: moving i forward shortens it, so i feels +gradient and j feels -gradient.
             output.forces = sum_by_index(gradient, center, num_nodes) - sum_by_index(gradient, neighbor, num_nodes)
         if stress or virial or node_virial:
-            outer = edge_vector.unsqueeze(2) * gradient.unsqueeze(1)
-            share = -0.25 * (outer + outer.transpose(1, 2)).flatten(1)
-            per_node = sum_by_index(share, center, num_nodes) + sum_by_index(share, neighbor, num_nodes)
-            total = sum_by_index(per_node, graph_index, num_graphs).unflatten(1, (3, 3))
+            if node_virial:
+                share = -0.5 * _symmetric_outer(edge_vector, gradient).flatten(1)
+                per_node = sum_by_index(share, center, num_nodes) + sum_by_index(share, neighbor, num_nodes)
+                output.node_virial = per_node.unflatten(1, (3, 3))
+            if num_graphs == 1:
+                total = -(edge_vector.T @ gradient).unsqueeze(0)
+                total = 0.5 * (total + total.transpose(1, 2))
+            else:
+                outer = _symmetric_outer(edge_vector, gradient).flatten(1)
+                total = -sum_by_index(outer, graph_index[center], num_graphs).unflatten(1, (3, 3))
             output.virial = total if virial else None
-            output.node_virial = per_node.unflatten(1, (3, 3)) if node_virial else None
             if stress:
                 volume = torch.linalg.det(graph.cell).abs().view(-1, 1, 1)
                 output.stress = torch.where(volume > 0, -total / volume.clamp(min=1e-300), torch.nan)
@@ -267,8 +273,6 @@ class Potential(nn.Module):
 
     def to_dtype(self, dtype: str) -> Potential:
         """A copy of the potential whose network runs in ``float32`` or ``float64``."""
-        import dataclasses
-
         other = Potential(dataclasses.replace(self.config, dtype=dtype)).to(self.device)
         other.load_state_dict(self.state_dict())
         other.metadata = dict(self.metadata)
@@ -283,3 +287,9 @@ class Potential(nn.Module):
 
 def _detached(output: ModelOutput) -> ModelOutput:
     return ModelOutput(**{name: None if value is None else value.detach() for name, value in vars(output).items()})
+
+
+def _symmetric_outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(E, 3), (E, 3) -> (E, 3, 3): (a b^T + b a^T) / 2."""
+    outer = a.unsqueeze(2) * b.unsqueeze(1)
+    return 0.5 * (outer + outer.transpose(1, 2))
