@@ -273,7 +273,8 @@ class Potential(nn.Module):
 
     def to_dtype(self, dtype: str) -> Potential:
         """A copy of the potential whose network runs in ``float32`` or ``float64``."""
-        other = Potential(dataclasses.replace(self.config, dtype=dtype)).to(self.device)
+        with torch.random.fork_rng(devices=[]):
+            other = Potential(dataclasses.replace(self.config, dtype=dtype)).to(self.device)
         other.load_state_dict(self.state_dict())
         other.metadata = dict(self.metadata)
         return other.train(self.training)
