@@ -7,13 +7,12 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from equipot.elements import MAX_ATOMIC_NUMBER
 from equipot.errors import DataError, ElementError, UsageError
 from equipot.graph.atomic_graph import AtomicGraph
 from equipot.graph.neighbors import MAX_EDGES, NeighborList, neighbor_list
 from equipot.graph.validation import check_distances, check_geometry
 from equipot.units import matrix_to_voigt, voigt_to_matrix
-
-_MAX_ATOMIC_NUMBER = 118
 
 
 def from_ase(atoms: Atoms, cutoff: float, *, energy: float | None = None, forces: np.ndarray | None = None,
@@ -131,9 +130,9 @@ def _label(value: float | np.ndarray | None, shape: tuple[int, ...], name: str, 
 
 
 def _check_elements(numbers: np.ndarray, where: str) -> None:
-    wrong = (numbers < 1) | (numbers > _MAX_ATOMIC_NUMBER)
+    wrong = (numbers < 1) | (numbers > MAX_ATOMIC_NUMBER)
     if wrong.any():
         atom = int(np.argmax(wrong))
         dummy = " (the dummy 'X')" if numbers[atom] == 0 else ""
         raise ElementError(f"{where}: atom {atom} has atomic number {numbers[atom]}{dummy}, which is not a chemical "
-                           f"element (1 to {_MAX_ATOMIC_NUMBER}); remove the atom or give its element.")
+                           f"element (1 to {MAX_ATOMIC_NUMBER}); remove the atom or give its element.")
