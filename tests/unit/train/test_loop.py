@@ -36,10 +36,10 @@ def no_model_files(monkeypatch):
 def test_overfits_one_frame(run):
     """Forces of one frame to 1 meV/Angstrom."""
     data = datasets(1, 0)
-    settings = config(training={"epochs": 400, "batch_size": 1, "ema_decay": None},
+    settings = config(training={"epochs": 300, "batch_size": 1, "ema_decay": None},
                       optimizer={"learning_rate": 0.03}, schedule={"warmup_steps": 20})
     result = fit(real_potential(radial_hidden=(16,), num_channels=8), data, settings, run)
-    assert result.steps == 400
+    assert result.steps == 300
     assert evaluate(result.potential, data.train).metrics["all"]["forces_mae_mev_per_angstrom"] < 1.0
 
 
@@ -245,3 +245,16 @@ def test_checkpoints_are_written_on_the_way(run, no_model_files, monkeypatch):
     monkeypatch.setattr(RunDirectory, "save_checkpoint", recorded)
     fit(PairPotential(), datasets(), config(training={"epochs": 2, "checkpoint_minutes": 1e-9}), run)
     assert steps == [1, 2, 3, 4, 5, 6, 6]
+
+
+@pytest.mark.parametrize(("start", "reductions"), [(0.5, 0), (0.99, 4)])
+def test_plateau_does_not_take_stage_two_for_one(run, no_model_files, monkeypatch, start, reductions):
+    """Heavier weights make a larger loss, which is no reason to learn more slowly."""
+    answers = iter([4, 3, 2, 1, 40, 39, 38, 37])
+    monkeypatch.setattr("equipot.train.job.Job.value", lambda *_: float(next(answers)))
+    settings = config(training={"epochs": 8}, loss={"stage_two": {"start": start}},
+                      schedule={"name": "plateau", "patience": 0, "warmup_steps": 0})
+    fit(PairPotential(), datasets(), settings, run)
+    rates = [row["learning_rate"] for row in run.read_metrics()[1:]]
+    # The last evaluation comes after the last rate.
+    assert rates[-1] == pytest.approx(rates[0] * 0.5 ** max(reductions - 1, 0))

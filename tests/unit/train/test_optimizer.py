@@ -102,6 +102,32 @@ def test_state_goes_on_to_the_bit_after_a_file(tmp_path, name, dtype):
         assert torch.equal(value, other), key
 
 
+@pytest.mark.parametrize("largest", [10_000, 6])
+def test_soap_equals_the_library(largest):
+    """Tensors of one to three axes, with and without an eigenbasis for the long ones."""
+    from pytorch_optimizer.optimizer.soap import SOAP as LibrarySOAP
+
+    from equipot.train.soap import SOAP
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(5,), (4, 7), (1, 3), (2, 3, 8), (7, 1)]
+    start = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    gradients = [[torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes] for _ in range(9)]
+    results = []
+    for kind in (LibrarySOAP, SOAP):
+        parameters = [torch.nn.Parameter(value.clone()) for value in start]
+        optimizer = kind(parameters, lr=0.1, betas=(0.9, 0.99), precondition_frequency=2, weight_decay=0.1,
+                         max_precondition_dim=largest)
+        for step in gradients:
+            for parameter, gradient in zip(parameters, step):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+        results.append(parameters)
+    for old, library, ours in zip(start, *results):
+        assert (ours - old).abs().max() > 0.1
+        assert torch.allclose(library, ours, rtol=0, atol=1e-6)  # the library's QR is in float32 whatever the dtype
+
+
 def test_state_is_a_copy():
     potential = PairPotential()
     optimizer = build_optimizer(potential, OptimizerConfig(name="adam"))

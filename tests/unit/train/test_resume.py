@@ -87,15 +87,16 @@ def model(run):
     return json.loads(run.model_path.read_text())
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_resume_equals_uninterrupted_at_every_point(tmp_path, light_models, name):
+def test_resume_equals_uninterrupted_at_every_point(tmp_path, light_models, name, every):
     """The stop is asked at every place the loop looks: after steps, between epochs, within evaluations."""
     settings = SETTINGS[name]
     asked = StopAfter(10**9)
     whole, whole_run = train(tmp_path / "whole", settings, stop=asked)
     expected, expected_model = outcome(whole, whole_run), model(whole_run)
     num_questions = 10**9 - asked.left
-    for point in range(0, num_questions, 2 if num_questions > 24 else 1):
+    for point in range(0, num_questions, every):
         path = tmp_path / f"stopped-{point}"
         with pytest.raises(Interrupted) as caught:
             train(path, settings, stop=StopAfter(point))
