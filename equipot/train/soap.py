@@ -12,8 +12,9 @@ class SOAP(LibrarySOAP):
     """Adam in the eigenbasis of Shampoo's matrices (Vyas et al., arXiv:2409.11321).
 
     A potential has dozens of small matrices, for which ``torch.tensordot`` spends more time on arranging its arguments
-    than on the numbers; the same contractions as matrix products take a third off the time of a step. The results are those of the
-    library up to rounding. Merging of dimensions and preconditioning of vectors, off by default there, are not offered.
+    than on the numbers; the same contractions as matrix products take a third off the time of a step. The results are
+    those of the library up to rounding. Merging of dimensions and preconditioning of vectors, off by default there,
+    are not offered.
     """
 
     def project(self, grad: Tensor, state: dict[str, Any], merge_dims: bool = False, max_precondition_dim: int = 0,
