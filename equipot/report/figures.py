@@ -57,7 +57,7 @@ def _lay_out(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def save_figure(figure: Figure, path: str | Path, *, dpi: int = 160) -> Path:
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 140) -> Path:
     """Save a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
     _lay_out(figure)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from equipot.checkpoint import RunDirectory
+from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
 from equipot.data.datasets import DataSets, load_datasets
 from equipot.errors import ConfigError, Interrupted, UsageError
@@ -238,6 +238,15 @@ def compare_properties(potential: Potential, config: Config, stop: StopRequest) 
     return tuple(comparisons)
 
 
+def _complete_model(run: RunDirectory, potential: Potential, metrics: Mapping[str, Metrics], result: FitResult) -> None:
+    """Put what is only known at the end into the model file: the error table and how long the training was."""
+    metadata = read_model_document(run.model_path)["metadata"]
+    training = {**(metadata.get("training") or {}), "epochs": result.epochs, "seconds": result.train_seconds}
+    metadata = {**metadata, "metrics": metrics, "training": training}
+    save_model(run.model_path, potential, metadata=metadata)
+    potential.metadata = metadata
+
+
 def _conclude(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
               stop: StopRequest) -> TrainResult:
     """Evaluate, compare, write and print everything a finished run has."""
@@ -259,6 +268,7 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
         steps=result.steps, seconds_after_training=time.perf_counter() - begin,
         properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions())
     run.write_summary(summary)
+    _complete_model(run, potential, metrics, result)
     points = {split: parity_points(getattr(datasets, split), evaluation.predictions, config.data.atomic_energies)
               for split, evaluation in evaluations.items()}
     record = RunRecord(
