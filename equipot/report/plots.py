@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from equipot.report.figures import BLACK, BLUE, GREY, ORANGE, SPLIT_COLORS, empty_message, new_figure, style
-from equipot.report.tables import Metrics, format_number, group_names
+from equipot.report.tables import Metrics, format_error, group_names
 from equipot.units import MEV_PER_EV
 
 
@@ -150,8 +150,8 @@ def _parity_panel(axes: Axes, split: str, reference: np.ndarray, predicted: np.n
     inset.patch.set_alpha(0.85)
     inset.set_in_layout(False)
     axes.set_title(f"{split} · {group.get('num_configurations', 0)} frames\n"
-                   f"MAE {format_number(group.get(quantity.mae))}, "
-                   f"RMSE {format_number(group.get(quantity.rmse))} {quantity.metric_unit}")
+                   f"MAE {format_error(group.get(quantity.mae))}, "
+                   f"RMSE {format_error(group.get(quantity.rmse))} {quantity.metric_unit}")
 
 
 def parity(quantity: Quantity, points: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -223,8 +223,9 @@ def _finish_bars(axes: Axes, drawn: list[tuple[float, float]], label: str) -> No
     """Scale, label and number the bars of one panel; logarithmic where they span more than a factor of 40."""
     values = np.array([value for _, value in drawn])
     positive = values[np.isfinite(values) & (values > 0)]
-    low, high = (positive.min(), positive.max()) if positive.size else (0.1, 1.0)
-    low = max(low, high * 1e-4)  # errors that symmetry makes zero but for rounding would take most of the axis
+    high = positive.max() if positive.size else 1.0
+    # Errors that symmetry makes zero but for rounding would take most of a logarithmic axis.
+    low = positive[positive > 1e-4 * high].min() if positive.size else 0.1
     if high / low > 40:
         axes.set_xscale("log")
         axes.set_xlim(low / 2, high * 4)
@@ -234,7 +235,7 @@ def _finish_bars(axes: Axes, drawn: list[tuple[float, float]], label: str) -> No
         axes.xaxis.set_major_locator(MaxNLocator(4))
     for where, value in drawn:
         if np.isfinite(value):
-            axes.annotate(format_number(float(value)), (max(value, low / 2), where), xytext=(3, 0), fontsize=7,
+            axes.annotate(format_error(float(value)), (max(value, low / 2), where), xytext=(3, 0), fontsize=7,
                           textcoords="offset points", va="center", color="#555a63")
     axes.set_xlabel(label)
     axes.grid(axis="y", visible=False)

@@ -157,7 +157,8 @@ def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:
         return [pictures[name] for name in names if name in pictures]
 
     sections = [
-        Section("Errors", [error_table(record.metrics), *shown("error_by_config_type")]),
+        Section("Errors", [error_table(record.metrics, title="Best epoch, averaged weights"),
+                           *shown("error_by_config_type")]),
         Section("Predicted against reference", shown("parity_energy", "parity_forces", "parity_stress")),
         Section("Training", shown("learning_curve")),
     ]

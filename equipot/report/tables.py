@@ -59,6 +59,11 @@ def format_number(value: Any, digits: int = 3) -> str:
     return f"{value:.{max(0, digits - 1 - magnitude)}f}"
 
 
+def format_error(value: float | None) -> str:
+    """Write an error in its unit of the tables; what symmetry makes zero but for rounding is ``<0.001``."""
+    return "<0.001" if value is not None and 0 < value < 1e-3 else format_number(value)
+
+
 def group_names(metrics: Metrics) -> list[str]:
     """The groups of one split in the order they are shown: ``all`` first, then by name."""
     return [name for name in ("all",) if name in metrics] + sorted(name for name in metrics if name != "all")
@@ -87,7 +92,7 @@ def error_table(metrics_by_split: Mapping[str, Metrics], *, title: str = "Errors
                 strong.add(len(rows))
             group = metrics[name]
             rows.append((split if name == "all" else "", name or "(none)", str(group.get("num_configurations", 0)),
-                         *(format_number(group.get(key)) for key, _, _ in used)))
+                         *(format_error(group.get(key)) for key, _, _ in used)))
     return Table(title, columns, tuple(rows), frozenset(strong), "Forces and stress: per component.")
 
 

@@ -64,3 +64,8 @@ def test_rich_draws_on_a_terminal_and_names_are_not_markup():
     print_table(Table("errors", (Column("group", is_number=False), Column("energy", "meV/atom")),
                       (("[bold]odd[/nonsense]", "1.0"),)), file)
     assert "[bold]odd[/nonsense]" in file.getvalue() and "meV/atom" in file.getvalue()
+
+
+def test_rounding_noise_is_not_shown_as_an_error():
+    table = error_table({"test": {"all": {**group(3, 1.0), "forces_mae_mev_per_angstrom": 4.8e-6}}})
+    assert "<0.001" in table.rows[0] and "4.8" not in " ".join(table.rows[0])
