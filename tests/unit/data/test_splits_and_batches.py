@@ -63,6 +63,12 @@ def test_tiny_sets(count, validation, test):
     assert (len(split.validation), len(split.test)) == (validation, test)
 
 
+def test_training_keeps_a_frame_of_every_config_type():
+    frames = _frames({f"g{number}": 1 + number % 2 for number in range(12)})
+    split = _split(frames, SplitConfig(validation=0.4, test=0.4))
+    assert len({frames[place].config_type for place in split.train}) == 12
+
+
 def test_parts_that_are_not_wanted():
     split = _split(_frames(GROUPS), test=False)
     assert split.test == [] and len(split.validation) == 10

@@ -45,6 +45,12 @@ def test_right_sign_and_unit(rattle, shear):
     assert proof.unit_factor is None and "tension positive" in proof.sentence()
 
 
+def test_the_work_of_the_forces_is_taken_off():
+    """Displaced atoms at nearly equal volumes: without the forces, or with their sign wrong, the ratio is near two."""
+    proof = prove_sign(_copper(np.linspace(-0.03, 0.03, 12), rattle=0.04))
+    assert proof.agreement > 0.9 and proof.ratio == pytest.approx(1.0, abs=0.3)
+
+
 @pytest.mark.parametrize(("factor", "sign", "unit"), [
     (-1.0, -1, None), (GPA_PER_EV_A3, 1, "GPa"), (-10 * GPA_PER_EV_A3, -1, "kbar"), (1e4 * GPA_PER_EV_A3, 1, "bar")])
 def test_wrong_sign_and_unit_are_recognised(factor, sign, unit):
