@@ -52,19 +52,28 @@ def split_frames(
         num_frames = sum(map(len, units))
         for part, fraction in fractions.items():
             owed[part] += fraction * num_frames
-            for unit in list(order):
-                if len(order) > 1 and owed[part] >= 0.5 * len(unit):
+            kept: list[list[int]] = []
+            for place, unit in enumerate(order):
+                is_last = not kept and place == len(order) - 1
+                if not is_last and owed[part] >= 0.5 * len(unit):
                     owed[part] -= len(unit)
                     parts[part].append(unit)
-                    order.remove(unit)
+                else:
+                    kept.append(unit)
+            order = kept
         parts["train"] += order
     for part, fraction in fractions.items():  # a part that was asked for is not left empty
         if fraction > 0.0 and not parts[part] and len(parts["train"]) > 1:
-            smallest = min(parts["train"], key=len)
-            parts["train"].remove(smallest)
-            parts[part].append(smallest)
+            chosen = min(parts["train"], key=lambda unit: (-_num_left(unit, strata, parts["train"]), len(unit)))
+            parts["train"].remove(chosen)
+            parts[part].append(chosen)
     return Split(*(sorted(position for unit in parts[part] for position in unit)
                    for part in ("train", "validation", "test")))
+
+
+def _num_left(unit: list[int], strata: dict[str, list[list[int]]], training: list[list[int]]) -> int:
+    """How many units of this one's config_type (or of all, for groups) are still in training."""
+    return next(sum(other in training for other in units) for units in strata.values() if unit in units)
 
 
 def _by_config_type(frames: Sequence[Frame], hashes: Sequence[str]) -> dict[str, list[list[int]]]:

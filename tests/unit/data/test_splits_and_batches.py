@@ -64,9 +64,12 @@ def test_tiny_sets(count, validation, test):
 
 
 def test_training_keeps_a_frame_of_every_config_type():
-    frames = _frames({f"g{number}": 1 + number % 2 for number in range(12)})
+    frames = _frames({f"g{number}": 1 + 2 * (number % 2) for number in range(12)})
     split = _split(frames, SplitConfig(validation=0.4, test=0.4))
-    assert len({frames[place].config_type for place in split.train}) == 12
+    assert len({frames[place].config_type for place in split.train}) == 12 and split.validation and split.test
+    few = _frames({"a": 1, "b": 1, "c": 6})  # rounding gives the test none: it takes one of the group with most
+    split = _split(few, SplitConfig(validation=0.5, test=0.01))
+    assert len({few[place].config_type for place in split.train}) == 3 and len(split.test) == 1
 
 
 def test_parts_that_are_not_wanted():
