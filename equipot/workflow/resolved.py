@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equipot.config import Config, to_dict
-from equipot.data.paths import resolve_file
+from equipot.data.paths import DATA_VARIABLE, resolve_file
 from equipot.errors import ConfigError
 from equipot.models import PotentialConfig, resolve_options
 
@@ -52,16 +52,20 @@ def _number(value: Any, automatic: float) -> Any:
 
 def _root(config: Config, directory: str | Path) -> str | None:
     """The folder all relative file names were found in, absolute, so that the configuration works from anywhere."""
-    data = config.data
+    data, directory = config.data, Path(directory)
     names = [name for name in (*data.train, *data.validation, *data.test) if not Path(name).expanduser().is_absolute()]
-    roots = set()
-    for name in names:
-        path = os.path.abspath(resolve_file(name, data, directory))
-        root = Path(path[:-len(os.path.normpath(name))] or "/") if path.endswith(os.path.normpath(name)) else None
-        roots.add(root)
-    if len(roots) == 1 and None not in roots:
-        return str(roots.pop())
-    return data.root if data.root is None else str((Path(directory) / Path(data.root).expanduser()).resolve())
+    if not names:
+        return data.root
+    found = [resolve_file(name, data, directory) for name in names]
+    if data.root is not None:
+        candidates = [directory / Path(data.root).expanduser()]
+    else:
+        variable = os.environ.get(DATA_VARIABLE)
+        candidates = [*([Path(variable).expanduser()] if variable else []), directory]
+    for candidate in candidates:
+        if [candidate / name for name in names] == found:
+            return str(candidate.resolve())
+    return data.root
 
 
 def potential_config(config: Config) -> PotentialConfig:
