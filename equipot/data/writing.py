@@ -77,4 +77,8 @@ def _labelled(frame: Frame, prefix: str):
         weight = getattr(frame, f"{label}_weight")
         if weight != 1.0:
             atoms.info[f"config_{label}_weight"] = float(weight)
+    for key, value in atoms.info.items():
+        if key.endswith("_stress") and np.shape(value) == (3, 3):
+            # Nine plain numbers, as every program of the field reads them; ASE would write a 3 x 3 array as JSON.
+            atoms.info[key] = np.reshape(value, 9)
     return atoms
