@@ -24,7 +24,8 @@ _EXPORTS = {
     "evaluate": "equipot.workflow",
 }
 
-_SUBPACKAGES = ("checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report")
+_SUBPACKAGES = ("checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report",
+                "training")
 
 __all__ = [*_EXPORTS, *_SUBPACKAGES, "__version__"]
 

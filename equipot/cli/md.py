@@ -88,7 +88,7 @@ def _config(given: dict[str, Any]):
 def run(arguments: argparse.Namespace) -> int:
     """Run the simulation."""
     from equipot.interfaces.md import run_md
-    from equipot.train import resolve_device
+    from equipot.training import resolve_device
     from equipot.workflow.evaluation import find_model
 
     if arguments.resume and arguments.overwrite:

@@ -139,7 +139,7 @@ class _ConsoleHandler(logging.StreamHandler):
     @staticmethod
     def _is_news(record: logging.LogRecord) -> bool:
         # Lines of a run below a warning are on the screen already, from its progress and its tables.
-        return record.levelno >= logging.WARNING or not record.name.startswith(("equipot.train", "equipot.workflow"))
+        return record.levelno >= logging.WARNING or not record.name.startswith(("equipot.training", "equipot.workflow"))
 
 
 def set_up_logging(*, verbose: bool) -> None:

@@ -16,15 +16,16 @@ from ase.io.extxyz import write_xyz
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from equipot.allocator import keep_freed_memory
 from equipot.errors import Interrupted, NumericalError, StructureError, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.interfaces.dynamics import build_dynamics, get_state, hold_center_of_mass, initial_velocities, set_state
-from equipot.interfaces.interrupt import StopRequest
 from equipot.interfaces.md_config import MDConfig
 from equipot.interfaces.md_restart import Restart, write_restart
 from equipot.interfaces.structures import read_structure
 from equipot.interfaces.trajectory import Log, check_suffix, make_frame, open_trajectory
 from equipot.models import Potential
+from equipot.signals import stop_on_signal
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
 
@@ -144,13 +145,14 @@ class _Run:
             self.log = Log(self.paths["log"], self.files.get("log"))
             stack.callback(self.log.close)
             self.report(Log.header)
+            keep_freed_memory()
             self.clock, self.clock_step = time.perf_counter(), self.step
             if not self.files:
                 self._record()
                 self._save()
-            stop, bar = stack.enter_context(StopRequest()), stack.enter_context(_progress_bar(progress))
+            stop, bar = stack.enter_context(stop_on_signal()), stack.enter_context(_progress_bar(progress))
             task = bar.add_task("md", total=config.steps, completed=self.step, temperature="")
-            while self.step < config.steps and not stop.reason:
+            while self.step < config.steps and not stop():
                 self._advance()
                 self._record()
                 if self.step % config.restart_every == 0:
@@ -158,7 +160,7 @@ class _Run:
                 bar.update(task, completed=self.step)
             self._save()
         if self.step < config.steps:
-            raise Interrupted(f"Stopped by {stop.reason} after step {self.step} of {config.steps}; everything is saved "
+            raise Interrupted(f"Stopped by {stop.signal_name} after step {self.step} of {config.steps}; everything is saved "
                               f"in {self.paths['restart']}, resume goes on from there.")
         self.atoms.set_constraint(self.constraints)
         return MDResult(self.atoms, self.step, self._time_ps(), self._drift(), **self.paths)

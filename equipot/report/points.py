@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import atomic_numbers
 
-from equipot.train.labels import label_masks
+from equipot.training.labels import label_masks
 from equipot.units import GPA_PER_EV_A3, matrix_to_voigt
 
 if TYPE_CHECKING:
     from equipot.graph import AtomicGraph
-    from equipot.train.evaluate import Prediction
+    from equipot.training.evaluate import Prediction
 
 #: quantity -> (reference, predicted): flat arrays of equal length.
 Points = dict[str, tuple[np.ndarray, np.ndarray]]

@@ -24,8 +24,8 @@ from equipot.models import Potential
 from equipot.report.files import refuse_existing
 from equipot.report.summary import build_summary
 from equipot.report.tables import Metrics
-from equipot.train import Prediction, resolve_device
-from equipot.train import evaluate as evaluate_graphs
+from equipot.training import Prediction, resolve_device
+from equipot.training import evaluate as evaluate_graphs
 
 if TYPE_CHECKING:
     from equipot.graph import AtomicGraph

@@ -21,20 +21,19 @@ from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import RunRecord, library_versions, write_report
 from equipot.report.summary import build_summary
 from equipot.report.tables import Metrics, error_table
-from equipot.train import (
+from equipot.signals import StopRequest, stop_on_signal
+from equipot.training import (
     DryRun,
     Evaluation,
     FitResult,
     NoProgress,
     Progress,
-    StopRequest,
     fit,
     make_progress,
     resolve_device,
-    stop_on_signal,
 )
-from equipot.train import dry_run as measure
-from equipot.train.evaluate import batches_by_edges, evaluate_batches
+from equipot.training import dry_run as measure
+from equipot.training.evaluate import batches_by_edges, evaluate_batches
 from equipot.workflow.console import Console
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.resolved import adopt_numbers, potential_config, require_same_run, resolve

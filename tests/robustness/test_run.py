@@ -12,7 +12,7 @@ import pytest
 from equipot.cli.main import main
 from equipot.config import load_config, to_dict
 from equipot.report.summary import METRIC_KEYS
-from equipot.train import NoProgress
+from equipot.training import NoProgress
 
 SPLITS = ("train", "validation", "test")
 

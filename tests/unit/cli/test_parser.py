@@ -82,8 +82,8 @@ def restored_logging():
 def test_lines_a_run_has_shown_are_not_repeated_on_the_console(restored_logging, capsys):
     set_up_logging(verbose=True)
     set_up_logging(verbose=True)  # a second command in one process must not say things twice
-    logging.getLogger("equipot.train").info("epoch 3")
-    logging.getLogger("equipot.train").warning("a step was skipped")
+    logging.getLogger("equipot.training").info("epoch 3")
+    logging.getLogger("equipot.training").warning("a step was skipped")
     logging.getLogger("equipot.data").info("read 3 files")
     errors = capsys.readouterr().err
     assert "epoch 3" not in errors and errors.count("a step was skipped") == 1 and errors.count("read 3 files") == 1

@@ -315,10 +315,10 @@ def test_signal_handlers_are_put_back_and_a_second_signal_ends_at_once(tmp_path)
     assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     program = textwrap.dedent("""
         import os, signal
-        from equipot.interfaces.interrupt import StopRequest
-        with StopRequest() as stop:
+        from equipot.signals import stop_on_signal
+        with stop_on_signal() as stop:
             os.kill(os.getpid(), signal.SIGINT)
-            assert stop.reason == "SIGINT"
+            assert stop.signal_name == "SIGINT"
             os.kill(os.getpid(), signal.SIGINT)
             print("still here")
     """)

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from equipot.train import signals
-from equipot.train.signals import SIGNALS, stop_on_signal
+from equipot.signals import SIGNALS, stop_on_signal
+from equipot.training import signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from equipot.train.metrics import MetricAccumulator
-from equipot.train.step import StepResult
+from equipot.training.metrics import MetricAccumulator
+from equipot.training.step import StepResult
 
 
 @dataclass

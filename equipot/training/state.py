@@ -12,11 +12,11 @@ from torch import Tensor
 
 from equipot.checkpoint import RunDirectory, flatten_state, unflatten_state
 from equipot.errors import CheckpointError, NumericalError
-from equipot.train.ema import ExponentialMovingAverage
-from equipot.train.epoch import EpochSums
-from equipot.train.optimizer import load_optimizer_state, optimizer_state
-from equipot.train.schedule import Schedule
-from equipot.train.step import StepResult
+from equipot.training.ema import ExponentialMovingAverage
+from equipot.training.epoch import EpochSums
+from equipot.training.optimizer import load_optimizer_state, optimizer_state
+from equipot.training.schedule import Schedule
+from equipot.training.step import StepResult
 
 if TYPE_CHECKING:
     from equipot.models import Potential

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equipot.errors import CheckpointError
 from equipot.graph import AtomicGraph
-from equipot.train.labels import label_masks
+from equipot.training.labels import label_masks
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from equipot.checkpoint import flatten_state, tensor_file, unflatten_state
 from equipot.config.schema import LossConfig, OptimizerConfig
 from equipot.errors import CheckpointError, ConfigError
 from equipot.graph import collate
-from equipot.train.ema import ExponentialMovingAverage
-from equipot.train.loss import Loss
-from equipot.train.optimizer import build_optimizer, describe_groups, load_optimizer_state, optimizer_state
-from equipot.train.step import training_step
-from tests.unit.train.systems import PairPotential, crystals, real_potential
+from equipot.training.ema import ExponentialMovingAverage
+from equipot.training.loss import Loss
+from equipot.training.optimizer import build_optimizer, describe_groups, load_optimizer_state, optimizer_state
+from equipot.training.step import training_step
+from tests.unit.training.systems import PairPotential, crystals, real_potential
 
 NAMES = ["soap", "adamw", "adam", "sgd"]
 
@@ -107,7 +107,7 @@ def test_soap_equals_the_library(largest):
     """Tensors of one to three axes, with and without an eigenbasis for the long ones."""
     from pytorch_optimizer.optimizer.soap import SOAP as LibrarySOAP
 
-    from equipot.train.soap import SOAP
+    from equipot.training.soap import SOAP
 
     generator = torch.Generator().manual_seed(0)
     shapes = [(5,), (4, 7), (1, 3), (2, 3, 8), (7, 1)]

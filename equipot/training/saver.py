@@ -8,7 +8,7 @@ from typing import Any
 
 from equipot.checkpoint import RunDirectory, save_model
 from equipot.config.schema import TrainingConfig
-from equipot.train.state import TrainingState
+from equipot.training.state import TrainingState
 
 
 class Saver:

@@ -10,8 +10,8 @@ import torch
 from equipot.config.schema import LossConfig, StageTwoConfig
 from equipot.graph import collate
 from equipot.models import ModelOutput
-from equipot.train.loss import Loss
-from tests.unit.train.systems import PairPotential, crystals, molecule, real_potential
+from equipot.training.loss import Loss
+from tests.unit.training.systems import PairPotential, crystals, molecule, real_potential
 
 F0 = 2.0
 DELTA = 0.05

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from equipot.config.schema import Config
-from equipot.train.evaluate import batches_by_edges, evaluate_batches
-from equipot.train.job import Job, prepare
-from equipot.train.optimizer import describe_groups
-from equipot.train.rows import duration
-from equipot.train.schedule import set_learning_rate
-from equipot.train.state import TrainingState
-from equipot.train.step import training_step
+from equipot.training.evaluate import batches_by_edges, evaluate_batches
+from equipot.training.job import Job, prepare
+from equipot.training.optimizer import describe_groups
+from equipot.training.rows import duration
+from equipot.training.schedule import set_learning_rate
+from equipot.training.state import TrainingState
+from equipot.training.step import training_step
 
 if TYPE_CHECKING:
     from equipot.data import DataSets
@@ -60,7 +60,7 @@ def dry_run(potential: Potential, datasets: DataSets, config: Config, *, num_ste
 
     Args:
         potential: left as it is.
-        datasets, config: as for :func:`equipot.train.fit`, with the same checks and errors.
+        datasets, config: as for :func:`equipot.training.fit`, with the same checks and errors.
         num_steps: steps to time, after two that are not (the first fills caches and prepares the optimiser).
         max_seconds: stop timing after this long.
     """

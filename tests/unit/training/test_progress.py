@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 
 from equipot.checkpoint import RunDirectory
-from equipot.train import BarProgress, LineProgress, dry_run, fit, make_progress
-from equipot.train import saver as saver_module
-from equipot.train.rows import duration, row_text
-from tests.unit.train.systems import PairPotential, config, datasets
+from equipot.training import BarProgress, LineProgress, dry_run, fit, make_progress
+from equipot.training import saver as saver_module
+from equipot.training.rows import duration, row_text
+from tests.unit.training.systems import PairPotential, config, datasets
 
 
 class Terminal(io.StringIO):

@@ -10,9 +10,9 @@ import torch
 
 from equipot.graph import collate
 from equipot.models import ModelOutput
-from equipot.train.evaluate import evaluate
-from equipot.train.metrics import MetricAccumulator
-from tests.unit.train.systems import PairPotential, crystals, molecule
+from equipot.training.evaluate import evaluate
+from equipot.training.metrics import MetricAccumulator
+from tests.unit.training.systems import PairPotential, crystals, molecule
 
 GPA = 160.21766208
 KEYS = {"num_configurations", "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "forces_mae_mev_per_angstrom",

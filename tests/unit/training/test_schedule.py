@@ -7,9 +7,9 @@ import math
 import pytest
 
 from equipot.config.schema import OptimizerConfig, ScheduleConfig
-from equipot.train.optimizer import build_optimizer
-from equipot.train.schedule import Schedule, set_learning_rate
-from tests.unit.train.systems import PairPotential
+from equipot.training.optimizer import build_optimizer
+from equipot.training.schedule import Schedule, set_learning_rate
+from tests.unit.training.systems import PairPotential
 
 
 def test_warm_up_is_linear():

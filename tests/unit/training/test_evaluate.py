@@ -9,10 +9,10 @@ import torch
 from equipot.config.schema import LossConfig
 from equipot.errors import Interrupted, UsageError
 from equipot.graph import collate
-from equipot.train.evaluate import batches_by_edges, evaluate, evaluate_batches
-from equipot.train.loss import Loss
-from equipot.train.memory import OutOfMemory
-from tests.unit.train.systems import PairPotential, crystals, molecule, real_potential
+from equipot.training.evaluate import batches_by_edges, evaluate, evaluate_batches
+from equipot.training.loss import Loss
+from equipot.training.memory import OutOfMemory
+from tests.unit.training.systems import PairPotential, crystals, molecule, real_potential
 
 
 def test_predictions_are_in_order_and_independent_of_the_batches():

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equipot.train.epoch import EpochSums
-    from equipot.train.evaluate import Evaluation
+    from equipot.training.epoch import EpochSums
+    from equipot.training.evaluate import Evaluation
 
 
 def make_row(*, epoch: int, step: int, stage: int, train: EpochSums | None, evaluation: Evaluation | None,

@@ -13,15 +13,15 @@ from equipot.config.schema import Config
 from equipot.data.sampler import BatchSampler
 from equipot.errors import ConfigError, DataError
 from equipot.graph import AtomicGraph, make_loader
-from equipot.train.device import resolve_device
-from equipot.train.ema import ExponentialMovingAverage
-from equipot.train.epoch import EpochSums
-from equipot.train.evaluate import Evaluation, batches_by_edges, evaluate_batches
-from equipot.train.labels import label_masks
-from equipot.train.loss import Loss
-from equipot.train.optimizer import build_optimizer
-from equipot.train.schedule import Schedule
-from equipot.train.state import TrainingState
+from equipot.training.device import resolve_device
+from equipot.training.ema import ExponentialMovingAverage
+from equipot.training.epoch import EpochSums
+from equipot.training.evaluate import Evaluation, batches_by_edges, evaluate_batches
+from equipot.training.labels import label_masks
+from equipot.training.loss import Loss
+from equipot.training.optimizer import build_optimizer
+from equipot.training.schedule import Schedule
+from equipot.training.state import TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Job:
         return stage_two is not None and epoch >= stage_two.start * self.config.training.epochs
 
     def phase(self, epoch: int) -> int:
-        """Phase the best epoch is compared within, see :class:`equipot.train.state.Best`."""
+        """Phase the best epoch is compared within, see :class:`equipot.training.state.Best`."""
         is_selecting = epoch + 1 > self.config.training.select_after * self.config.training.epochs
         return int(is_selecting) + int(self.is_stage_two(epoch))
 

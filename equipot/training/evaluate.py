@@ -12,11 +12,11 @@ import torch
 from equipot.data.sampler import edge_batches
 from equipot.errors import Interrupted
 from equipot.graph import AtomicGraph, collate
-from equipot.train.device import resolve_device
-from equipot.train.labels import label_masks
-from equipot.train.loss import Loss
-from equipot.train.memory import explain_out_of_memory
-from equipot.train.metrics import MetricAccumulator, Metrics
+from equipot.training.device import resolve_device
+from equipot.training.labels import label_masks
+from equipot.training.loss import Loss
+from equipot.training.memory import explain_out_of_memory
+from equipot.training.metrics import MetricAccumulator, Metrics
 
 if TYPE_CHECKING:
     from equipot.models import ModelOutput, Potential

@@ -9,27 +9,28 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from equipot.allocator import keep_freed_memory
 from equipot.checkpoint import RunDirectory
 from equipot.config.schema import Config
 from equipot.errors import Interrupted, NumericalError
-from equipot.train.epoch import EpochSums
-from equipot.train.job import Job, prepare
-from equipot.train.memory import OutOfMemory
-from equipot.train.optimizer import describe_groups
-from equipot.train.progress import NoProgress, Progress
-from equipot.train.rows import errors_text, make_row, row_text
-from equipot.train.saver import Saver
-from equipot.train.schedule import set_learning_rate
-from equipot.train.signals import stop_on_signal
-from equipot.train.state import TrainingState
-from equipot.train.step import StepResult, training_step
+from equipot.signals import stop_on_signal
+from equipot.training.epoch import EpochSums
+from equipot.training.job import Job, prepare
+from equipot.training.memory import OutOfMemory
+from equipot.training.optimizer import describe_groups
+from equipot.training.progress import NoProgress, Progress
+from equipot.training.rows import errors_text, make_row, row_text
+from equipot.training.saver import Saver
+from equipot.training.schedule import set_learning_rate
+from equipot.training.state import TrainingState
+from equipot.training.step import StepResult, training_step
 
 if TYPE_CHECKING:
     from equipot.data import DataSets
     from equipot.models import Potential
-    from equipot.train.evaluate import Evaluation
+    from equipot.training.evaluate import Evaluation
 
-logger = logging.getLogger("equipot.train")
+logger = logging.getLogger("equipot.training")
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
         Interrupted: the run was asked to stop; its state is saved.
         NumericalError: ``training.max_bad_steps`` steps in a row were not finite, or the weights became so.
         OutOfMemory: a batch does not fit; the state before it is saved.
-        ConfigError, DataError: see :func:`equipot.train.job.prepare`.
+        ConfigError, DataError: see :func:`equipot.training.job.prepare`.
         CheckpointError: the checkpoint does not fit the configuration.
     """
+    keep_freed_memory()
     job, progress = prepare(datasets, config), progress or NoProgress()
     state = job.new_state(potential)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equipot.config.schema import LossConfig
 from equipot.graph import AtomicGraph
-from equipot.train.labels import LabelMasks, label_masks
+from equipot.training.labels import LabelMasks, label_masks
 
 if TYPE_CHECKING:
     from equipot.models import ModelOutput
@@ -44,7 +44,7 @@ class Loss:
     gradient length for every badly predicted atom whatever the direction, as ``mae`` has not.
 
     Each label's error is multiplied by the weight of its graph (``energy_weight``, ...), the errors are summed over the
-    labels that count (see :func:`equipot.train.labels.label_masks`) and divided by their number - not by the sum of
+    labels that count (see :func:`equipot.training.labels.label_masks`) and divided by their number - not by the sum of
     their weights, so that a weight works also where all graphs of a batch carry the same one. Give ``counts`` of
     several batches together and their losses add up to the loss of the one large batch.
 

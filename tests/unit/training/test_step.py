@@ -10,12 +10,12 @@ import torch
 
 from equipot.config.schema import LossConfig, OptimizerConfig
 from equipot.graph import collate
-from equipot.train.ema import ExponentialMovingAverage
-from equipot.train.loss import Loss
-from equipot.train.memory import OutOfMemory
-from equipot.train.optimizer import build_optimizer, optimizer_state
-from equipot.train.step import training_step
-from tests.unit.train.systems import PairPotential, crystals, molecule, real_potential
+from equipot.training.ema import ExponentialMovingAverage
+from equipot.training.loss import Loss
+from equipot.training.memory import OutOfMemory
+from equipot.training.optimizer import build_optimizer, optimizer_state
+from equipot.training.step import training_step
+from tests.unit.training.systems import PairPotential, crystals, molecule, real_potential
 
 
 class Bench:

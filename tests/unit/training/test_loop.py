@@ -9,13 +9,13 @@ import torch
 
 from equipot.checkpoint import RunDirectory, load
 from equipot.errors import ConfigError, DataError, NumericalError
-from equipot.train import evaluate, fit
-from equipot.train import loop as loop_module
-from equipot.train import saver as saver_module
-from equipot.train.job import prepare
-from equipot.train.memory import OutOfMemory
-from equipot.train.state import TrainingState
-from tests.unit.train.systems import PairPotential, config, crystals, datasets, molecule, real_potential
+from equipot.training import evaluate, fit
+from equipot.training import loop as loop_module
+from equipot.training import saver as saver_module
+from equipot.training.job import prepare
+from equipot.training.memory import OutOfMemory
+from equipot.training.state import TrainingState
+from tests.unit.training.systems import PairPotential, config, crystals, datasets, molecule, real_potential
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_training_loss_in_the_row_is_the_mean_over_steps(run, no_model_files, mo
 
 
 def test_without_validation_the_final_average_is_the_model(run, no_model_files, caplog):
-    with caplog.at_level("INFO", logger="equipot.train"):
+    with caplog.at_level("INFO", logger="equipot.training"):
         result = fit(PairPotential(), datasets(8, 0), config(training={"epochs": 3}), run)
     assert "no validation set" in caplog.text
     assert result.best_epoch == 3 and result.best_value is None and run.read_metrics()[-1]["validation"] is None
@@ -106,7 +106,7 @@ def test_without_validation_the_final_average_is_the_model(run, no_model_files, 
 ])
 def test_which_epoch_is_best(run, no_model_files, monkeypatch, values, extra, best):
     answers = iter(values)
-    monkeypatch.setattr("equipot.train.job.Job.value", lambda *_: float(next(answers)))
+    monkeypatch.setattr("equipot.training.job.Job.value", lambda *_: float(next(answers)))
     settings = config(**{**extra, "training": {"epochs": 4, **extra.get("training", {})}})
     result = fit(PairPotential(), datasets(), settings, run)
     assert result.best_epoch == best and result.best_value == values[best - 1]
@@ -115,14 +115,14 @@ def test_which_epoch_is_best(run, no_model_files, monkeypatch, values, extra, be
 
 
 def test_never_a_number_is_an_error(run, no_model_files, monkeypatch):
-    monkeypatch.setattr("equipot.train.job.Job.value", lambda *_: math.nan)
+    monkeypatch.setattr("equipot.training.job.Job.value", lambda *_: math.nan)
     with pytest.raises(NumericalError, match="no epoch can be chosen"):
         fit(PairPotential(), datasets(), config(training={"epochs": 2}), run)
 
 
 def test_early_stopping(run, no_model_files, monkeypatch):
     answers = iter([5, 4, 3, 3.5, 3.5, 3.5, 3.5, 3.5])
-    monkeypatch.setattr("equipot.train.job.Job.value", lambda *_: float(next(answers)))
+    monkeypatch.setattr("equipot.training.job.Job.value", lambda *_: float(next(answers)))
     settings = config(training={"epochs": 50, "early_stopping_patience": 3, "select_after": 0.0})
     result = fit(PairPotential(), datasets(), settings, run)
     assert result.epochs == 6 and result.best_epoch == 3
@@ -251,7 +251,7 @@ def test_checkpoints_are_written_on_the_way(run, no_model_files, monkeypatch):
 def test_plateau_does_not_take_stage_two_for_one(run, no_model_files, monkeypatch, start, reductions):
     """Heavier weights make a larger loss, which is no reason to learn more slowly."""
     answers = iter([4, 3, 2, 1, 40, 39, 38, 37])
-    monkeypatch.setattr("equipot.train.job.Job.value", lambda *_: float(next(answers)))
+    monkeypatch.setattr("equipot.training.job.Job.value", lambda *_: float(next(answers)))
     settings = config(training={"epochs": 8}, loss={"stage_two": {"start": start}},
                       schedule={"name": "plateau", "patience": 0, "warmup_steps": 0})
     fit(PairPotential(), datasets(), settings, run)

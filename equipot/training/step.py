@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from equipot.graph import AtomicGraph
-from equipot.train.ema import ExponentialMovingAverage
-from equipot.train.loss import Loss
-from equipot.train.memory import explain_out_of_memory, sources
-from equipot.train.metrics import MetricAccumulator
+from equipot.training.ema import ExponentialMovingAverage
+from equipot.training.loss import Loss
+from equipot.training.memory import explain_out_of_memory, sources
+from equipot.training.metrics import MetricAccumulator
 
 if TYPE_CHECKING:
     from equipot.models import ModelOutput, Potential

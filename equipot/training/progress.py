@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 
 class Progress(Protocol):
-    """How :func:`equipot.train.fit` tells where it is."""
+    """How :func:`equipot.training.fit` tells where it is."""
 
     def begin(self, epochs: int, done: float) -> None:
         """The run starts; ``done`` epochs (also a part of one) were done before."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from equipot.errors import CheckpointError
-from equipot.train.ema import ExponentialMovingAverage
-from tests.unit.train.systems import PairPotential
+from equipot.training.ema import ExponentialMovingAverage
+from tests.unit.training.systems import PairPotential
 
 
 def move(module, amount):

@@ -16,9 +16,9 @@ import torch
 
 from equipot.checkpoint import RunDirectory, load
 from equipot.errors import CheckpointError, Interrupted
-from equipot.train import fit
-from equipot.train import saver as saver_module
-from tests.unit.train.systems import PairPotential, config, datasets, real_potential, without_times
+from equipot.training import fit
+from equipot.training import saver as saver_module
+from tests.unit.training.systems import PairPotential, config, datasets, real_potential, without_times
 
 #: Everything at once: accumulation, a second stage, selection, early stopping's counter, epochs without evaluation.
 SETTINGS = {
@@ -205,8 +205,8 @@ CHILD = """
     import sys
     from equipot.checkpoint import RunDirectory
     from equipot.errors import EquipotError
-    from equipot.train import LineProgress, fit
-    from tests.unit.train.systems import config, datasets, real_potential
+    from equipot.training import LineProgress, fit
+    from tests.unit.training.systems import config, datasets, real_potential
 
     settings = config(training={"epochs": 40, "batch_size": 2})
     try:

@@ -72,7 +72,7 @@ def build_optimizer(potential: Potential, config: OptimizerConfig) -> torch.opti
 
 def _create(config: OptimizerConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if config.name == "soap":
-        from equipot.train.soap import SOAP
+        from equipot.training.soap import SOAP
 
         return SOAP(groups, lr=config.learning_rate, betas=config.betas or (0.9, 0.99),
                     precondition_frequency=config.precondition_frequency or 10,
