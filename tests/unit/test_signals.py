@@ -12,7 +12,7 @@ import time
 import pytest
 
 from equipot.signals import SIGNALS, stop_on_signal
-from equipot.training import signals
+from equipot import signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)
