@@ -127,8 +127,7 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title, style="bold"), box=SIMPLE_HEAD, title_justify="left",
-                      caption=Text(table.note) if table.note else None, caption_justify="left")
+    drawn = RichTable(title=Text(table.title, style="bold"), box=SIMPLE_HEAD, title_justify="left")
     for column in table.columns:
         heading = Text(column.title)
         if column.unit:
@@ -136,4 +135,7 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
         drawn.add_column(heading, justify="right" if column.is_number else "left", no_wrap=column.is_number)
     for number, row in enumerate(table.rows):
         drawn.add_row(*map(Text, row), style="bold" if number in table.strong_rows else None)
-    Console(file=file, highlight=False).print(drawn)
+    console = Console(file=file, highlight=False)
+    console.print(drawn, end="" if table.note else "\n")
+    if table.note:  # not as a caption: rich would wrap it to the width of a narrow table
+        console.print(Text(table.note + "\n", style="dim"), soft_wrap=True)
