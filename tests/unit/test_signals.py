@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from equipot.signals import SIGNALS, stop_on_signal
 from equipot import signals
+from equipot.signals import SIGNALS, stop_on_signal
 
 
 @pytest.mark.parametrize("number", SIGNALS)
