@@ -27,7 +27,7 @@ from equipot.config import from_dict
 from equipot.data import DataSets, compute_statistics, load_datasets
 from equipot.errors import EquipotError
 from equipot.models import PotentialConfig, build_potential, resolve_options
-from equipot.train import evaluate, fit, make_progress, resolve_device
+from equipot.training import evaluate, fit, make_progress, resolve_device
 
 ERRORS = {"energy_mae_mev_per_atom": "energy MAE (meV/atom)", "forces_mae_mev_per_angstrom": "forces MAE (meV/Å)",
           "stress_mae_gpa": "stress MAE (GPa)"}
@@ -67,7 +67,7 @@ def plot(path: Path, sizes: list[int], curves: dict[str, list[float]]) -> None:
         axes.loglog(sizes, errors, "o-")
         axes.set(xlabel="training frames", ylabel=ERRORS[name], title=f"exponent {exponent(sizes, errors):.2f}")
         axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=160)
 

@@ -29,7 +29,7 @@ from equipot.errors import EquipotError
 from equipot.graph import collate, from_ase
 from equipot.models import Potential, PotentialConfig, build_potential, resolve_options
 from equipot.properties import equation_of_state
-from equipot.train import ExponentialMovingAverage, Loss, build_optimizer, evaluate, resolve_device
+from equipot.training import ExponentialMovingAverage, Loss, build_optimizer, evaluate, resolve_device
 from equipot.units import GPA_PER_EV_A3
 
 
