@@ -24,8 +24,9 @@ _EXPORTS = {
     "evaluate": "equipot.workflow",
 }
 
-_SUBPACKAGES = ("checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report",
-                "training")
+_SUBPACKAGES = (
+    "checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report", "training",
+)
 
 __all__ = [*_EXPORTS, *_SUBPACKAGES, "__version__"]
 

@@ -18,7 +18,8 @@ CUTOFF = 4.0
 ARCHITECTURES = {
     "nequip": ("nequip", {"num_layers": 3, "num_channels": (9, 6, 5), "feature_l_max": 2, "radial_hidden": (8,)}),
     "nequip both parities": (
-        "nequip", {"num_layers": 2, "num_channels": 5, "parity": "both", "trainable_bessel": True, "radial_hidden": (8,)},
+        "nequip",
+        {"num_layers": 2, "num_channels": 5, "parity": "both", "trainable_bessel": True, "radial_hidden": (8,)},
     ),
     # Three layers: with two, only couplings of even l1 + l2 + l3 reach the scalars.
     "nequip rotations only": ("nequip", {"num_layers": 3, "num_channels": 6, "parity": "none", "radial_hidden": (8,)}),

@@ -160,8 +160,8 @@ class _Run:
                 bar.update(task, completed=self.step)
             self._save()
         if self.step < config.steps:
-            raise Interrupted(f"Stopped by {stop.signal_name} after step {self.step} of {config.steps}; everything is saved "
-                              f"in {self.paths['restart']}, resume goes on from there.")
+            raise Interrupted(f"Stopped by {stop.signal_name} after step {self.step} of {config.steps}; everything is "
+                              f"saved in {self.paths['restart']}, resume goes on from there.")
         self.atoms.set_constraint(self.constraints)
         return MDResult(self.atoms, self.step, self._time_ps(), self._drift(), **self.paths)
 

@@ -20,13 +20,16 @@ from equipot.nn import Gate, IrrepsLinear, Message, MultiLayerPerceptron, Radial
 from equipot.nn.linear import normal_matrix
 
 
+Size = Annotated[int, Limit(at_least=1, at_most=4096)]
+
+
 @dataclass(frozen=True)
 class NequIPOptions(Section):
     """Options of the ``nequip`` architecture."""
 
     num_layers: Annotated[int, Limit(at_least=1, at_most=20)] = 3
     #: Channels of every feature, or one number for each l = 0..feature_l_max.
-    num_channels: Annotated[int, Limit(at_least=1, at_most=4096)] | tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = 32
+    num_channels: Size | tuple[Size, ...] = 32
     #: Highest order of the spherical harmonics of the edges.
     l_max: Annotated[int, Limit(at_least=0, at_most=6)] = 2
     #: Highest order of the features atoms carry between layers.
@@ -38,9 +41,9 @@ class NequIPOptions(Section):
     #: Power p of the polynomial cutoff.
     envelope_power: Annotated[int, Limit(at_least=3, at_most=32)] = 6
     #: Hidden sizes of the radial networks.
-    radial_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = (64, 64)
+    radial_hidden: tuple[Size, ...] = (64, 64)
     #: Hidden sizes of the readout; none is a linear readout.
-    readout_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = ()
+    readout_hidden: tuple[Size, ...] = ()
 
     def check(self) -> None:
         if isinstance(self.num_channels, tuple) and len(self.num_channels) != self.feature_l_max + 1:

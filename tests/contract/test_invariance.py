@@ -132,7 +132,9 @@ def test_equivalent_cells(case) -> None:
     potential, _, dtype = case
     atoms = STRUCTURES["alloy"]()
     before = run(potential, atoms)
-    for matrix in ([[1, 0, 0], [2, 1, 0], [0, -1, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 1]], [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]):
+    skewed, swapped = [[1, 0, 0], [2, 1, 0], [0, -1, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    left_handed = [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    for matrix in (skewed, swapped, left_handed):
         other = atoms.copy()
         other.set_cell(np.array(matrix) @ atoms.cell.array)
         assert_same(before, run(potential, other), INVARIANCE[dtype])
@@ -161,7 +163,8 @@ def test_per_atom_parts_sum_to_the_whole(case, atoms) -> None:
 
 def test_batch_equals_one_by_one(case) -> None:
     potential, _, dtype = case
-    structures = [make() for make in STRUCTURES.values()] + [Atoms("Cu"), Atoms(), Atoms("OAu", [[0, 0, 0], [0, 0, 9.0]])]
+    structures = [make() for make in STRUCTURES.values()]
+    structures += [Atoms("Cu"), Atoms(), Atoms("OAu", [[0, 0, 0], [0, 0, 9.0]])]
     order = np.random.default_rng(1).permutation(len(structures))
     structures = [structures[k] for k in order]
     graphs = [from_ase(atoms, CUTOFF) for atoms in structures]
@@ -229,7 +232,8 @@ def test_same_call_twice_is_bitwise_equal_and_changes_nothing(case) -> None:
     with torch.no_grad():
         one = potential(graph)
     two = potential(graph)
-    assert torch.equal(one.forces, two.forces) and torch.equal(one.energy, two.energy) and torch.equal(one.stress, two.stress)
+    for first, second in ((one.forces, two.forces), (one.energy, two.energy), (one.stress, two.stress)):
+        assert torch.equal(first, second)
     assert not two.forces.requires_grad
     assert (default, threads, grad) == (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
     for name, value in copies.items():

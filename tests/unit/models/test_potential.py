@@ -22,7 +22,7 @@ def config(**changes) -> PotentialConfig:
 
 
 def test_unknown_element_is_named_with_its_atom() -> None:
-    with pytest.raises(ElementError, match="atom 1 is Si.*Cu"):
+    with pytest.raises(ElementError, match=r"atom 1 is Si.*Cu"):
         build_potential(config(), atomic_energies={"Cu": 0.0})(from_ase(Atoms("CuSi", [[0, 0, 0], [2, 0, 0]]), 4.0))
 
 
@@ -91,7 +91,8 @@ def test_config_round_trips_through_plain_values() -> None:
 
 
 def test_atomic_energies_must_be_complete_and_finite() -> None:
-    for energies, message in (({}, "no value for Cu"), ({"Cu": 1.0, "H": 1.0}, "names H"), ({"Cu": float("nan")}, "finite")):
+    wrong = (({}, "no value for Cu"), ({"Cu": 1.0, "H": 1.0}, "names H"), ({"Cu": float("nan")}, "finite"))
+    for energies, message in wrong:
         with pytest.raises(ConfigError, match=message):
             build_potential(config(), atomic_energies=energies)
 
