@@ -25,7 +25,8 @@ _EXPORTS = {
 }
 
 _SUBPACKAGES = (
-    "checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report", "training",
+    "checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report",
+    "training",
 )
 
 __all__ = [*_EXPORTS, *_SUBPACKAGES, "__version__"]

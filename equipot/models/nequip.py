@@ -19,7 +19,6 @@ from equipot.models.registry import register
 from equipot.nn import Gate, IrrepsLinear, Message, MultiLayerPerceptron, RadialEmbedding, SpeciesLinear
 from equipot.nn.linear import normal_matrix
 
-
 Size = Annotated[int, Limit(at_least=1, at_most=4096)]
 
 
