@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from equipot.elements import atomic_number, covalent_radius, symbol
+from equipot.elements import MAX_ATOMIC_NUMBER, atomic_number, covalent_radius, symbol
 from equipot.errors import ElementError, NumericalError
 from equipot.kernels.reference import sum_by_index
 from equipot.models.architecture import Edges
@@ -101,20 +101,31 @@ class Potential(nn.Module):
 
     # --- energies
 
-    def species(self, atomic_numbers: torch.Tensor, source: str | list[str] = "") -> torch.Tensor:
+    def species(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
         """(N,) atomic numbers -> (N,) species; ElementError names the first atom that is not known."""
         in_table = atomic_numbers.clamp(0, len(self._species_of_number) - 1)
         species = self._species_of_number[in_table]
         if bool((species < 0).any()):
             atom = int((species < 0).nonzero()[0])
-            number = int(atomic_numbers[atom])
-            name = symbol(number) if 1 <= number <= 118 else f"atomic number {number}"
-            where = f"{source}: " if isinstance(source, str) and source else ""
-            raise ElementError(
-                f"{where}atom {atom} is {name}, which this potential does not know; it was trained on "
-                f"{', '.join(self.elements)}."
-            )
+            raise ElementError(f"Atom {atom} is {self._unknown(int(atomic_numbers[atom]))}")
         return species
+
+    def _unknown(self, number: int) -> str:
+        name = symbol(number) if 1 <= number <= MAX_ATOMIC_NUMBER else f"atomic number {number}"
+        return f"{name}, which this potential does not know; it was trained on {', '.join(self.elements)}."
+
+    def _species_of(self, graph: AtomicGraph) -> torch.Tensor:
+        """Species of a graph's atoms; an error names the structure and counts atoms within it."""
+        try:
+            return self.species(graph.atomic_numbers)
+        except ElementError:
+            known = self._species_of_number[graph.atomic_numbers.clamp(0, len(self._species_of_number) - 1)] >= 0
+            atom = int((~known).nonzero()[0])
+            structure = int(graph.graph_index[atom])
+            first = int((graph.graph_index == structure).nonzero()[0])
+            source = graph.source if isinstance(graph.source, str) else graph.source[structure]
+            where = f"{source}: atom" if source else "Atom"
+            raise ElementError(f"{where} {atom - first} is {self._unknown(int(graph.atomic_numbers[atom]))}") from None
 
     def node_energies(
         self, species: torch.Tensor, center: torch.Tensor, neighbor: torch.Tensor, edge_vector: torch.Tensor
@@ -182,7 +193,7 @@ class Potential(nn.Module):
         """
         wants_derivative = forces or stress or virial or node_virial
         edge_vector = graph.edge_vectors().detach()
-        species = self.species(graph.atomic_numbers, graph.source)
+        species = self._species_of(graph)
         center, neighbor = graph.edge_index
         with torch.set_grad_enabled(create_graph or wants_derivative):
             if wants_derivative:
@@ -252,7 +263,7 @@ class Potential(nn.Module):
         moved = graph.clone()
         moved.positions = positions
         with torch.enable_grad():
-            species = self.species(graph.atomic_numbers, graph.source)
+            species = self._species_of(graph)
             energy = self.node_energies(species, *graph.edge_index, moved.edge_vectors()).sum()
             if not energy.requires_grad:
                 return torch.zeros_like(positions)

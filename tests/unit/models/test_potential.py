@@ -11,7 +11,7 @@ from ase.build import bulk
 
 import equipot.models
 from equipot.errors import ConfigError, ElementError, NumericalError
-from equipot.graph import from_ase
+from equipot.graph import collate, from_ase
 from equipot.models import Edges, PotentialConfig, build_potential, resolve_options
 from tests.systems import ELEMENTS, STRUCTURES, make_potential
 
@@ -22,8 +22,14 @@ def config(**changes) -> PotentialConfig:
 
 
 def test_unknown_element_is_named_with_its_atom() -> None:
-    with pytest.raises(ElementError, match=r"atom 1 is Si.*Cu"):
-        build_potential(config(), atomic_energies={"Cu": 0.0})(from_ase(Atoms("CuSi", [[0, 0, 0], [2, 0, 0]]), 4.0))
+    potential = build_potential(config(), atomic_energies={"Cu": 0.0})
+    wrong = from_ase(Atoms("CuSi", [[0, 0, 0], [2, 0, 0]]), 4.0, source="a.xyz frame 7")
+    with pytest.raises(ElementError, match=r"a.xyz frame 7: atom 1 is Si.*Cu"):
+        potential(wrong)
+    with pytest.raises(ElementError, match=r"a.xyz frame 7: atom 1 is Si.*Cu"):
+        potential(collate([from_ase(Atoms("Cu"), 4.0), wrong]))
+    with pytest.raises(ElementError, match=r"Atom 0 is Si"):
+        potential(from_ase(Atoms("Si"), 4.0))
 
 
 @pytest.mark.parametrize(
