@@ -86,7 +86,10 @@ def test_ctrl_c_saves_too(folder):
 def test_ctrl_c_before_training_is_130(folder):
     process = subprocess.Popen([*COMMAND, "train", "run.yaml"], cwd=folder, env=_environment(), text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(1.0)  # importing torch takes longer than this
+    maps, deadline = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 60
+    while "libtorch" not in maps.read_text():  # the program itself is running, and importing torch takes a while yet
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
