@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,11 +190,11 @@ def _shown(value: Any) -> str:
 
 
 def _metadata(config: Config, datasets: DataSets) -> dict[str, Any]:
-    """What the model file says besides its own configuration."""
+    """What the model file says besides its own configuration; it is shared, so without the folders of this machine."""
     return {"name": config.name, "atomic_energies_origin": datasets.atomic_energies.origin,
             "training_data": {"sha256": dict(datasets.hashes), "source": config.data.source,
                               "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS}},
-            "config": to_dict(config)}
+            "config": to_dict(replace(config, data=replace(config.data, root=None), run_directory=None))}
 
 
 @contextmanager

@@ -169,6 +169,9 @@ def test_info_of_a_run_and_a_model(workplace, capsys):
     assert main(["info", str(workplace / "done" / "model.eqp"), "--json"]) == 0
     model = json.loads(capsys.readouterr().out)["model"]
     assert model["elements"] == ["Cu", "Au"] and model["metadata"]["config"]["training"]["epochs"] == 2
+    # A model file is passed on: it says nothing of the folders it was made in.
+    assert model["metadata"]["config"]["data"]["root"] is None
+    assert model["metadata"]["config"]["run_directory"] is None
 
 
 def test_dry_run_writes_nothing(here, capsys):
