@@ -1,0 +1,1 @@
+"""The native kernels: C++ libraries loaded with ctypes, behind torch custom operators."""
