@@ -1,0 +1,79 @@
+// The symmetric product basis of one atom: many polynomials in the same few features, evaluated channel by channel.
+//
+// Output o is a sum over monomials with a coefficient a channel. Most coefficients vanish by symmetry, so a program made
+// once from the plan lists only the others, as groups  y_o += prefix * sum_k coefficient_k * factor_k  whose prefixes
+// and factors are 1, a feature, or a product of two earlier nodes. The weights of an atom's species are folded into the
+// coefficients beforehand: they cost as much as one more atom, and every atom then pays one multiplication a monomial.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "scratch.hpp"
+#include "vector.hpp"
+
+namespace equipot {
+
+// Nodes: 0 is the constant 1, 1..num_inputs are the features, the others are products[n - 1 - num_inputs].
+struct ProductBasisProgram {
+  struct Product {
+    int32_t left, right;
+  };
+  struct Group {
+    int32_t prefix, first, last;  // entries [first, last)
+  };
+  struct Term {
+    int32_t path;
+    double value;
+  };
+  int32_t num_inputs, num_outputs, num_paths;
+  std::vector<Product> products;
+  std::vector<int32_t> first_group;  // num_outputs + 1; the groups of output o
+  std::vector<Group> groups;
+  std::vector<int32_t> factor;      // node of each entry
+  std::vector<int32_t> first_term;  // num_entries + 1; an entry's coefficient is sum of value * weight[path]
+  std::vector<Term> terms;
+
+  int32_t num_nodes() const { return 1 + num_inputs + int32_t(products.size()); }
+  int32_t num_entries() const { return int32_t(factor.size()); }
+};
+
+// Channels are worked on in tiles of this many registers, so that the tables are read once for all of them.
+constexpr int product_basis_registers = 2;
+
+template <class T>
+constexpr int64_t product_basis_tile = product_basis_registers * lanes<T>;
+
+// Numbers of T in the folded coefficients of one species: (tiles, num_entries, product_basis_tile), zero beyond the
+// last channel.
+template <class T>
+inline int64_t product_basis_coefficients(const ProductBasisProgram& program, int64_t channels) {
+  const int64_t tile = product_basis_tile<T>;
+  return (channels + tile - 1) / tile * tile * program.num_entries();
+}
+
+template <class T>
+using ProductBasisScratch = Scratch<T>;
+
+// weights (num_paths, channels) of one species -> coefficients.
+template <class T>
+void product_basis_fold(const ProductBasisProgram& program, int64_t channels, const T* weights, T* coefficients);
+
+// x (num_inputs, channels) of one atom -> out (num_outputs, channels), overwritten.
+template <class T>
+void product_basis_forward(const ProductBasisProgram& program, int64_t channels, const T* x, const T* coefficients,
+                           T* out, ProductBasisScratch<T>& scratch);
+
+// g (num_outputs, channels) = dE/d out -> gx (num_inputs, channels) = dE/d x, overwritten.
+template <class T>
+void product_basis_backward(const ProductBasisProgram& program, int64_t channels, const T* x, const T* coefficients,
+                            const T* g, T* gx, ProductBasisScratch<T>& scratch);
+
+}  // namespace equipot
+
+// products (num_products, 2); groups (num_groups, 3); terms: first (num_entries + 1), path and value. The program lives
+// as long as the process.
+EQUIPOT_API equipot::ProductBasisProgram* equipot_product_basis_program(
+    int32_t num_inputs, int32_t num_outputs, int32_t num_paths, int32_t num_products, const int32_t* products,
+    int32_t num_groups, const int32_t* first_group, const int32_t* groups, int32_t num_entries, const int32_t* factor,
+    const int32_t* first_term, const int32_t* term_path, const double* term_value);
