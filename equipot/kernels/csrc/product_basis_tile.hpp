@@ -97,6 +97,35 @@ inline void add_result(Tile<T>& sum, const Dual<T>& a, const Dual<T>& b) {
   add_product(sum, a.slope, b.value);
 }
 
+// coefficient[k] from one tile of one species' weights: row p of `weights` lies at p * channels, and `count` channels
+// are left from there on.
+template <class T>
+inline void product_basis_fold_tile(const ProductBasisProgram& program, int64_t channels, const T* weights,
+                                    int64_t count, Tile<T>* coefficients) {
+  for (int32_t k = 0; k < program.num_entries(); ++k) {
+    Tile<T> total = Tile<T>::filled(0);
+    for (int32_t n = program.first_term[k]; n < program.first_term[k + 1]; ++n) {
+      const auto& term = program.terms[n];
+      add_product(total, Tile<T>::filled(T(term.value)), Tile<T>::first(weights + term.path * channels, count));
+    }
+    coefficients[k] = total;
+  }
+}
+
+// The transpose: the gradient of the weights, overwritten in `g_weights`, from that of the coefficients.
+template <class T>
+inline void product_basis_unfold_tile(const ProductBasisProgram& program, const Tile<T>* g_coefficients,
+                                      Tile<T>* totals, int64_t channels, int64_t count, T* g_weights) {
+  for (int32_t p = 0; p < program.num_paths; ++p) totals[p] = Tile<T>::filled(0);
+  for (int32_t k = 0; k < program.num_entries(); ++k) {
+    for (int32_t n = program.first_term[k]; n < program.first_term[k + 1]; ++n) {
+      const auto& term = program.terms[n];
+      add_product(totals[term.path], Tile<T>::filled(T(term.value)), g_coefficients[k]);
+    }
+  }
+  for (int32_t p = 0; p < program.num_paths; ++p) totals[p].store_first(g_weights + p * channels, count);
+}
+
 // values: the nodes, of which 1..num_inputs are set; the others are filled in here.
 template <class Number>
 inline void product_basis_nodes(const ProductBasisProgram& program, Number* values) {
