@@ -6,6 +6,8 @@ relaxation), see ``VerletList.update``.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from equipot.errors import UsageError
@@ -24,9 +26,10 @@ from equipot.graph.validation import check_distances, check_geometry
 class VerletList:
     """Neighbour lists along a trajectory: the same edges, in the same order, as a fresh list at every step.
 
-    A list with radius ``cutoff + skin`` is kept, and each call returns those of its edges that are within the cutoff
-    at the present geometry. Atoms wrapped into the cell between calls count as having moved far, so the list is
-    rebuilt and its shifts refer to the new positions.
+    A list with radius ``cutoff + skin`` is kept. :meth:`update` returns those of its edges that are within the cutoff
+    at the present geometry; :meth:`stored` returns the kept list itself, for callers that weigh each edge by a function
+    that is zero beyond the cutoff and need no work on edges here. Atoms wrapped into the cell between calls count as
+    having moved far, so the list is rebuilt and its shifts refer to the new positions.
 
     Args:
         cutoff: Å.
@@ -36,7 +39,7 @@ class VerletList:
         where: What to call the structure in an error.
 
     Attributes:
-        num_builds: How many times a list was built.
+        num_builds: How many times a list was built; what was made from ``stored`` is out of date when it changes.
     """
 
     def __init__(self, cutoff: float, skin: float = 0.5, *, min_distance: float | None = None,
@@ -61,13 +64,8 @@ class VerletList:
         it, a pair at distance d now was at most ``|F^-1| (d + 2 max|u|)`` apart then (spectral norm).
         """
         positions, cell, pbc = as_geometry(positions, cell, pbc)
-        check_geometry(positions, cell, pbc, where=self.where)
         if not self._is_complete(positions, cell, pbc):
-            self._kept = neighbor_list(positions, cell, pbc, self.cutoff + self.skin, max_edges=self.max_edges,
-                                       where=self.where)
-            self._positions, self._cell, self._pbc = np.array(positions), np.array(cell), np.array(pbc)
-            self.num_builds += 1
-            self._translation, self._translated_cell = None, None
+            self._build(positions, cell, pbc)
             distance = self._kept.distance
         else:
             if self._translated_cell is None or not np.array_equal(cell, self._translated_cell):
@@ -78,21 +76,55 @@ class VerletList:
             check_distances(edges.center, edges.neighbor, edges.distance, self.min_distance, where=self.where)
         return edges
 
-    def _is_complete(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
-        if self._kept is None or positions.shape != self._positions.shape or not np.array_equal(pbc, self._pbc):
-            return False
-        if len(positions) == 0:
-            return True
-        carried, stretch = self._positions, 1.0
-        if not np.array_equal(cell[pbc], self._cell[pbc]):
-            strain = np.linalg.solve(_complete(self._cell, pbc), _complete(cell, pbc))
-            carried = self._positions @ strain
-            stretch = 1.0 / np.linalg.svd(strain, compute_uv=False)[-1]
-        displacement = positions - carried
-        farthest = np.sqrt(np.einsum("ij,ij->i", displacement, displacement).max())
+    def stored(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> NeighborList:
+        """Return the kept list, within ``cutoff + skin`` when it was built, complete for the present geometry.
+
+        It is the same object until ``num_builds`` changes. Its ``distance`` is that of the geometry it was built for,
+        and the distances now are not compared with ``min_distance``: who computes them has to.
+        """
+        positions, cell, pbc = as_geometry(positions, cell, pbc)
+        if not self._is_complete(positions, cell, pbc):
+            self._build(positions, cell, pbc)
+        return self._kept
+
+    def _build(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
+        self.reset()  # the memory of the old list is free for the new one
+        self._kept = neighbor_list(positions, cell, pbc, self.cutoff + self.skin, max_edges=self.max_edges,
+                                   where=self.where)
+        self.num_builds += 1
+        self._positions, self._cell, self._pbc = np.array(positions), np.array(cell), np.array(pbc)
+        self._geometry_key = _key(positions, cell, pbc)
         # Leave room for rounding: a pair lost by one unit in the last place would still be a lost pair.
-        rounding = 1e-9 + 1e-13 * float(np.abs(positions).max())
+        rounding = 1e-9 + 1e-13 * (float(np.abs(positions).max(initial=0.0)) + self.skin)
+        self._free_path = 0.5 * (self.skin - rounding)
+        self._displacement = np.empty_like(self._positions)
+        self._translation, self._translated_cell = None, None
+
+    def _is_complete(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
+        """Whether no pair can have come within the cutoff that the kept list lacks; False where a check is due."""
+        if self._kept is None:
+            return False
+        if _key(positions, cell, pbc) == self._geometry_key:
+            # A position that is not finite, or not of sensible size, fails the comparison and comes to be checked.
+            return self._farthest(positions, self._positions) <= self._free_path
+        if positions.shape != self._positions.shape or not np.array_equal(pbc, self._pbc):
+            return False
+        check_geometry(positions, cell, pbc, where=self.where)
+        strain = np.linalg.solve(_complete(self._cell, pbc), _complete(cell, pbc))
+        stretch = 1.0 / np.linalg.svd(strain, compute_uv=False)[-1]
+        farthest = self._farthest(positions, self._positions @ strain)
+        rounding = 1e-9 + 1e-13 * float(np.abs(positions).max(initial=0.0))
         return stretch * (self.cutoff + 2.0 * farthest) <= self.cutoff + self.skin - rounding
+
+    def _farthest(self, positions: np.ndarray, origin: np.ndarray) -> float:
+        """Return how far the atom moved that moved most, Å."""
+        displacement = np.subtract(positions, origin, out=self._displacement)
+        return math.sqrt(np.einsum("ij,ij->i", displacement, displacement).max(initial=0.0))
+
+
+def _key(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> tuple[tuple[int, ...], bytes, bytes]:
+    """Return what must be equal, to the bit, for displacements alone to decide."""
+    return positions.shape, cell.tobytes(), pbc.tobytes()
 
 
 def _complete(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

@@ -177,3 +177,26 @@ def test_comparison_sees_a_list_that_is_not_rebuilt(monkeypatch, fault):
         positions, cell = positions * 0.8, cell * 0.8
     with pytest.raises(AssertionError):
         _assert_fresh(verlet, positions, cell, True)
+
+
+def test_the_stored_list_holds_every_edge_until_the_counter_changes():
+    """Whoever keeps what it made from the stored list sees all edges at every step, and few new lists."""
+    atoms, rng, verlet = _crystal(), np.random.default_rng(2), VerletList(CUTOFF, 0.6)
+    cell, positions, builds, kept = atoms.cell.array.copy(), atoms.positions.copy(), 0, None
+    for step in range(100):
+        positions += rng.normal(scale=0.02, size=positions.shape)
+        if step % 10 == 5:
+            positions, cell = positions * 1.001, cell * 1.001
+        stored = verlet.stored(positions, cell, True)
+        if verlet.num_builds == builds:
+            assert stored is kept
+        builds, kept = verlet.num_builds, stored
+        vector = positions[stored.neighbor] - positions[stored.center] + stored.shift @ cell
+        inside = stored.select(np.linalg.norm(vector, axis=1) < CUTOFF)
+        for one, other in zip(inside, neighbor_list(positions, cell, True, CUTOFF)):
+            assert np.array_equal(one, other)
+    assert 2 <= builds < 60
+    with pytest.raises(StructureError, match="position of atom 0 is not finite"):
+        verlet.stored(positions * np.nan, cell, True)
+    with pytest.raises(StructureError, match="too far from the origin"):
+        verlet.stored(positions * 1e300, cell, True)
