@@ -3,6 +3,7 @@
 // Atoms are taken species by species and tile by tile of channels, so that the coefficients of a tile are folded once
 // and stay in the first-level cache. How the work is cut does not depend on the number of threads, nor do the results.
 #include <algorithm>
+#include <type_traits>
 
 #include "product_basis_tile.hpp"
 

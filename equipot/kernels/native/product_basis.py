@@ -226,8 +226,8 @@ def _backward_gradient(ctx, hx, hw):
 
 def _third_derivative(ctx, *gradients):
     raise NotImplementedError(
-        "The native product basis has first and second derivatives only; use equipot.kernels.selection.use('reference') "
-        "for third derivatives."
+        "The native product basis has first and second derivatives only; use "
+        "equipot.kernels.selection.use('reference') for third derivatives."
     )
 
 
