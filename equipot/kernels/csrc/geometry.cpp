@@ -145,9 +145,10 @@ constexpr int max_harmonics = (max_l + 1) * (max_l + 1);
 // Fewer edges than this are not worth a second thread.
 constexpr int64_t edges_per_thread = 4096;
 
-// (count, columns) rows -> [columns][chunk], zero beyond count.
+// (count, columns) rows -> [columns][chunk], zero beyond count, or everywhere where there are no rows.
 template <class T>
 void gather_columns(const T* rows, int columns, int64_t count, T* turned) {
+  if (rows == nullptr) return std::fill(turned, turned + columns * chunk, T(0));
   for (int64_t e = 0; e < count; ++e)
     for (int k = 0; k < columns; ++k) turned[k * chunk + e] = rows[e * columns + k];
   if (count < chunk)
@@ -190,7 +191,7 @@ void all_backward(int l_max, double cutoff, int num_intervals, int64_t num_edges
   for_chunks(num_edges, num_threads, [&](int64_t first, int64_t count) {
     alignas(64) T v[3 * chunk], gy[max_harmonics * chunk], gb[4 * chunk], gv[3 * chunk];
     gather_columns(vector + 3 * first, 3, count, v);
-    gather_columns(g_harmonics + size * first, size, count, gy);
+    gather_columns(g_harmonics == nullptr ? nullptr : g_harmonics + size * first, size, count, gy);
     if (g_basis != nullptr) gather_columns(g_basis + 4 * first, 4, count, gb);
     edge_geometry_backward<T>(l_max, T(cutoff), num_intervals, count, chunk, v, gy, g_basis == nullptr ? nullptr : gb,
                               gv);
@@ -208,7 +209,8 @@ void all_double_backward(int l_max, double cutoff, int num_intervals, int64_t nu
     alignas(64) T ggy[max_harmonics * chunk], ggb[4 * chunk], gv[3 * chunk];
     gather_columns(vector + 3 * first, 3, count, v);
     gather_columns(h_vector + 3 * first, 3, count, h);
-    if (g_vector != nullptr) gather_columns(g_harmonics + size * first, size, count, gy);
+    if (g_vector != nullptr)
+      gather_columns(g_harmonics == nullptr ? nullptr : g_harmonics + size * first, size, count, gy);
     if (g_vector != nullptr && g_basis != nullptr) gather_columns(g_basis + 4 * first, 4, count, gb);
     edge_geometry_double_backward<T>(l_max, T(cutoff), num_intervals, count, chunk, v, gy,
                                      g_vector == nullptr || g_basis == nullptr ? nullptr : gb, h,
@@ -224,7 +226,8 @@ void all_double_backward(int l_max, double cutoff, int num_intervals, int64_t nu
 }  // namespace equipot
 
 // Row-major arrays over all E edges: vector (E, 3), harmonics (E, (l_max+1)^2), basis (E, 4), knot (E). num_intervals
-// and what belongs to the basis (basis, knot, g_basis, gg_basis) are 0 and null without a spline.
+// and what belongs to the basis (basis, knot, g_basis, gg_basis) are 0 and null without a spline; a gradient that is
+// zero may be null.
 #define EQUIPOT_GEOMETRY(T, suffix)                                                                                    \
   EQUIPOT_API void equipot_edge_geometry_##suffix(int l_max, double cutoff, int num_intervals, int64_t num_edges,     \
                                                   const T* vector, T* harmonics, T* basis, int32_t* knot,             \
