@@ -15,6 +15,8 @@
 namespace equipot {
 
 constexpr int convolution_l_max = 4;
+// Edges are worked on in chunks of this many, so that what belongs to a chunk stays in the first-level cache.
+constexpr int edge_chunk = 32;
 
 // One nonzero coefficient of a path: the component it is summed over, and its value.
 struct Coupling {
@@ -37,11 +39,13 @@ struct ConvolutionPath {
   int64_t weight_offset;  // of this path's first weight in a row of weights
   CouplingList over_m2;   // targets (m1, m3), sums over m2
   CouplingList over_m1;   // targets (m2, m3), sums over m1
+  double diagonal;        // with l1 = 0 or l2 = 0: the coefficients are this number times the identity
 };
 
 struct ConvolutionPlan {
   int l_max;
   int64_t input_dim, output_dim, num_weights, max_channels;
+  int64_t work;  // multiplications an edge, about
   std::vector<ConvolutionPath> paths;
 
   int64_t num_harmonics() const { return int64_t(l_max + 1) * (l_max + 1); }
@@ -50,7 +54,7 @@ struct ConvolutionPlan {
 // Working memory of one thread.
 template <class T>
 struct ConvolutionScratch {
-  Scratch<T> coupling, coupling_tangent, weights, weights_tangent, cross, cross_tangent, slope, slope_tangent, partial;
+  Scratch<T> coupling, weights, weights_tangent, cross, cross_tangent, slope, slope_tangent, partial, zeros;
 };
 
 // Weights w_e = sum_k basis_k(e) table[knot_e + k]: the table's rows are shared by all edges.
@@ -82,8 +86,8 @@ void convolve(const ConvolutionPlan& plan, const EdgeBlock<T>& edges, const T* x
 //   x_row        (input_dim) features of this atom
 //   g            (N, output_dim)
 //   gx_row       (input_dim), overwritten
-//   g_harmonics  [(l_max+1)^2][stride], added to
-//   g_basis      [4][stride], added to; spline weights only
+//   g_harmonics  [(l_max+1)^2][stride], added to, entries from count to stride too
+//   g_basis      [4][stride], the same; spline weights only
 template <class T, class Weights>
 void convolve_backward(const ConvolutionPlan& plan, const EdgeBlock<T>& edges, const T* x_row, const T* g,
                        const Weights& weights, T* gx_row, T* g_harmonics, T* g_basis, ConvolutionScratch<T>& scratch);

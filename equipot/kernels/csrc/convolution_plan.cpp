@@ -1,5 +1,6 @@
 // Building a convolution plan from plain numbers.
 #include <cmath>
+#include <cstdlib>
 
 #include "convolution.hpp"
 
@@ -23,6 +24,14 @@ CouplingList list_couplings(const double* coefficients, int d1, int d2, int d3, 
   return list;
 }
 
+// With l1 = 0 or l2 = 0 Wigner's 3j is a multiple of the identity, which the kernels rely on.
+bool is_diagonal(const double* coefficients, int dimension) {
+  for (int a = 0; a < dimension; ++a)
+    for (int b = 0; b < dimension; ++b)
+      if (std::fabs(coefficients[a * dimension + b] - (a == b ? coefficients[0] : 0.0)) > 1e-12) return false;
+  return true;
+}
+
 }  // namespace
 }  // namespace equipot
 
@@ -34,7 +43,7 @@ EQUIPOT_API equipot::ConvolutionPlan* equipot_convolution_plan(int l_max, int64_
                                                                const int64_t* paths, const double* coefficients) {
   using namespace equipot;
   if (l_max < 0 || l_max > convolution_l_max || num_paths < 0) return nullptr;
-  auto* plan = new ConvolutionPlan{l_max, input_dim, output_dim, num_weights, 0, {}};
+  auto* plan = new ConvolutionPlan{l_max, input_dim, output_dim, num_weights, 0, 0, {}};
   for (int64_t n = 0; n < num_paths; ++n, paths += 8) {
     ConvolutionPath path;
     path.l1 = int(paths[0]);
@@ -47,16 +56,20 @@ EQUIPOT_API equipot::ConvolutionPlan* equipot_convolution_plan(int l_max, int64_
     path.weight_offset = paths[7];
     const int d1 = 2 * path.l1 + 1, d2 = 2 * path.l2 + 1, d3 = 2 * path.l3 + 1;
     const bool orders_fit = path.l1 >= 0 && path.l1 <= convolution_l_max && path.l2 >= 0 && path.l2 <= l_max &&
-                            path.l3 >= 0 && path.l3 <= convolution_l_max;
+                            path.l3 >= std::abs(path.l1 - path.l2) && path.l3 <= path.l1 + path.l2 &&
+                            path.l3 <= convolution_l_max;
     if (!orders_fit || path.channels < 1 || path.input_offset + d1 * path.channels > input_dim ||
         path.output_offset + (d3 - 1) * path.output_stride + path.channels > output_dim ||
-        path.weight_offset + path.channels > num_weights) {
+        path.weight_offset + path.channels > num_weights ||
+        ((path.l1 == 0 || path.l2 == 0) && !is_diagonal(coefficients, d3))) {
       delete plan;
       return nullptr;
     }
     path.over_m2 = list_couplings(coefficients, d1, d2, d3, true);
     path.over_m1 = list_couplings(coefficients, d1, d2, d3, false);
+    path.diagonal = coefficients[0];
     coefficients += d1 * d2 * d3;
+    plan->work += path.channels * (d1 * d3 + 4);
     if (path.channels > plan->max_channels) plan->max_channels = path.channels;
     plan->paths.push_back(std::move(path));
   }
