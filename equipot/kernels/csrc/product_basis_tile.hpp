@@ -12,7 +12,7 @@ struct Tile {
 
   static Tile filled(T value) {
     Tile result;
-    for (auto& part : result.part) part = Vec<T>{} + value;
+    for (int r = 0; r < product_basis_registers; ++r) result.part[r] = Vec<T>{} + value;
     return result;
   }
 
