@@ -63,7 +63,7 @@ def available_cores() -> int:
 
     Hyperthreads of one core count once: the kernels fill a core's arithmetic units from one thread.
     """
-    return max(1, min(_cores_of(_allowed_cpus()), math.floor(cpu_quota())))
+    return max(1, math.floor(min(_cores_of(_allowed_cpus()), cpu_quota())))
 
 
 def cpu_quota() -> float:

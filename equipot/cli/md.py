@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from equipot.cli.parser import Parser, finite, not_negative, positive, positive_integer
+from equipot.cli.parser import Parser, add_threads_option, finite, not_negative, positive, positive_integer
 from equipot.errors import ConfigError, UsageError
 
 EPILOG = """examples:
@@ -66,6 +66,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier run")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
+    add_threads_option(parser)
     parser.add_argument("--skin", type=not_negative, default=0.5, metavar="A",
                         help="skin of the neighbour list in Angstrom; changes speed, not numbers (default 0.5)")
     return parser.parse(arguments)
@@ -88,6 +89,7 @@ def _config(given: dict[str, Any]):
 def run(arguments: argparse.Namespace) -> int:
     """Run the simulation."""
     from equipot.interfaces.md import run_md
+    from equipot.threads import set_threads
     from equipot.training import resolve_device
     from equipot.workflow.evaluation import find_model
 
@@ -97,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
                                                                                     SETTINGS.values()))
              if (value := getattr(arguments, name)) is not None}
     config = _config(given)
+    set_threads(arguments.threads)
     result = run_md(find_model(arguments.model), arguments.structure, config, trajectory=arguments.trajectory,
                     log=arguments.log, restart=arguments.restart, resume=arguments.resume,
                     overwrite=arguments.overwrite, device=str(resolve_device(arguments.device)),

@@ -120,6 +120,13 @@ def label_configs(arguments: argparse.Namespace):
             build(UnitsConfig, units, where="--units"))
 
 
+def add_threads_option(parser: Parser) -> None:
+    """Add ``--threads``, for verbs that compute."""
+    parser.add_argument("--threads", type=positive_integer, metavar="N",
+                        help="threads to compute with on the CPU (default: EQUIPOT_THREADS or OMP_NUM_THREADS of the "
+                             "environment, else the cores this process may use)")
+
+
 class _ConsoleHandler(logging.StreamHandler):
     """Writes to whatever standard error is at the moment (a progress bar may stand in for it)."""
 

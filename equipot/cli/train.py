@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser
+from equipot.cli.parser import Parser, add_threads_option
 
 EPILOG = """examples:
   equipot train configs/quickstart.yaml
@@ -28,13 +28,16 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the run folder")
     parser.add_argument("--dry-run", action="store_true",
                         help="read the data, build the model, time a few steps; write nothing")
+    add_threads_option(parser)
     return parser.parse(arguments)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
+    from equipot.threads import set_threads
     from equipot.workflow import train
 
+    set_threads(arguments.threads)
     train(arguments.config, overrides=arguments.overrides, resume=arguments.resume, overwrite=arguments.overwrite,
           dry_run=arguments.dry_run)
     return 0
