@@ -1,7 +1,8 @@
 // Entry points of the convolution over all atoms of a batch, with weights from a spline table or given edge by edge.
 //
 // Arrays have a row an edge or an atom. Edges are sorted by receiver: those of atom i are center_ptr[i]..center_ptr[i+1].
-// Those it sends are neighbor_order[neighbor_ptr[i]..neighbor_ptr[i+1]]. All return 0, or 1 when memory runs out.
+// Those it sends are neighbor_order[neighbor_ptr[i]..neighbor_ptr[i+1]]. Passes return 0, 1 when
+// memory runs out, or 2 when a knot lies outside the table.
 #include "convolution_atoms.hpp"
 
 namespace equipot {
@@ -91,7 +92,18 @@ int send(const Arguments<T>& a, bool tangent) {
 }
 
 template <class T>
+bool knots_fit(const Arguments<T>& a) {
+  int32_t lowest = 0, highest = 0;
+  for (int64_t e = 0; e < a.center_ptr[a.num_atoms]; ++e) {
+    lowest = std::min(lowest, a.knot[e]);
+    highest = std::max(highest, a.knot[e]);
+  }
+  return lowest == 0 && highest + 4 <= a.num_rows;
+}
+
+template <class T>
 int guarded(int (*pass)(const Arguments<T>&, bool), const Arguments<T>& arguments, bool tangent) {
+  if (arguments.basis && !knots_fit(arguments)) return 2;
   try {
     return pass(arguments, tangent);
   } catch (const std::bad_alloc&) {
