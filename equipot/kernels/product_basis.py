@@ -35,7 +35,7 @@ class ProductBasis(nn.Module):
 
         Raises:
             IndexError: a species is out of range.
-            NotImplementedError: third derivatives were asked for on the native path.
+            UsageError: shapes or dtypes that do not fit, or a third derivative on the native path.
         """
         if selection.uses_native(features):
             return list(self._native(features, weights, species).split([2 * l + 1 for l in self.plan.l_out], dim=1))

@@ -8,34 +8,17 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from equipot.kernels import selection
+from equipot.errors import UsageError
 from equipot.kernels.native import library
+from equipot.kernels.native.operator import operator
 from equipot.kernels.plans import ProductBasisPlan
 from equipot.kernels.product_program import ProductProgram
-
-
-def product_basis(
-    features: torch.Tensor, weights: torch.Tensor, species: torch.Tensor, plan: ProductBasisPlan
-) -> torch.Tensor:
-    """Contract products of the features.
-
-    Args:
-        features: (N, (l_max+1)^2, C), float32 or float64.
-        weights: (num_species, num_paths, C), the weights of all ``plan.terms`` one behind the other.
-        species: (N,) int64, row of the weights for each atom.
-        plan: what to compute.
-
-    Returns:
-        (N, sum of 2l+1, C), the components of ``plan.l_out`` one behind the other.
-
-    Raises:
-        IndexError: a species is out of range.
-        NotImplementedError: third derivatives were asked for.
-    """
-    return torch.ops.equipot.product_basis(features, weights, species, key_of(plan))
+from equipot.kernels.selection import wants_parameters
 
 
 @cache
@@ -56,7 +39,7 @@ def program_pointer(key: str) -> int:
 
     The C++ functions are those of :func:`equipot.kernels.native.library.load`.
     """
-    return make_program(library.load().functions, ProductProgram.build(plan_of(key)))
+    return make_program(_functions(), ProductProgram.build(plan_of(key)))
 
 
 def make_program(functions: ctypes.CDLL, program: ProductProgram) -> int:
@@ -92,17 +75,24 @@ def _integers(values: list[int]) -> ctypes.Array:
     return (ctypes.c_int32 * max(1, len(values)))(*values)
 
 
+def _functions() -> ctypes.CDLL:
+    loaded = library.load()
+    if isinstance(loaded, str):
+        raise UsageError(loaded)
+    return loaded.functions
+
+
 @cache
-def _function(name: str, dtype: torch.dtype, num_pointers: int) -> ctypes._CFuncPtr:
+def _function(name: str, dtype: torch.dtype, num_pointers: int) -> Any:
     """An entry point (program, atoms, channels, species, pointers..., threads) -> error code."""
     suffix = {torch.float32: "f32", torch.float64: "f64"}[dtype]
-    function = getattr(library.load().functions, f"equipot_product_basis_{name}_{suffix}")
+    function = getattr(_functions(), f"equipot_product_basis_{name}_{suffix}")
     function.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * num_pointers, ctypes.c_int]
     function.restype = ctypes.c_int
     return function
 
 
-def _call(name: str, key: str, features: torch.Tensor, weights: torch.Tensor, *tensors: torch.Tensor | None) -> None:
+def _call(name: str, key: str, features: Tensor, weights: Tensor, *tensors: Tensor | None) -> None:
     """Run an entry point on contiguous tensors; None is a null pointer."""
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
     failed = _function(name, features.dtype, len(tensors))(
@@ -123,114 +113,140 @@ def _sizes(key: str) -> tuple[int, int]:
     return (plan.l_max + 1) ** 2, sum(plan.num_paths(*term) for term in plan.terms)
 
 
-def _check(features: torch.Tensor, weights: torch.Tensor, species: torch.Tensor, key: str) -> None:
+def _check(features: Tensor, weights: Tensor, species: Tensor, key: str) -> None:
     """The shapes C++ relies on."""
     inputs, paths = _sizes(key)
     if (features.dim() != 3 or features.shape[1] != inputs or weights.shape[1:] != (paths, features.shape[2])
             or weights.dtype != features.dtype or species.shape != features.shape[:1] or species.dtype != torch.int64):
-        raise ValueError(
+        raise UsageError(
             f"The product basis {key} takes features (N, {inputs}, C), weights (species, {paths}, C) of the same type "
             f"and species (N,) of int64, not {tuple(features.shape)}, {tuple(weights.shape)} and "
             f"{tuple(species.shape)} of {features.dtype}, {weights.dtype} and {species.dtype}."
         )
 
 
-@torch.library.custom_op("equipot::product_basis", mutates_args=(), device_types="cpu")
-def _forward(features: torch.Tensor, weights: torch.Tensor, species: torch.Tensor, key: str) -> torch.Tensor:
+def _forward(features: Tensor, weights: Tensor, species: Tensor, key: str) -> Tensor:
     _check(features, weights, species, key)
     features, weights, species = features.contiguous(), weights.contiguous(), species.contiguous()
-    out = features.new_empty(features.shape[0], _num_outputs(key), features.shape[2])
+    out = _shape_forward(features, weights, species, key)
     _call("forward", key, features, weights, features, species, weights, out)
     return out
 
 
-@_forward.register_fake
-def _(features: torch.Tensor, weights: torch.Tensor, species: torch.Tensor, key: str) -> torch.Tensor:
+def _shape_forward(features: Tensor, weights: Tensor, species: Tensor, key: str) -> Tensor:
     return features.new_empty(features.shape[0], _num_outputs(key), features.shape[2])
 
 
-@torch.library.custom_op("equipot::product_basis_backward", mutates_args=(), device_types="cpu")
 def _backward(
-    g: torch.Tensor, features: torch.Tensor, weights: torch.Tensor, species: torch.Tensor, key: str,
-    wants_features: bool, wants_weights: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Gradients of the features and the weights; empty where not wanted."""
+    g: Tensor, features: Tensor, weights: Tensor, species: Tensor, key: str, *wanted: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the features and the weights."""
+    _check(features, weights, species, key)
     g, features, weights, species = (tensor.contiguous() for tensor in (g, features, weights, species))
-    gx = torch.empty_like(features) if wants_features else None
-    gw = torch.empty_like(weights) if wants_weights else None
-    _call("backward", key, features, weights, features, species, weights, g, gx, gw)
-    return _present(gx, features), _present(gw, features)
+    outputs = _shape_backward(g, features, weights, species, key, *wanted)
+    _call("backward", key, features, weights, features, species, weights, g, *map(_given, outputs))
+    return outputs
 
 
-@_backward.register_fake
-def _(g, features, weights, species, key, wants_features, wants_weights):
-    gx = features.new_empty(features.shape) if wants_features else features.new_empty(0)
-    gw = features.new_empty(weights.shape) if wants_weights else features.new_empty(0)
-    return gx, gw
+def _shape_backward(
+    g: Tensor, features: Tensor, weights: Tensor, species: Tensor, key: str, *wanted: bool
+) -> tuple[Tensor, Tensor]:
+    return tuple(_empty(features, tensor.shape, want) for tensor, want in zip((features, weights), wanted))
 
 
-@torch.library.custom_op("equipot::product_basis_double_backward", mutates_args=(), device_types="cpu")
 def _double_backward(
-    hx: torch.Tensor | None, hw: torch.Tensor | None, g: torch.Tensor, features: torch.Tensor, weights: torch.Tensor,
-    species: torch.Tensor, key: str, wants_g: bool, wants_features: bool, wants_weights: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Gradients of <hx, gx> + <hw, gw>, what the backward operator returns, for g, features and weights."""
+    g: Tensor, hx: Tensor | None, hw: Tensor | None, features: Tensor, weights: Tensor, species: Tensor, key: str,
+    *wanted: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of <hx, gx> + <hw, gw>, with gx and gw what the backward operator returns, for g, features, weights."""
+    _check(features, weights, species, key)
     g, features, weights, species = (tensor.contiguous() for tensor in (g, features, weights, species))
     hx = None if hx is None else hx.contiguous()
     hw = None if hw is None else hw.contiguous()
-    gg = torch.empty_like(g) if wants_g else None
-    gx = torch.empty_like(features) if wants_features else None
-    gw = torch.empty_like(weights) if wants_weights else None
-    _call("double_backward", key, features, weights, features, species, weights, g, hx, hw, gg, gx, gw)
-    return _present(gg, features), _present(gx, features), _present(gw, features)
+    outputs = _shape_double_backward(g, hx, hw, features, weights, species, key, *wanted)
+    _call("double_backward", key, features, weights, features, species, weights, g, hx, hw, *map(_given, outputs))
+    return outputs
 
 
-@_double_backward.register_fake
-def _(hx, hw, g, features, weights, species, key, wants_g, wants_features, wants_weights):
-    shapes = ((g.shape, wants_g), (features.shape, wants_features), (weights.shape, wants_weights))
-    return tuple(features.new_empty(shape if wanted else (0,)) for shape, wanted in shapes)
+def _shape_double_backward(
+    g: Tensor, hx: Tensor | None, hw: Tensor | None, features: Tensor, weights: Tensor, species: Tensor, key: str,
+    *wanted: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    return tuple(_empty(features, tensor.shape, want) for tensor, want in zip((g, features, weights), wanted))
 
 
-def _present(tensor: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    return like.new_empty(0) if tensor is None else tensor
+def _empty(like: Tensor, shape: torch.Size, wanted: bool) -> Tensor:
+    """Operators must return tensors: what is not wanted is one of no dimensions that nobody reads."""
+    return like.new_empty(shape if wanted else ())
 
 
-def _save_forward(ctx, inputs, output) -> None:
-    *tensors, ctx.key = inputs
-    ctx.save_for_backward(*tensors)
+def _given(output: Tensor) -> Tensor | None:
+    return output if output.dim() else None
 
 
-def _forward_gradient(ctx, g):
-    features, weights, species = ctx.saved_tensors
-    wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and selection.wants_parameters()
-    gx, gw = torch.ops.equipot.product_basis_backward(g, features, weights, species, ctx.key, *wanted)
+def _setup_forward(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.key = inputs[3]
+
+
+def _backward_of_forward(ctx: Any, g: Tensor | None) -> tuple:
+    needs_x, needs_w, *_ = ctx.needs_input_grad
+    wanted = needs_x, needs_w and wants_parameters()
+    if g is None or not any(wanted):
+        return (None,) * 4
+    gx, gw = _product_basis_backward(g, *ctx.saved_tensors, ctx.key, *wanted)
     return gx if wanted[0] else None, gw if wanted[1] else None, None, None
 
 
-def _save_backward(ctx, inputs, output) -> None:
-    *tensors, ctx.key, ctx.has_x, ctx.has_w = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.set_materialize_grads(False)
+def _setup_backward(ctx: Any, inputs: tuple, output: tuple) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    ctx.key, ctx.has_x, ctx.has_w = inputs[4:]
 
 
-def _backward_gradient(ctx, hx, hw):
-    g, features, weights, species = ctx.saved_tensors
+def _backward_of_backward(ctx: Any, hx: Tensor | None, hw: Tensor | None) -> tuple:
     hx, hw = hx if ctx.has_x else None, hw if ctx.has_w else None
-    if hx is None and hw is None:
-        return (None,) * 7
     needs_g, needs_x, needs_w, *_ = ctx.needs_input_grad
-    wanted = needs_g, needs_x, needs_w and selection.wants_parameters() and hx is not None
-    results = torch.ops.equipot.product_basis_double_backward(hx, hw, g, features, weights, species, ctx.key, *wanted)
-    return *(result if want else None for result, want in zip(results, wanted)), None, None, None, None
+    # gw does not depend on the weights, of which the outputs are linear.
+    wanted = needs_g, needs_x, needs_w and hx is not None and wants_parameters()
+    if (hx is None and hw is None) or not any(wanted):
+        return (None,) * 7
+    g, features, weights, species = ctx.saved_tensors
+    outputs = _product_basis_double_backward(g, hx, hw, features, weights, species, ctx.key, *wanted)
+    return *(output if want else None for output, want in zip(outputs, wanted)), None, None, None, None
 
 
-def _third_derivative(ctx, *gradients):
-    raise NotImplementedError(
-        "The native product basis has first and second derivatives only; use "
-        "equipot.kernels.selection.use('reference') for third derivatives."
-    )
+_TENSORS = "Tensor features, Tensor weights, Tensor species, str plan"
+_product_basis_double_backward = operator(
+    f"product_basis_double_backward(Tensor g, Tensor? h_features, Tensor? h_weights, {_TENSORS}, bool wants_g, "
+    "bool wants_features, bool wants_weights) -> (Tensor, Tensor, Tensor)",
+    compute=_double_backward, fake=_shape_double_backward,
+)  # fmt: skip
+_product_basis_backward = operator(
+    f"product_basis_backward(Tensor g, {_TENSORS}, bool wants_features, bool wants_weights) -> (Tensor, Tensor)",
+    compute=_backward, fake=_shape_backward, setup_context=_setup_backward, backward=_backward_of_backward,
+)  # fmt: skip
+_product_basis = operator(
+    f"product_basis({_TENSORS}) -> Tensor",
+    compute=_forward, fake=_shape_forward, setup_context=_setup_forward, backward=_backward_of_forward,
+)  # fmt: skip
 
 
-_forward.register_autograd(_forward_gradient, setup_context=_save_forward)
-_backward.register_autograd(_backward_gradient, setup_context=_save_backward)
-_double_backward.register_autograd(_third_derivative, setup_context=lambda ctx, inputs, output: None)
+def product_basis(
+    features: Tensor, weights: Tensor, species: Tensor, plan: ProductBasisPlan
+) -> Tensor:
+    """Contract products of the features.
+
+    Args:
+        features: (N, (l_max+1)^2, C), float32 or float64.
+        weights: (num_species, num_paths, C), the weights of all ``plan.terms`` one behind the other.
+        species: (N,) int64, row of the weights for each atom.
+        plan: what to compute.
+
+    Returns:
+        (N, sum of 2l+1, C), the components of ``plan.l_out`` one behind the other.
+
+    Raises:
+        IndexError: a species is out of range.
+        UsageError: shapes or dtypes that do not fit the plan, or a third derivative was asked for.
+    """
+    return _product_basis(features, weights, species, key_of(plan))
