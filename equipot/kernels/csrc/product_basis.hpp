@@ -1,9 +1,10 @@
 // The symmetric product basis of one atom: many polynomials in the same few features, evaluated channel by channel.
 //
-// Output o is a sum over monomials with a coefficient a channel. Most coefficients vanish by symmetry, so a program made
-// once from the plan lists only the others, as groups  y_o += prefix * sum_k coefficient_k * factor_k  whose prefixes
-// and factors are 1, a feature, or a product of two earlier nodes. The weights of an atom's species are folded into the
-// coefficients beforehand: they cost as much as one more atom, and every atom then pays one multiplication a monomial.
+// Output o is a sum over monomials with a coefficient a channel. Most coefficients vanish by symmetry, so a program
+// made once from the plan lists only the others, as groups  y_o += prefix * sum_k coefficient_k * factor_k  whose
+// prefixes and factors are 1, a feature, or a product of two earlier nodes. The weights of an atom's species are folded
+// into the coefficients beforehand: that costs as much as one more atom, and an atom then pays one multiplication a
+// monomial.
 #pragma once
 
 #include <cstdint>

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "product_basis_tile.hpp"
+#include "node_groups.hpp"
+#include "product_basis_slab.hpp"
 
 namespace equipot {
 namespace {
@@ -16,33 +17,18 @@ struct Chunk {
   bool only;  // no other chunk has this species
 };
 
-struct Schedule {
-  std::vector<int64_t> atoms;  // sorted by species
-  std::vector<Chunk> chunks;
-  bool valid;
-};
-
-Schedule schedule(int64_t num_atoms, int64_t num_species, const int64_t* species) {
-  Schedule result{std::vector<int64_t>(size_t(num_atoms)), {}, true};
-  std::vector<int64_t> first(size_t(num_species) + 1, 0);
-  for (int64_t n = 0; n < num_atoms; ++n) {
-    if (species[n] < 0 || species[n] >= num_species) {
-      result.valid = false;
-      return result;
-    }
-    ++first[size_t(species[n]) + 1];
-  }
-  for (int64_t z = 0; z < num_species; ++z) first[size_t(z) + 1] += first[size_t(z)];
-  std::vector<int64_t> next(first);
-  for (int64_t n = 0; n < num_atoms; ++n) result.atoms[size_t(next[size_t(species[n])]++)] = n;
+// False if a species is out of range. How the atoms are cut does not depend on the number of threads.
+bool cut(int64_t num_atoms, int64_t num_species, const int64_t* species, SpeciesOrder& order,
+         std::vector<Chunk>& chunks) {
+  if (!sort_by_species(num_atoms, num_species, species, order)) return false;
   const int64_t longest = std::max<int64_t>(64, (num_atoms + 63) / 64);  // folding costs about one atom a chunk
   for (int64_t z = 0; z < num_species; ++z) {
-    const int64_t begin = first[size_t(z)], end = first[size_t(z) + 1];
+    const int64_t begin = order.first[size_t(z)], end = order.first[size_t(z) + 1];
     for (int64_t n = begin; n < end; n += longest) {
-      result.chunks.push_back({z, n, std::min(n + longest, end), end - begin <= longest});
+      chunks.push_back({z, n, std::min(n + longest, end), end - begin <= longest});
     }
   }
-  return result;
+  return true;
 }
 
 // What a call reads and writes; x, hx, gx: (atoms, inputs, channels), g, gg, out: (atoms, outputs, channels), weights,
@@ -60,14 +46,14 @@ class Sweep {
   Sweep(const ProductBasisProgram& program, int64_t channels, const Arrays<T>& arrays)
       : program_(program), channels_(channels), arrays_(arrays) {}
 
-  void run(const Schedule& plan, const Chunk& chunk, int64_t channel, T* gw) {
+  void run(const SpeciesOrder& order, const Chunk& chunk, int64_t channel, T* gw) {
     const int64_t count = channels_ - channel, size = program_.num_inputs * channels_;
     const int64_t width = program_.num_outputs * channels_, weights = chunk.species * program_.num_paths * channels_;
     prepare();
     fold(weights + channel, count);
-    if (gw != nullptr) std::fill_n(g_coefficients_, program_.num_entries(), Tile<T>::filled(0));
+    if (gw != nullptr) std::fill_n(g_coefficients_, program_.num_entries(), Slab<T>::filled(0));
     for (int64_t n = chunk.first; n < chunk.last; ++n) {
-      const int64_t atom = plan.atoms[size_t(n)];
+      const int64_t atom = order.atoms[size_t(n)];
       load_features(atom * size + channel, count);
       product_basis_nodes(program_, values_);
       if (arrays_.out != nullptr) {
@@ -77,7 +63,7 @@ class Sweep {
       }
       if (arrays_.gx == nullptr && gw == nullptr) continue;
       const T* g = arrays_.g + atom * width + channel;
-      for (int32_t o = 0; o < program_.num_outputs; ++o) outputs_[o] = Tile<T>::first(g + o * channels_, count);
+      for (int32_t o = 0; o < program_.num_outputs; ++o) outputs_[o] = Slab<T>::first(g + o * channels_, count);
       if (gw != nullptr) {
         product_basis_gradients<true>(program_, values_, coefficients_, outputs_, gradients_, g_coefficients_);
       } else {
@@ -85,7 +71,9 @@ class Sweep {
       }
       if (arrays_.gx == nullptr) continue;
       T* gx = arrays_.gx + atom * size + channel;
-      for (int32_t k = 0; k < program_.num_inputs; ++k) result(gradients_[1 + k]).store_first(gx + k * channels_, count);
+      for (int32_t k = 0; k < program_.num_inputs; ++k) {
+        result(gradients_[1 + k]).store_first(gx + k * channels_, count);
+      }
     }
     if (gw != nullptr) product_basis_unfold_tile(program_, g_coefficients_, totals_, channels_, count, gw + channel);
   }
@@ -95,19 +83,19 @@ class Sweep {
     static thread_local Scratch<T> memory;
     const int64_t nodes = program_.num_nodes(), entries = program_.num_entries(), tile = product_basis_tile<T>;
     const int64_t numbers = 2 * nodes * int64_t(sizeof(Number)) + entries * int64_t(sizeof(Coefficient));
-    Tile<T>* start = reinterpret_cast<Tile<T>*>(memory.reserve(
+    Slab<T>* start = reinterpret_cast<Slab<T>*>(memory.reserve(
         numbers / int64_t(sizeof(T)) + (2 * entries + program_.num_outputs + program_.num_paths) * tile));
     values_ = reinterpret_cast<Number*>(start);
     gradients_ = values_ + nodes;
     coefficients_ = reinterpret_cast<Coefficient*>(gradients_ + nodes);
-    folded_ = reinterpret_cast<Tile<T>*>(coefficients_ + entries);
+    folded_ = reinterpret_cast<Slab<T>*>(coefficients_ + entries);
     g_coefficients_ = folded_ + entries;
     outputs_ = g_coefficients_ + entries;
     totals_ = outputs_ + program_.num_outputs;
   }
 
   void fold(int64_t offset, int64_t count) {
-    if constexpr (std::is_same_v<Coefficient, Tile<T>>) {
+    if constexpr (std::is_same_v<Coefficient, Slab<T>>) {
       product_basis_fold_tile(program_, channels_, arrays_.weights + offset, count, coefficients_);
     } else {
       product_basis_fold_tile(program_, channels_, arrays_.weights + offset, count, folded_);
@@ -119,40 +107,41 @@ class Sweep {
 
   void load_features(int64_t offset, int64_t count) {
     for (int32_t k = 0; k < program_.num_inputs; ++k) {
-      const Tile<T> value = Tile<T>::first(arrays_.x + offset + k * channels_, count);
-      if constexpr (std::is_same_v<Number, Tile<T>>) {
+      const Slab<T> value = Slab<T>::first(arrays_.x + offset + k * channels_, count);
+      if constexpr (std::is_same_v<Number, Slab<T>>) {
         values_[1 + k] = value;
       } else {
         values_[1 + k].value = value;
         values_[1 + k].slope =
-            arrays_.hx ? Tile<T>::first(arrays_.hx + offset + k * channels_, count) : Tile<T>::filled(0);
+            arrays_.hx ? Slab<T>::first(arrays_.hx + offset + k * channels_, count) : Slab<T>::filled(0);
       }
     }
   }
 
-  static const Tile<T>& result(const Tile<T>& number) { return number; }
-  static const Tile<T>& result(const Dual<T>& number) { return number.slope; }
+  static const Slab<T>& result(const Slab<T>& number) { return number; }
+  static const Slab<T>& result(const Dual<T>& number) { return number.slope; }
 
   const ProductBasisProgram& program_;
   const int64_t channels_;
   const Arrays<T>& arrays_;
   Number *values_, *gradients_;
   Coefficient* coefficients_;
-  Tile<T>*folded_, *g_coefficients_, *outputs_, *totals_;
+  Slab<T>*folded_, *g_coefficients_, *outputs_, *totals_;
 };
 
 // Returns false if a species is out of range.
 template <class T, class Number, class Coefficient>
 bool run(const ProductBasisProgram& program, int64_t num_atoms, int64_t channels, int64_t num_species,
          const int64_t* species, const Arrays<T>& arrays, int num_threads) {
-  const Schedule plan = schedule(num_atoms, num_species, species);
-  if (!plan.valid) return false;
-  const int64_t num_chunks = int64_t(plan.chunks.size()), rows = program.num_paths * channels;
+  SpeciesOrder order;
+  std::vector<Chunk> chunks;
+  if (!cut(num_atoms, num_species, species, order, chunks)) return false;
+  const int64_t num_chunks = int64_t(chunks.size()), rows = program.num_paths * channels;
   const int64_t tiles = (channels + product_basis_tile<T> - 1) / product_basis_tile<T>, items = num_chunks * tiles;
   std::vector<T> partial;  // the weight gradient of chunks that share their species
   if (arrays.gw != nullptr) {
     std::fill_n(arrays.gw, num_species * rows, T(0));
-    for (const auto& chunk : plan.chunks) {
+    for (const auto& chunk : chunks) {
       if (!chunk.only) partial.resize(size_t(num_chunks * rows));
     }
   }
@@ -160,14 +149,15 @@ bool run(const ProductBasisProgram& program, int64_t num_atoms, int64_t channels
 #pragma omp parallel for schedule(dynamic) num_threads(num_threads) if (num_threads > 1 && worth_it)
   for (int64_t item = 0; item < items; ++item) {
     const int64_t n = item / tiles;
-    const Chunk& chunk = plan.chunks[size_t(n)];
+    const Chunk& chunk = chunks[size_t(n)];
     T* gw = nullptr;
     if (arrays.gw != nullptr) gw = chunk.only ? arrays.gw + chunk.species * rows : partial.data() + n * rows;
-    Sweep<T, Number, Coefficient>(program, channels, arrays).run(plan, chunk, item % tiles * product_basis_tile<T>, gw);
+    const int64_t channel = item % tiles * product_basis_tile<T>;
+    Sweep<T, Number, Coefficient>(program, channels, arrays).run(order, chunk, channel, gw);
   }
   if (!partial.empty()) {
     for (int64_t n = 0; n < num_chunks; ++n) {
-      const Chunk& chunk = plan.chunks[size_t(n)];
+      const Chunk& chunk = chunks[size_t(n)];
       if (chunk.only) continue;
       T* gw = arrays.gw + chunk.species * rows;
       for (int64_t k = 0; k < rows; ++k) gw[k] += partial[size_t(n * rows + k)];
@@ -180,14 +170,14 @@ template <class T>
 int forward(const ProductBasisProgram* program, int64_t num_atoms, int64_t channels, int64_t num_species, const T* x,
             const int64_t* species, const T* weights, T* out, int num_threads) {
   const Arrays<T> arrays{x, weights, nullptr, nullptr, nullptr, out, nullptr, nullptr};
-  return run<T, Tile<T>, Tile<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads) ? 0 : 1;
+  return run<T, Slab<T>, Slab<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads) ? 0 : 1;
 }
 
 template <class T>
 int backward(const ProductBasisProgram* program, int64_t num_atoms, int64_t channels, int64_t num_species, const T* x,
              const int64_t* species, const T* weights, const T* g, T* gx, T* gw, int num_threads) {
   const Arrays<T> arrays{x, weights, g, nullptr, nullptr, nullptr, gx, gw};
-  return run<T, Tile<T>, Tile<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads) ? 0 : 1;
+  return run<T, Slab<T>, Slab<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads) ? 0 : 1;
 }
 
 // The gradients of sum(hx * gx) + sum(hw * gw) with gx, gw those of backward().
@@ -198,7 +188,7 @@ int double_backward(const ProductBasisProgram* program, int64_t num_atoms, int64
   const Arrays<T> arrays{x, weights, g, hx, hw, gg, gx, gw};
   const bool valid =
       hw == nullptr
-          ? run<T, Dual<T>, Tile<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads)
+          ? run<T, Dual<T>, Slab<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads)
           : run<T, Dual<T>, Dual<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads);
   return valid ? 0 : 1;
 }

@@ -1,23 +1,23 @@
-// One tile of channels of one atom through a product basis program: values, gradients, and both with dual numbers.
+// A slab, a tile of channels of one atom, through a product basis program: values, gradients, both with dual numbers.
 #pragma once
 
 #include "product_basis.hpp"
 
 namespace equipot {
 
-// A tile of neighbouring channels; arithmetic lane by lane.
+// A tile of neighbouring channels as registers; arithmetic lane by lane.
 template <class T>
-struct Tile {
+struct Slab {
   Vec<T> part[product_basis_registers];
 
-  static Tile filled(T value) {
-    Tile result;
+  static Slab filled(T value) {
+    Slab result;
     for (int r = 0; r < product_basis_registers; ++r) result.part[r] = Vec<T>{} + value;
     return result;
   }
 
-  static Tile first(const T* p, int64_t count) {
-    Tile result = filled(0);
+  static Slab first(const T* p, int64_t count) {
+    Slab result = filled(0);
     if (count >= product_basis_tile<T>) {
       for (int r = 0; r < product_basis_registers; ++r) result.part[r] = load(p + r * lanes<T>);
     } else {
@@ -36,23 +36,23 @@ struct Tile {
 };
 
 template <class T>
-inline Tile<T> operator*(const Tile<T>& a, const Tile<T>& b) {
-  Tile<T> result;
+inline Slab<T> operator*(const Slab<T>& a, const Slab<T>& b) {
+  Slab<T> result;
   for (int r = 0; r < product_basis_registers; ++r) result.part[r] = a.part[r] * b.part[r];
   return result;
 }
 
 template <class T>
-inline void add_product(Tile<T>& sum, const Tile<T>& a, const Tile<T>& b) {
+inline void add_product(Slab<T>& sum, const Slab<T>& a, const Slab<T>& b) {
   for (int r = 0; r < product_basis_registers; ++r) sum.part[r] += a.part[r] * b.part[r];
 }
 
 // A value and its derivative along one direction: the sweep below run on these is the exact derivative of the sweep.
 template <class T>
 struct Dual {
-  Tile<T> value, slope;
+  Slab<T> value, slope;
 
-  static Dual filled(T value) { return {Tile<T>::filled(value), Tile<T>::filled(0)}; }
+  static Dual filled(T value) { return {Slab<T>::filled(value), Slab<T>::filled(0)}; }
 };
 
 template <class T>
@@ -63,7 +63,7 @@ inline Dual<T> operator*(const Dual<T>& a, const Dual<T>& b) {
 }
 
 template <class T>
-inline Dual<T> operator*(const Tile<T>& a, const Dual<T>& b) {
+inline Dual<T> operator*(const Slab<T>& a, const Dual<T>& b) {
   return {a * b.value, a * b.slope};
 }
 
@@ -75,24 +75,24 @@ inline void add_product(Dual<T>& sum, const Dual<T>& a, const Dual<T>& b) {
 }
 
 template <class T>
-inline void add_product(Dual<T>& sum, const Tile<T>& a, const Dual<T>& b) {
+inline void add_product(Dual<T>& sum, const Slab<T>& a, const Dual<T>& b) {
   add_product(sum.value, a, b.value);
   add_product(sum.slope, a, b.slope);
 }
 
 template <class T>
-inline void add_product(Dual<T>& sum, const Dual<T>& a, const Tile<T>& b) {
+inline void add_product(Dual<T>& sum, const Dual<T>& a, const Slab<T>& b) {
   add_product(sum, b, a);
 }
 
 // The part of a * b that belongs in the result: all of it, or the slope of a dual number.
 template <class T>
-inline void add_result(Tile<T>& sum, const Tile<T>& a, const Tile<T>& b) {
+inline void add_result(Slab<T>& sum, const Slab<T>& a, const Slab<T>& b) {
   add_product(sum, a, b);
 }
 
 template <class T>
-inline void add_result(Tile<T>& sum, const Dual<T>& a, const Dual<T>& b) {
+inline void add_result(Slab<T>& sum, const Dual<T>& a, const Dual<T>& b) {
   add_product(sum, a.value, b.slope);
   add_product(sum, a.slope, b.value);
 }
@@ -101,12 +101,12 @@ inline void add_result(Tile<T>& sum, const Dual<T>& a, const Dual<T>& b) {
 // are left from there on.
 template <class T>
 inline void product_basis_fold_tile(const ProductBasisProgram& program, int64_t channels, const T* weights,
-                                    int64_t count, Tile<T>* coefficients) {
+                                    int64_t count, Slab<T>* coefficients) {
   for (int32_t k = 0; k < program.num_entries(); ++k) {
-    Tile<T> total = Tile<T>::filled(0);
+    Slab<T> total = Slab<T>::filled(0);
     for (int32_t n = program.first_term[k]; n < program.first_term[k + 1]; ++n) {
       const auto& term = program.terms[n];
-      add_product(total, Tile<T>::filled(T(term.value)), Tile<T>::first(weights + term.path * channels, count));
+      add_product(total, Slab<T>::filled(T(term.value)), Slab<T>::first(weights + term.path * channels, count));
     }
     coefficients[k] = total;
   }
@@ -114,13 +114,13 @@ inline void product_basis_fold_tile(const ProductBasisProgram& program, int64_t 
 
 // The transpose: the gradient of the weights, overwritten in `g_weights`, from that of the coefficients.
 template <class T>
-inline void product_basis_unfold_tile(const ProductBasisProgram& program, const Tile<T>* g_coefficients,
-                                      Tile<T>* totals, int64_t channels, int64_t count, T* g_weights) {
-  for (int32_t p = 0; p < program.num_paths; ++p) totals[p] = Tile<T>::filled(0);
+inline void product_basis_unfold_tile(const ProductBasisProgram& program, const Slab<T>* g_coefficients,
+                                      Slab<T>* totals, int64_t channels, int64_t count, T* g_weights) {
+  for (int32_t p = 0; p < program.num_paths; ++p) totals[p] = Slab<T>::filled(0);
   for (int32_t k = 0; k < program.num_entries(); ++k) {
     for (int32_t n = program.first_term[k]; n < program.first_term[k + 1]; ++n) {
       const auto& term = program.terms[n];
-      add_product(totals[term.path], Tile<T>::filled(T(term.value)), g_coefficients[k]);
+      add_product(totals[term.path], Slab<T>::filled(T(term.value)), g_coefficients[k]);
     }
   }
   for (int32_t p = 0; p < program.num_paths; ++p) totals[p].store_first(g_weights + p * channels, count);
@@ -137,10 +137,10 @@ inline void product_basis_nodes(const ProductBasisProgram& program, Number* valu
 // out[o] from the nodes; of dual numbers the slope.
 template <class T, class Number, class Coefficient>
 inline void product_basis_outputs(const ProductBasisProgram& program, const Number* values,
-                                  const Coefficient* coefficients, Tile<T>* out) {
+                                  const Coefficient* coefficients, Slab<T>* out) {
   const int32_t* factor = program.factor.data();
   for (int32_t o = 0; o < program.num_outputs; ++o) {
-    Tile<T> total = Tile<T>::filled(0);
+    Slab<T> total = Slab<T>::filled(0);
     for (int32_t n = program.first_group[o]; n < program.first_group[o + 1]; ++n) {
       const auto& group = program.groups[n];
       Number inner = Number::filled(0);
@@ -156,13 +156,13 @@ inline void product_basis_outputs(const ProductBasisProgram& program, const Numb
 // nodes, and the slope for the coefficients.
 template <bool also_coefficients, class T, class Number, class Coefficient>
 inline void product_basis_gradients(const ProductBasisProgram& program, const Number* values,
-                                    const Coefficient* coefficients, const Tile<T>* g, Number* gradients,
-                                    Tile<T>* g_coefficients) {
+                                    const Coefficient* coefficients, const Slab<T>* g, Number* gradients,
+                                    Slab<T>* g_coefficients) {
   const int32_t* factor = program.factor.data();
   const int32_t num_nodes = program.num_nodes();
   for (int32_t n = 0; n < num_nodes; ++n) gradients[n] = Number::filled(0);
   for (int32_t o = 0; o < program.num_outputs; ++o) {
-    const Tile<T> g_out = g[o];
+    const Slab<T> g_out = g[o];
     for (int32_t n = program.first_group[o]; n < program.first_group[o + 1]; ++n) {
       const auto& group = program.groups[n];
       const Number above = g_out * values[group.prefix];
