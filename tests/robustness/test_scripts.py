@@ -34,9 +34,9 @@ PNG = b"\x89PNG\r\n"
 
 #: Starts several command lines after one another in one process, which pays for the imports once.
 SEVERAL = """
-import json, runpy, sys, traceback
+import json, os, runpy, sys, traceback
 for line in json.loads(sys.argv[1]):
-    sys.argv, code = line, 0
+    sys.argv, sys.path[0], code = line, os.path.dirname(line[0]), 0
     try:
         runpy.run_path(line[0], run_name="__main__")
     except SystemExit as stop:
