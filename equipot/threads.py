@@ -10,12 +10,12 @@ import math
 import os
 from pathlib import Path
 
+from equipot.cgroups import group_folders
 from equipot.errors import UsageError
 
 VARIABLE = "EQUIPOT_THREADS"
 #: Turns of an idle thread before it sleeps, about 1 µs a thousand; libgomp's own choice is 300 times as many.
 SPIN_COUNT = 1000
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def limit_spinning() -> None:
@@ -68,16 +68,7 @@ def available_cores() -> int:
 
 def cpu_quota() -> float:
     """Return how many CPUs' worth of time the control groups of this process grant; infinity without a limit."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return math.inf
-    quota = math.inf
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        for folder in _folders(controllers.split(","), path):
-            quota = min(quota, _quota_of(folder))
-    return quota
+    return min(map(_quota_of, group_folders("cpu")), default=math.inf)
 
 
 def _whole(value: str | int) -> int | None:
@@ -103,19 +94,6 @@ def _cores_of(cpus: list[int]) -> int:
         except OSError:
             return len(cpus)
     return len(cores)
-
-
-def _folders(controllers: list[str], path: str) -> list[Path]:
-    """The folders of one line of /proc/self/cgroup that can hold a CPU quota: the group's and those above it."""
-    if controllers == [""]:
-        root = _CGROUPS
-    elif "cpu" in controllers:
-        root = _CGROUPS / "cpu"
-    else:
-        return []
-    group = root / path.lstrip("/")
-    # In a container the path is often the host's, and the group itself is mounted at the root.
-    return [folder for folder in (group, *group.parents) if folder.is_relative_to(root)]
 
 
 def _quota_of(folder: Path) -> float:

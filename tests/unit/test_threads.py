@@ -81,13 +81,6 @@ def test_quota_of_a_control_group(tmp_path, files, quota):
     assert threads._quota_of(tmp_path) == quota
 
 
-def test_control_groups_above_count_too(monkeypatch, tmp_path):
-    monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
-    assert threads._folders([""], "/a/b") == [tmp_path / "a/b", tmp_path / "a", tmp_path]
-    assert threads._folders(["cpu", "cpuacct"], "/a") == [tmp_path / "cpu/a", tmp_path / "cpu"]
-    assert threads._folders(["memory"], "/a") == []
-
-
 def test_spinning_is_limited_unless_the_environment_says_how_to_wait(monkeypatch):
     # monkeypatch restores what limit_spinning() sets, because the fixture has touched these names.
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
