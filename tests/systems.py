@@ -29,6 +29,16 @@ ARCHITECTURES = {
         {"num_channels": 5, "l_max": 3, "feature_l_max": 2, "correlation": 2, "residual_first": True,
          "density_normalization": True, "num_layers": 3, "radial_hidden": (8,)},
     ),
+    "nequip spline": (
+        "nequip",
+        {"num_layers": 2, "num_channels": (9, 6, 5), "feature_l_max": 2, "trainable_bessel": True, "radial": "spline",
+         "radial_hidden": (8,)},
+    ),
+    "mace spline": (
+        "mace",
+        {"num_channels": 5, "density_normalization": True, "radial": "spline", "radial_knots": 200,
+         "radial_hidden": (8,)},
+    ),
 }
 
 

@@ -33,3 +33,5 @@ STRESS_DIFFERENCE = 1e-8
 #: Force of a dimer 1e-3 Angstrom inside the cutoff (eV/Angstrom): the polynomial envelope's own derivative there is
 #: 3e-6 of the pair's energy scale of some eV.
 CUTOFF_FORCE = 1e-4
+#: The native kernels against the reference path: the same sums in another order.
+PATHS = {"float64": Tolerance(1e-10, 1e-10, 1e-10), "float32": TWIN}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from equipot.errors import CheckpointError
+from equipot.kernels import EdgeIndex
 from equipot.models.architecture import Edges
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def probe_energies(potential: Potential) -> list[float] | None:
     vector = positions[None, :, :] - positions[:, None, :]
     length = vector.norm(dim=2)
     center, neighbor = ((length < potential.cutoff) & (length > 0)).nonzero(as_tuple=True)
-    edges = Edges(center, neighbor, vector[center, neighbor], length[center, neighbor])
+    index = EdgeIndex.build(center, neighbor, num_atoms)
+    edges = Edges(center, neighbor, vector[center, neighbor], length[center, neighbor], index)
     architecture = copy.deepcopy(potential.architecture).to("cpu", torch.float64).eval()
     with torch.no_grad():
         energies = architecture(species, edges).tolist()

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from equipot.kernels import EdgeIndex
+
 
 class Edges(NamedTuple):
     """Directed edges sorted by centre, in the network's dtype."""
@@ -18,6 +20,8 @@ class Edges(NamedTuple):
     vector: torch.Tensor
     #: (E,) Angstrom, rounded from float64.
     length: torch.Tensor
+    #: The same edges as the kernels walk them.
+    index: EdgeIndex
 
 
 class Architecture(Protocol):

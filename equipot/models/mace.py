@@ -7,16 +7,25 @@ optional density normalisation; every layer has a readout.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
 from equipot.config import FieldError, Limit, Section
-from equipot.kernels import Block, FeatureLayout, operations
+from equipot.kernels import Block, FeatureLayout
 from equipot.models.architecture import Edges
 from equipot.models.registry import register
-from equipot.nn import IrrepsLinear, Message, MultiLayerPerceptron, RadialEmbedding, SpeciesLinear, SymmetricProduct
+from equipot.nn import (
+    EdgeEmbedding,
+    EdgeFeatures,
+    IrrepsLinear,
+    Message,
+    MultiLayerPerceptron,
+    RadialEmbedding,
+    SpeciesLinear,
+    SymmetricProduct,
+)
 from equipot.nn.linear import normal_matrix
 
 
@@ -38,6 +47,11 @@ class MACEOptions(Section):
     envelope_power: Annotated[int, Limit(at_least=3, at_most=32)] = 5
     #: Hidden sizes of the radial networks.
     radial_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = (64, 64)
+    #: ``mlp``: the radial networks run on every edge. ``spline``: they run on a grid of distances, and cubic splines
+    #: through these values are the radial functions: much faster, twice differentiable, exactly zero at the cutoff.
+    radial: Literal["mlp", "spline"] = "mlp"
+    #: Intervals of the splines from 0 to the cutoff; without effect with ``radial: mlp``.
+    radial_knots: Annotated[int, Limit(at_least=16, at_most=8192)] = 128
     #: Hidden sizes of the last readout; the others are linear.
     readout_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = (16,)
     #: Whether the first interaction adds a self-connection (later ones always do); without it the message itself is
@@ -52,6 +66,11 @@ class MACEOptions(Section):
         if self.correlation == 4 and self.l_max > 2:
             raise FieldError("correlation", f"can be 4 only with l_max at most 2; l_max is {self.l_max}")
 
+    @property
+    def num_intervals(self) -> int | None:
+        """Intervals of the radial splines; None without."""
+        return self.radial_knots if self.radial == "spline" else None
+
 
 PRESETS = {
     "small": {"num_layers": 2, "num_channels": 32, "l_max": 2, "feature_l_max": 1},
@@ -65,7 +84,7 @@ def _natural(channels: int, l_max: int) -> FeatureLayout:
 
 
 class MACELayer(nn.Module):
-    """Density -> product basis -> linear, with a self-connection if ``residual``."""
+    """Density -> product basis -> linear, with a self-connection in all but the first layer, or in all."""
 
     def __init__(
         self,
@@ -75,7 +94,7 @@ class MACELayer(nn.Module):
         num_species: int,
         avg_num_neighbors: float,
         *,
-        residual: bool,
+        is_first: bool,
     ) -> None:
         super().__init__()
         density = _natural(options.num_channels, options.l_max)
@@ -87,20 +106,20 @@ class MACELayer(nn.Module):
             options.num_bessel,
             max(avg_num_neighbors, 1.0),
             density_normalization=options.density_normalization,
+            spline=options.radial == "spline",
+            constant_features=is_first,
         )
         self.linear = IrrepsLinear(self.message.layout_out, density)
         self.product = SymmetricProduct(density, layout_out, options.correlation, num_species)
         self.linear_out = IrrepsLinear(layout_out, layout_out)
-        self.residual = residual
-        if residual:
+        self.residual = options.residual_first or not is_first
+        if self.residual:
             self.skip = SpeciesLinear(layout_in, layout_out, num_species)
         else:
             self.skip = SpeciesLinear(density, density, num_species)
 
-    def forward(
-        self, x: torch.Tensor, species: torch.Tensor, harmonics: torch.Tensor, radial: torch.Tensor, edges: Edges
-    ) -> torch.Tensor:
-        density = self.linear(self.message(x, harmonics, radial, edges.center, edges.neighbor))
+    def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
+        density = self.linear(self.message(x, edges))
         if not self.residual:
             return self.linear_out(self.product(self.skip(density, species), species))
         return self.linear_out(self.product(density, species)) + self.skip(x, species)
@@ -112,7 +131,7 @@ class MACE(nn.Module):
     def __init__(self, options: MACEOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float) -> None:
         super().__init__()
         self.radial = RadialEmbedding(cutoff, options.num_bessel, options.envelope_power)
-        self.harmonics = operations().spherical_harmonics(options.l_max)
+        self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals)
         self.embedding = normal_matrix(num_species, options.num_channels, fan_in=1)
         self.layers, self.readouts = nn.ModuleList(), nn.ModuleList()
         layout = _natural(options.num_channels, 0)
@@ -120,10 +139,7 @@ class MACE(nn.Module):
             is_last = layer == options.num_layers - 1
             following = _natural(options.num_channels, 0 if is_last else options.feature_l_max)
             self.layers.append(
-                MACELayer(
-                    options, layout, following, num_species, avg_num_neighbors,
-                    residual=layer > 0 or options.residual_first,
-                )
+                MACELayer(options, layout, following, num_species, avg_num_neighbors, is_first=layer == 0)
             )
             hidden = options.readout_hidden if is_last else ()
             self.readouts.append(MultiLayerPerceptron([options.num_channels, *hidden, 1]))
@@ -132,11 +148,11 @@ class MACE(nn.Module):
 
     def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(N,) species and the edges -> (N,) node energies."""
-        harmonics, radial = self.harmonics(edges.vector), self.radial(edges.length)
+        features = self.edges(self.radial, edges.vector, edges.length, edges.index)
         x = self.embedding.index_select(0, species)
         energy = 0.0
         for layer, readout in zip(self.layers, self.readouts):
-            x = layer(x, species, harmonics, radial, edges)
+            x = layer(x, species, features)
             # Scalars are the first block: (1, channels).
             energy = energy + readout(x[:, : self.num_channels]).squeeze(1)
         return energy

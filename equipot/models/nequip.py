@@ -13,10 +13,19 @@ import torch
 from torch import nn
 
 from equipot.config import FieldError, Limit, Section
-from equipot.kernels import Block, FeatureLayout, operations
+from equipot.kernels import Block, FeatureLayout
 from equipot.models.architecture import Edges
 from equipot.models.registry import register
-from equipot.nn import Gate, IrrepsLinear, Message, MultiLayerPerceptron, RadialEmbedding, SpeciesLinear
+from equipot.nn import (
+    EdgeEmbedding,
+    EdgeFeatures,
+    Gate,
+    IrrepsLinear,
+    Message,
+    MultiLayerPerceptron,
+    RadialEmbedding,
+    SpeciesLinear,
+)
 from equipot.nn.linear import normal_matrix
 
 Size = Annotated[int, Limit(at_least=1, at_most=4096)]
@@ -41,6 +50,11 @@ class NequIPOptions(Section):
     envelope_power: Annotated[int, Limit(at_least=3, at_most=32)] = 6
     #: Hidden sizes of the radial networks.
     radial_hidden: tuple[Size, ...] = (64, 64)
+    #: ``mlp``: the radial networks run on every edge. ``spline``: they run on a grid of distances, and cubic splines
+    #: through these values are the radial functions: much faster, twice differentiable, exactly zero at the cutoff.
+    radial: Literal["mlp", "spline"] = "mlp"
+    #: Intervals of the splines from 0 to the cutoff; without effect with ``radial: mlp``.
+    radial_knots: Annotated[int, Limit(at_least=16, at_most=8192)] = 128
     #: Hidden sizes of the readout; none is a linear readout.
     readout_hidden: tuple[Size, ...] = ()
 
@@ -57,6 +71,11 @@ class NequIPOptions(Section):
     def channels(self, l: int) -> int:
         """Channels of the features of order l."""
         return self.num_channels if isinstance(self.num_channels, int) else self.num_channels[l]
+
+    @property
+    def num_intervals(self) -> int | None:
+        """Intervals of the radial splines; None without."""
+        return self.radial_knots if self.radial == "spline" else None
 
 
 PRESETS = {
@@ -76,6 +95,8 @@ class NequIPLayer(nn.Module):
         wanted: list[Block],
         num_species: int,
         avg_num_neighbors: float,
+        *,
+        is_first: bool,
     ) -> None:
         super().__init__()
         self.message = Message(
@@ -86,6 +107,8 @@ class NequIPLayer(nn.Module):
             options.num_bessel,
             max(avg_num_neighbors, 1.0) ** 0.5,
             harmonic_parity=options.parity != "none",
+            spline=options.radial == "spline",
+            constant_features=is_first,
         )
         reached = {block.irrep for block in self.message.layout_out.blocks} | {(0, 1)}
         self.layout_out = FeatureLayout(tuple(block for block in wanted if block.irrep in reached))
@@ -93,11 +116,8 @@ class NequIPLayer(nn.Module):
         self.linear = IrrepsLinear(self.message.layout_out, self.gate.layout_in)
         self.self_connection = SpeciesLinear(layout_in, self.gate.layout_in, num_species)
 
-    def forward(
-        self, x: torch.Tensor, species: torch.Tensor, harmonics: torch.Tensor, radial: torch.Tensor, edges: Edges
-    ) -> torch.Tensor:
-        message = self.message(x, harmonics, radial, edges.center, edges.neighbor)
-        return self.gate(self.linear(message) + self.self_connection(x, species))
+    def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
+        return self.gate(self.linear(self.message(x, edges)) + self.self_connection(x, species))
 
 
 class NequIP(nn.Module):
@@ -112,22 +132,24 @@ class NequIP(nn.Module):
         self.radial = RadialEmbedding(
             cutoff, options.num_bessel, options.envelope_power, trainable=options.trainable_bessel
         )
-        self.harmonics = operations().spherical_harmonics(options.l_max)
+        self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals)
         self.embedding = normal_matrix(num_species, options.channels(0), fan_in=1)
         self.layers = nn.ModuleList()
         layout = FeatureLayout(tuple(scalars))
         for layer in range(options.num_layers):
             wanted = scalars if layer == options.num_layers - 1 else hidden
-            self.layers.append(NequIPLayer(options, layout, wanted, num_species, avg_num_neighbors))
+            self.layers.append(
+                NequIPLayer(options, layout, wanted, num_species, avg_num_neighbors, is_first=layer == 0)
+            )
             layout = self.layers[-1].layout_out
         self.readout = MultiLayerPerceptron([options.channels(0), *options.readout_hidden, 1])
 
     def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(N,) species and the edges -> (N,) node energies."""
-        harmonics, radial = self.harmonics(edges.vector), self.radial(edges.length)
+        features = self.edges(self.radial, edges.vector, edges.length, edges.index)
         x = self.embedding.index_select(0, species)
         for layer in self.layers:
-            x = layer(x, species, harmonics, radial, edges)
+            x = layer(x, species, features)
         return self.readout(x).squeeze(1)
 
 

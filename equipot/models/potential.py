@@ -10,6 +10,7 @@ from torch import nn
 
 from equipot.elements import MAX_ATOMIC_NUMBER, atomic_number, covalent_radius, symbol
 from equipot.errors import ElementError, NumericalError
+from equipot.kernels import EdgeIndex, gradients_of
 from equipot.kernels.reference import sum_by_index
 from equipot.models.architecture import Edges
 from equipot.models.config import PotentialConfig
@@ -141,7 +142,10 @@ class Potential(nn.Module):
             (N,) float64 eV.
         """
         length = edge_vector.norm(dim=1)
-        edges = Edges(center, neighbor, edge_vector.to(self.dtype), length.to(self.dtype))
+        # One lone atom of every species rides along behind the structure's own atoms.
+        num_lone = len(self.elements) if self.config.exact_isolated_atoms else 0
+        index = EdgeIndex.build(center, neighbor, len(species) + num_lone)
+        edges = Edges(center, neighbor, edge_vector.to(self.dtype), length.to(self.dtype), index)
         shift = self.shift[species]
         if self.config.exact_isolated_atoms:
             network, switch = self._bound_energies(species, edges, length)
@@ -159,7 +163,6 @@ class Potential(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Network energies relative to the lone atom, exactly 0 without neighbours, and the switch of the shift."""
         num_nodes = len(species)
-        # One lone atom of every species rides along behind the structure's own atoms.
         lone = torch.arange(len(self.elements), device=species.device)
         energy = self.architecture(torch.cat([species, lone]), edges).to(torch.float64)
         relative = energy[:num_nodes] - energy[num_nodes:][species]
@@ -210,7 +213,8 @@ class Potential(nn.Module):
         """(E, 3) dE/d(edge vector), zeros where the energy does not depend on any edge."""
         if not energy.requires_grad:
             return torch.zeros_like(edge_vector)
-        (gradient,) = torch.autograd.grad(energy, edge_vector, create_graph=create_graph, allow_unused=True)
+        with gradients_of("inputs"):
+            (gradient,) = torch.autograd.grad(energy, edge_vector, create_graph=create_graph, allow_unused=True)
         return torch.zeros_like(edge_vector) if gradient is None else gradient
 
     def _collect(

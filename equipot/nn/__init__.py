@@ -10,11 +10,13 @@ from equipot.nn.linear import IrrepsLinear, SpeciesLinear
 from equipot.nn.message import Message
 from equipot.nn.mlp import MultiLayerPerceptron
 from equipot.nn.product import SymmetricProduct
-from equipot.nn.radial import BesselBasis, PolynomialEnvelope, RadialEmbedding
+from equipot.nn.radial import BesselBasis, EdgeEmbedding, EdgeFeatures, PolynomialEnvelope, RadialEmbedding
 from equipot.nn.zbl import ZBLRepulsion
 
 __all__ = [
     "BesselBasis",
+    "EdgeEmbedding",
+    "EdgeFeatures",
     "Gate",
     "IrrepsLinear",
     "Message",

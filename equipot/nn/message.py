@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from equipot.kernels import ConvolutionPlan, FeatureLayout, operations
-from equipot.kernels.reference import sum_by_index
+from equipot.kernels import Block, Convolution, ConvolutionPlan, FeatureLayout, SplineConvolution
+from equipot.kernels.spline import control_points
 from equipot.nn.linear import IrrepsLinear
 from equipot.nn.mlp import MultiLayerPerceptron
+from equipot.nn.radial import EdgeFeatures
 
 
 class Message(nn.Module):
@@ -26,6 +27,8 @@ class Message(nn.Module):
         harmonic_parity: False for models equivariant under rotations only.
         density_normalization: divide by ``1 + sum_j tanh(d(r_ij)^2)``, a learned soft count of neighbours, instead of
             ``norm`` (the density blocks of MACE).
+        spline: evaluate the radial network at the knots and interpolate, instead of on every edge.
+        constant_features: the features do not depend on the positions (first layers).
     """
 
     def __init__(
@@ -39,27 +42,47 @@ class Message(nn.Module):
         *,
         harmonic_parity: bool = True,
         density_normalization: bool = False,
+        spline: bool = False,
+        constant_features: bool = False,
     ) -> None:
         super().__init__()
         plan = ConvolutionPlan.build(layout_in, l_max, irreps_out, harmonic_parity=harmonic_parity)
         self.layout_out, self.norm = plan.output, norm
         self.linear_up = IrrepsLinear(layout_in, layout_in)
         self.radial_network = MultiLayerPerceptron([num_radial, *radial_sizes, plan.num_weights])
-        self.convolution = operations().convolution(plan)
-        self.density_network = MultiLayerPerceptron([num_radial, 1]) if density_normalization else None
+        self.is_spline, self.constant_features = spline, constant_features
+        convolution = SplineConvolution if spline else Convolution
+        self.convolution = convolution(plan)
+        self.density_network = None
+        if density_normalization:
+            # A sum over neighbors of a function of the distance is the convolution of ones with it.
+            ones = ConvolutionPlan.build(FeatureLayout((Block(1, 0, 1),)), l_max, {(0, 1)})
+            self.density_network = MultiLayerPerceptron([num_radial, 1])
+            self.density_convolution = convolution(ones)
 
-    def forward(
-        self,
-        features: torch.Tensor,
-        harmonics: torch.Tensor,
-        radial: torch.Tensor,
-        center: torch.Tensor,
-        neighbor: torch.Tensor,
-    ) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
         """(N, layout_in.dim) -> (N, layout_out.dim)."""
-        weights = self.radial_network(radial)
-        message = self.convolution(self.linear_up(features), harmonics, weights, center, neighbor)
+        features, network = self.linear_up(features), self.radial_network
+        # The norm and the spline's filter act on the narrow side of the last matrix.
+        hidden = self._tabulate(network.hidden(edges.radial))
         if self.density_network is None:
-            return message / self.norm
-        density = torch.tanh(self.density_network(radial) ** 2)
-        return message / (1 + sum_by_index(density, center, len(features)))
+            hidden = hidden / self.norm
+        message = self._convolve(self.convolution, features, hidden @ network.weights[-1], edges)
+        if self.density_network is None:
+            return message
+        density = self._tabulate(torch.tanh(self.density_network(edges.radial) ** 2))
+        ones = features.new_ones(len(features), 1)
+        return message / (1 + self._convolve(self.density_convolution, ones, density, edges))
+
+    def _tabulate(self, values: torch.Tensor) -> torch.Tensor:
+        """Radial functions as the convolution takes them: control points, or values on every edge as they are."""
+        return control_points(values) if self.is_spline else values
+
+    def _convolve(
+        self, convolution: nn.Module, features: torch.Tensor, weights: torch.Tensor, edges: EdgeFeatures
+    ) -> torch.Tensor:
+        if not self.is_spline:
+            return convolution(features, edges.harmonics, weights, edges.index)
+        return convolution(
+            features, edges.harmonics, edges.basis, edges.knot, weights, edges.index, self.constant_features
+        )

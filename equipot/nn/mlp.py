@@ -22,6 +22,10 @@ class MultiLayerPerceptron(nn.Module):
         self.fan_in = {f"weights.{k}": a for k, (a, _) in enumerate(pairs)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for k, weight in enumerate(self.weights):
-            x = (x if k == 0 else scaled_silu(x)) @ weight
+        return self.hidden(x) @ self.weights[-1]
+
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., sizes[0]) -> (..., sizes[-2]), the activated input of the last matrix."""
+        for weight in self.weights[:-1]:
+            x = scaled_silu(x @ weight)
         return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from equipot.kernels import FeatureLayout, ProductBasisPlan, operations
+from equipot.kernels import FeatureLayout, ProductBasis, ProductBasisPlan
 
 
 class SymmetricProduct(nn.Module):
@@ -26,7 +26,7 @@ class SymmetricProduct(nn.Module):
         l_max = layout_in.blocks[-1].l
         self.layout_in, self.layout_out = layout_in, layout_out
         self.plan = ProductBasisPlan(l_max, correlation, tuple(block.l for block in layout_out.blocks))
-        self.product_basis = operations().product_basis(self.plan)
+        self.product_basis = ProductBasis(self.plan)
         self.weights = nn.ParameterList()
         for term in self.plan.terms:
             num_paths = self.plan.num_paths(*term)
@@ -37,4 +37,4 @@ class SymmetricProduct(nn.Module):
         """(N, layout_in.dim), species (N,) -> (N, layout_out.dim)."""
         # Equal channels in every block: the flat features are (N, (l_max+1)^2, C) as they lie.
         stacked = features.unflatten(1, (-1, self.layout_in.blocks[0].channels))
-        return self.layout_out.join(self.product_basis(stacked, list(self.weights), species))
+        return self.product_basis.flat(stacked, list(self.weights), species)

@@ -1,11 +1,15 @@
-"""Functions of the distance: Bessel basis, smooth cutoff, and their product that feeds the radial networks."""
+"""What layers need of the edges: Bessel basis times cutoff that feeds the radial networks, harmonics, spline basis."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
+
+from equipot.kernels import EdgeGeometry, EdgeIndex
+from equipot.kernels.spline import knots
 
 
 class PolynomialEnvelope(nn.Module):
@@ -59,3 +63,41 @@ class RadialEmbedding(nn.Module):
     def forward(self, distance: torch.Tensor) -> torch.Tensor:
         """(E,) Angstrom -> (E, num_bessel)."""
         return self.basis(distance) * self.envelope(distance / self.cutoff).unsqueeze(1)
+
+
+class EdgeFeatures(NamedTuple):
+    """What every layer needs of the edges, computed once for all of them."""
+
+    index: EdgeIndex
+    #: (E, (l_max+1)^2), component normalised.
+    harmonics: torch.Tensor
+    #: Input of the radial networks: (E, num_bessel) for each edge, or (num_intervals+1, num_bessel) at the knots.
+    radial: torch.Tensor
+    #: (E, 4) spline basis and (E,) first row of the control points it multiplies; None without splines.
+    basis: torch.Tensor | None
+    knot: torch.Tensor | None
+
+
+class EdgeEmbedding(nn.Module):
+    """Edge vectors -> :class:`EdgeFeatures`.
+
+    Args:
+        l_max: highest order of the harmonics.
+        cutoff: Angstrom.
+        num_intervals: radial networks are evaluated at the knots of splines with this many intervals; None: on every
+            edge.
+    """
+
+    def __init__(self, l_max: int, cutoff: float, num_intervals: int | None) -> None:
+        super().__init__()
+        self.geometry = EdgeGeometry(l_max, cutoff, num_intervals)
+
+    def forward(
+        self, radial: RadialEmbedding, vector: torch.Tensor, length: torch.Tensor, index: EdgeIndex
+    ) -> EdgeFeatures:
+        """(E, 3) and (E,) Angstrom, and where the edges lead."""
+        harmonics, basis, knot = self.geometry(vector)
+        if basis is None:
+            return EdgeFeatures(index, harmonics, radial(length), None, None)
+        at = knots(radial.cutoff, self.geometry.num_intervals, dtype=vector.dtype, device=vector.device)
+        return EdgeFeatures(index, harmonics, radial(at), basis, knot)

@@ -13,7 +13,7 @@ from equipot.kernels import (
     ConvolutionPlan,
     FeatureLayout,
     ProductBasisPlan,
-    operations,
+    reference,
     symmetric_basis,
     wigner_3j_fingerprint,
 )
@@ -83,9 +83,8 @@ def test_convolution_equals_e3nn(name: str) -> None:
     x = torch.randn(num_nodes, layout.dim, dtype=torch.float64, generator=generator)
     vectors = torch.randn(num_edges, 3, dtype=torch.float64, generator=generator)
     weights = torch.randn(num_edges, plan.num_weights, dtype=torch.float64, generator=generator)
-    ops = operations()
-    harmonics = ops.spherical_harmonics(l_max)(vectors)
-    ours = ops.convolution(plan)(layout.from_e3nn(x), harmonics, weights, center, neighbor)
+    harmonics = reference.SphericalHarmonics(l_max)(vectors)
+    ours = reference.Convolution(plan)(layout.from_e3nn(x), harmonics, weights, center, neighbor)
 
     product = e3nn_tensor_product(plan)
     messages = product(x[neighbor], harmonics, weights)
@@ -108,8 +107,7 @@ def test_convolution_is_equivariant(name: str) -> None:
     center, neighbor = random_edges(5, 30, torch.Generator().manual_seed(0))
     x, vectors = torch.randn(5, layout.dim).double(), torch.randn(30, 3).double()
     weights = torch.randn(30, plan.num_weights).double()
-    ops = operations()
-    convolution, harmonics = ops.convolution(plan), ops.spherical_harmonics(l_max)
+    convolution, harmonics = reference.Convolution(plan), reference.SphericalHarmonics(l_max)
     rotation = random_improper_rotation()
     rotated = layout.from_e3nn(layout.to_e3nn(x) @ representation(layout.irreps, rotation).T)
     out = convolution(x, harmonics(vectors), weights, center, neighbor)
@@ -121,10 +119,9 @@ def test_convolution_is_equivariant(name: str) -> None:
 def test_convolution_without_edges_and_without_nodes() -> None:
     layout = FeatureLayout.from_irreps("3x0e+3x1o")
     plan = ConvolutionPlan.build(layout, 2, {(0, 1), (1, -1)})
-    ops = operations()
-    convolution = ops.convolution(plan)
+    convolution = reference.Convolution(plan)
     for num_nodes in (0, 4):
-        harmonics = ops.spherical_harmonics(2)(torch.zeros(0, 3))
+        harmonics = reference.SphericalHarmonics(2)(torch.zeros(0, 3))
         empty = torch.zeros(0, dtype=torch.int64)
         out = convolution(torch.randn(num_nodes, layout.dim), harmonics, torch.zeros(0, plan.num_weights), empty, empty)
         assert out.shape == (num_nodes, plan.output.dim) and not out.any()
@@ -147,7 +144,7 @@ def test_product_basis_equals_its_definition(correlation: int, l_out: int) -> No
     features = torch.randn(4, size, channels).double()
     species = torch.tensor([0, 1, 1, 0])
     weights = [torch.randn(2, plan.num_paths(*term), channels).double() for term in plan.terms]
-    (ours,) = operations().product_basis(plan)(features, weights, species)
+    (ours,) = reference.ProductBasis(plan)(features, weights, species)
     expected = torch.zeros_like(ours)
     letters = "uvw"
     for (l, order), weight in zip(plan.terms, weights):
@@ -167,7 +164,7 @@ def test_product_basis_is_equivariant_and_orthonormal(l_max: int) -> None:
     rotation = random_improper_rotation()
     features = torch.randn(3, size, channels).double()
     weights = [torch.randn(1, plan.num_paths(*term), channels).double() for term in plan.terms]
-    product, species = operations().product_basis(plan), torch.zeros(3, dtype=torch.int64)
+    product, species = reference.ProductBasis(plan), torch.zeros(3, dtype=torch.int64)
     turned = torch.einsum("st,ntc->nsc", representation(irreps, rotation), features)
     outputs = zip(plan.l_out, product(features, weights, species), product(turned, weights, species))
     for l, before, after in outputs:
@@ -189,8 +186,7 @@ def test_second_derivatives_of_every_operation() -> None:
     layout = FeatureLayout.from_irreps("2x0e+2x1o")
     plan = ConvolutionPlan.build(layout, 1, {(0, 1), (1, -1)})
     center, neighbor = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 0, 2])
-    ops = operations()
-    convolution, harmonics = ops.convolution(plan), ops.spherical_harmonics(1)
+    convolution, harmonics = reference.Convolution(plan), reference.SphericalHarmonics(1)
     arguments = [torch.randn(3, layout.dim), torch.randn(4, 3), torch.randn(4, plan.num_weights)]
     arguments = [argument.double().requires_grad_() for argument in arguments]
 

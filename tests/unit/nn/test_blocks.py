@@ -9,9 +9,11 @@ import torch
 from e3nn import o3
 from e3nn.math import normalize2mom
 
-from equipot.kernels import FeatureLayout
+from equipot.kernels import EdgeIndex, FeatureLayout
 from equipot.nn import (
     BesselBasis,
+    EdgeEmbedding,
+    EdgeFeatures,
     Gate,
     IrrepsLinear,
     Message,
@@ -115,16 +117,40 @@ def test_mlp_keeps_the_size_of_its_input() -> None:
     assert 0.8 < float(out.detach().square().mean()) < 1.25
 
 
+def star(embedding: RadialEmbedding, edge_embedding: EdgeEmbedding, num_neighbors: int) -> EdgeFeatures:
+    """Atom 0 and its neighbors at 2 to 4 Angstrom, in random directions that depend on their number alone."""
+    generator = torch.Generator().manual_seed(num_neighbors)
+    direction = torch.randn(num_neighbors, 3, generator=generator)
+    length = torch.rand(num_neighbors, generator=generator) * 2 + 2
+    vector = (direction * (length / direction.norm(dim=1)).unsqueeze(1)).to(embedding.basis.wave_numbers.dtype)
+    center, neighbor = torch.zeros(num_neighbors, dtype=torch.int64), torch.arange(1, num_neighbors + 1)
+    index = EdgeIndex.build(center, neighbor, num_neighbors + 1)
+    return edge_embedding(embedding, vector, vector.norm(dim=1), index)
+
+
 def test_messages_do_not_grow_with_the_number_of_neighbors() -> None:
     layout = FeatureLayout.from_irreps("8x0e")
     sizes = []
     for num_neighbors in (4, 64):
         message = Message(layout, 1, {(0, 1), (1, -1)}, (16,), 8, num_neighbors**0.5)
         embedding = RadialEmbedding(5.0, 8, 6)
-        distance, direction = torch.rand(num_neighbors) * 2 + 2, torch.randn(num_neighbors, 3)
-        harmonics = o3.spherical_harmonics([0, 1], direction, True, "component")
-        center = torch.zeros(num_neighbors, dtype=torch.int64)
-        neighbor = torch.arange(1, num_neighbors + 1)
         x = torch.randn(num_neighbors + 1, layout.dim)
-        sizes.append(float(message(x, harmonics, embedding(distance), center, neighbor)[0].square().mean()))
+        edges = star(embedding, EdgeEmbedding(1, 5.0, None), num_neighbors)
+        sizes.append(float(message(x, edges)[0].detach().square().mean()))
     assert 0.1 < sizes[1] / sizes[0] < 10
+
+
+@pytest.mark.parametrize("density_normalization", [False, True])
+def test_splined_messages_approach_those_with_the_network_on_every_edge(density_normalization: bool) -> None:
+    layout, embedding = FeatureLayout.from_irreps("6x0e+5x1o"), RadialEmbedding(5.0, 8, 6).double()
+    arguments = (layout, 2, {(0, 1), (1, -1), (2, 1)}, (16,), 8, 3.0)
+    exact = Message(*arguments, density_normalization=density_normalization).double()
+    expected = exact(torch.ones(13, layout.dim).double(), star(embedding, EdgeEmbedding(2, 5.0, None), 12))
+    errors = []
+    for num_intervals in (64, 128, 256):
+        splined = Message(*arguments, density_normalization=density_normalization, spline=True).double()
+        splined.load_state_dict(exact.state_dict())
+        edges = star(embedding, EdgeEmbedding(2, 5.0, num_intervals), 12)
+        errors.append(float((splined(torch.ones(13, layout.dim).double(), edges) - expected).detach().abs().max()))
+    assert errors[0] / errors[1] > 5 and errors[1] / errors[2] > 5
+    assert errors[2] < 1e-6 * float(expected.detach().abs().max())
