@@ -95,9 +95,7 @@ def evaluate_batches(potential: Potential, batches: Iterable[AtomicGraph], *, de
                                    stress=collect or bool(masks.stress.any()))
             accumulator.update(output, graph)
             if loss is not None:
-                ones = torch.ones(3, dtype=torch.float64, device=device)
-                with torch.no_grad():
-                    sums += loss(output, graph, counts=ones, stage_two=stage_two).parts.cpu()
+                sums += loss(output, graph, counts=(1.0, 1.0, 1.0), stage_two=stage_two, masks=masks).parts.cpu()
                 counts += masks.counts().cpu()
             if collect:
                 predictions += _split(output, graph)

@@ -72,7 +72,10 @@ class Job:
         loader = iter(make_loader(self.train, [batch for step in steps for batch in step],
                                   num_workers=self.config.training.num_workers))
         for step in steps:
-            yield [next(loader).to(self.device) for _ in step]
+            yield [self._at_device(next(loader)) for _ in step]
+
+    def _at_device(self, batch: AtomicGraph) -> AtomicGraph:
+        return batch if batch.positions.device == self.device else batch.to(self.device)
 
     def is_stage_two(self, epoch: int) -> bool:
         """Whether an epoch belongs to stage two."""

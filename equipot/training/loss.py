@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from equipot.config.schema import LossConfig
+from equipot.errors import UsageError
 from equipot.graph import AtomicGraph
-from equipot.training.labels import LabelMasks, label_masks
+from equipot.training.labels import LabelErrors, LabelMasks, label_errors, label_masks
 
 if TYPE_CHECKING:
     from equipot.models import ModelOutput
@@ -21,12 +23,14 @@ class LossTerms:
     """The loss of one batch and the part each label has in it.
 
     Attributes:
-        total: sum of the three parts, a scalar with a graph behind it.
+        total: sum of the three parts, a scalar that can be differentiated once where the prediction can.
         parts: (3,) weighted contributions of energy, forces and stress, detached.
+        errors: what they were made of.
     """
 
     total: Tensor
     parts: Tensor
+    errors: LabelErrors
 
 
 class Loss:
@@ -48,6 +52,9 @@ class Loss:
     their weights, so that a weight works also where all graphs of a batch carry the same one. Give ``counts`` of
     several batches together and their losses add up to the loss of the one large batch.
 
+    The derivatives are written out rather than left to autograd, which spends more time on these few numbers than a
+    small model spends on the whole structure.
+
     Args:
         config: forms, weights and delta.
         forces_rms: F0 in eV/Angstrom; not finite or zero (no forces in the training set) counts as 1.
@@ -66,53 +73,93 @@ class Loss:
         """Number of labels of each kind that count in a batch, (3,): what the sums are divided by."""
         return label_masks(graph).counts()
 
-    def derivatives(self, graph: AtomicGraph, *, stage_two: bool = False) -> dict[str, bool]:
-        """Which of ``forces`` and ``stress`` the loss of this batch needs: arguments for ``Potential.forward``."""
-        masks, (_, forces, stress) = label_masks(graph), self.weights(stage_two)
-        return {"forces": forces > 0 and bool(masks.forces.any()), "stress": stress > 0 and bool(masks.stress.any())}
+    def derivatives(self, graph: AtomicGraph, *, stage_two: bool = False,
+                    counts: Sequence[float] | None = None) -> dict[str, bool]:
+        """Which of ``forces`` and ``stress`` the loss of this batch needs: arguments for ``Potential.forward``.
 
-    def __call__(self, output: ModelOutput, graph: AtomicGraph, *, counts: Tensor | None = None,
-                 stage_two: bool = False) -> LossTerms:
+        ``counts`` are those of this batch, where they are known already.
+        """
+        counts, weights = self.counts(graph).tolist() if counts is None else counts, self.weights(stage_two)
+        return {"forces": weights[1] > 0 and counts[1] > 0, "stress": weights[2] > 0 and counts[2] > 0}
+
+    def __call__(self, output: ModelOutput, graph: AtomicGraph, *, counts: Tensor | Sequence[float] | None = None,
+                 stage_two: bool = False, masks: LabelMasks | None = None) -> LossTerms:
         """Compute the loss.
 
         Args:
             output: energy (B,), and forces (N, 3) and stress (B, 3, 3) or None where they are not needed.
             graph: the batch with its labels.
-            counts: (3,) numbers of labels to divide by; default: those of this batch.
+            counts: three numbers of labels to divide by; default: those of this batch.
             stage_two: whether the weights of stage two hold.
+            masks: those of ``graph``, where they are known already.
         """
-        masks = label_masks(graph)
-        counts = (masks.counts() if counts is None else counts).clamp(min=1)
-        sums = torch.stack(self._sums(output, graph, masks))
-        weighted = sums / counts * counts.new_tensor(self.weights(stage_two))
-        return LossTerms(weighted.sum(), weighted.detach())
+        errors = label_errors(output, graph, masks)
+        counts = errors.masks.counts() if counts is None else counts
+        counts = counts.tolist() if isinstance(counts, Tensor) else counts
+        factors = [weight / max(count, 1.0) for weight, count in zip(self.weights(stage_two), counts)]
+        with torch.no_grad():
+            parts, inputs, slopes = [], [], []
+            for factor, term, predicted in ((factors[0], self._energy, output.energy),
+                                            (factors[1], self._forces, output.forces),
+                                            (factors[2], self._stress, output.stress)):
+                if predicted is None:
+                    parts.append(errors.energy.new_zeros(()))
+                    continue
+                value, slope = term(errors, graph, factor)
+                parts.append(value)
+                if predicted.requires_grad:
+                    inputs.append(predicted)
+                    slopes.append(slope)
+            parts = torch.stack(parts)
+            total = parts.sum()
+        return LossTerms(_Given.apply(total, slopes, *inputs) if inputs else total, parts, errors)
 
-    def _sums(self, output: ModelOutput, graph: AtomicGraph, masks: LabelMasks) -> list[Tensor]:
-        """Sums over the labels that count of weight x error, one for each kind of label."""
-        config, zero = self.config, output.energy.new_zeros((), dtype=torch.float64)
-        num_atoms = graph.num_nodes_per_graph.clamp(min=1).to(torch.float64)
-        # torch.where, and not a product with the mask: 0 x NaN is NaN, forward and in the gradient.
-        error = torch.where(masks.energy, output.energy - graph.energy, 0.0) / (num_atoms * self.unit)
-        energy = (graph.energy_weight * self._penalty(error, config.energy)).sum()
-        forces = stress = zero
-        if output.forces is not None:
-            error = torch.where(masks.forces[:, None], output.forces - graph.forces, 0.0) / self.unit
-            if config.forces == "norm":
-                penalty = torch.sqrt(error.square().sum(dim=-1) + config.delta**2) - config.delta
-            else:
-                penalty = self._penalty(error, config.forces).mean(dim=-1)
-            forces = (graph.forces_weight[graph.graph_index] * penalty).sum()
-        if output.stress is not None:
-            volume = torch.linalg.det(graph.cell).abs()
-            error = torch.where(masks.stress[:, None, None], output.stress - graph.stress, 0.0)
-            error = error * (volume / (num_atoms * self.unit))[:, None, None]
-            stress = (graph.stress_weight * self._penalty(error, config.stress).mean(dim=(-2, -1))).sum()
-        return [energy, forces, stress]
+    def _energy(self, errors: LabelErrors, graph: AtomicGraph, factor: float) -> tuple[Tensor, Tensor]:
+        """Sum over the labels that count of factor x weight x error, and its derivative in the energies."""
+        scale = (errors.num_atoms * self.unit).reciprocal_()
+        penalty, slope = self._penalty(errors.energy * scale, self.config.energy)
+        weight = graph.energy_weight * factor
+        return torch.dot(weight, penalty), slope.mul_(scale).mul_(weight)
 
-    def _penalty(self, error: Tensor, form: str) -> Tensor:
+    def _forces(self, errors: LabelErrors, graph: AtomicGraph, factor: float) -> tuple[Tensor, Tensor]:
+        """The same of the forces."""
+        error, delta = errors.forces / self.unit, self.config.delta
+        if self.config.forces == "norm":
+            length = torch.linalg.vector_norm(error, dim=1).square_().add_(delta**2).sqrt_()
+            penalty, slope = length - delta, error.div_(length[:, None])
+        else:
+            penalty, slope = self._penalty(error, self.config.forces)
+            penalty, factor = penalty.sum(dim=1), factor / 3
+        weight = graph.forces_weight[errors.graph_index] * factor
+        return torch.dot(weight, penalty), slope.mul_((weight / self.unit)[:, None])
+
+    def _stress(self, errors: LabelErrors, graph: AtomicGraph, factor: float) -> tuple[Tensor, Tensor]:
+        """The same of the stresses, as virials per atom."""
+        scale = (torch.linalg.det(graph.cell).abs_() / (errors.num_atoms * self.unit))[:, None, None]
+        penalty, slope = self._penalty(errors.stress * scale, self.config.stress)
+        weight = graph.stress_weight * (factor / 9)
+        return torch.dot(weight, penalty.sum(dim=(1, 2))), slope.mul_(scale).mul_(weight[:, None, None])
+
+    def _penalty(self, error: Tensor, form: str) -> tuple[Tensor, Tensor]:
+        """The penalty of every number, and its derivative."""
         if form == "mse":
-            return error.square()
+            return error.square(), 2.0 * error
         if form == "mae":
-            return error.abs()
-        delta = self.config.delta  # smooth_l1 is Huber's loss over delta
-        return torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), beta=delta, reduction="none")
+            return error.abs(), error.sign()
+        slope = (error / self.config.delta).clamp_(-1.0, 1.0)
+        return slope * (error - (0.5 * self.config.delta) * slope), slope
+
+
+class _Given(torch.autograd.Function):
+    """A number whose derivatives are known."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor, slopes: Sequence[Tensor], *inputs: Tensor) -> Tensor:
+        ctx.slopes = slopes
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: what comes would lack the second derivatives of the loss itself
+            raise UsageError("The loss can be differentiated once only (create_graph=True asks for more).")
+        return None, None, *(gradient * slope for slope in ctx.slopes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from equipot.errors import CheckpointError
 from equipot.graph import AtomicGraph
-from equipot.training.labels import label_masks
+from equipot.training.labels import LabelErrors, label_errors
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
 if TYPE_CHECKING:
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 #: Label -> (name of its error, factor from eV, eV/Angstrom, eV/Angstrom^3 to the unit in the name).
 _LABELS = {"energy": ("mev_per_atom", MEV_PER_EV), "forces": ("mev_per_angstrom", MEV_PER_EV),
            "stress": ("gpa", GPA_PER_EV_A3)}
+_SHAPES = {"forces": (3,), "stress": (3, 3)}
 #: A symmetric stress has six independent numbers.
 _UPPER = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+
+#: Batches whose errors are kept before they are summed up: few enough that a data set of any size fits.
+MAX_PENDING = 64
 
 Metrics = dict[str, dict[str, Any]]
 
@@ -37,6 +42,8 @@ class MetricAccumulator:
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []
+        #: Errors that are not summed yet: many batches at once cost what one does.
+        self._pending: list[LabelErrors] = []
         self._config_types: list[str] = []
 
     def __len__(self) -> int:
@@ -50,28 +57,23 @@ class MetricAccumulator:
                 do not count.
             graph: the batch with its labels.
         """
-        masks, num_graphs = label_masks(graph), graph.num_graphs
-        columns = []
-        with torch.no_grad():
-            error = (output.energy - graph.energy) / graph.num_nodes_per_graph.clamp(min=1)
-            columns += _columns(error[:, None], masks.energy)
-            if output.forces is None:
-                columns += 3 * [graph.energy.new_zeros(num_graphs)]
-            else:
-                per_atom = torch.stack(_columns(output.forces - graph.forces, masks.forces), dim=1)
-                sums = per_atom.new_zeros(num_graphs, 3).index_add_(0, graph.graph_index, per_atom)
-                columns += sums.unbind(dim=1)
-            if output.stress is None:
-                columns += 3 * [graph.energy.new_zeros(num_graphs)]
-            else:
-                columns += _columns((output.stress - graph.stress)[:, _UPPER[0], _UPPER[1]], masks.stress)
-            self._rows.append(torch.stack(columns, dim=1).to("cpu", torch.float64))
-        names = graph.config_type
-        self._config_types += [names] if isinstance(names, str) else list(names)
+        self.add(label_errors(output, graph), graph.config_type)
+
+    def add(self, errors: LabelErrors, config_types: str | Sequence[str]) -> None:
+        """Add the frames of a batch by their errors."""
+        self._pending.append(errors)
+        self._config_types += [config_types] if isinstance(config_types, str) else list(config_types)
+        if len(self._pending) >= MAX_PENDING:
+            self._sum_up()
 
     def merge(self, other: MetricAccumulator) -> None:
         """Add the frames another accumulator holds."""
-        self._rows += other._rows
+        if other._rows:  # rows are in the order of the frames
+            self._sum_up()
+            self._rows += other._rows
+        self._pending += other._pending
+        if len(self._pending) >= MAX_PENDING:
+            self._sum_up()
         self._config_types += other._config_types
 
     def result(self) -> Metrics:
@@ -104,16 +106,47 @@ class MetricAccumulator:
         if rows.ndim != 2 or rows.shape[1] != 9 or len(rows) != len(types):
             raise CheckpointError(f"The sums of the metrics have shape {tuple(rows.shape)} for {len(types)} frames; "
                                   "(frames, 9) is expected.")
-        self._rows = [rows.clone()] if len(rows) else []
+        self._rows, self._pending = [rows.clone()] if len(rows) else [], []
         self._config_types = [names[k] for k in types.tolist()]
 
     def _table(self) -> Tensor:
+        self._sum_up()
         return torch.cat(self._rows) if self._rows else torch.zeros(0, 9, dtype=torch.float64)
+
+    def _sum_up(self) -> None:
+        if self._pending:
+            self._rows.append(_frame_sums(self._pending).to("cpu"))
+            self._pending = []
+
+
+@torch.no_grad()
+def _frame_sums(batches: Sequence[LabelErrors]) -> Tensor:
+    """(frames, 9): number of components that count, sum of |error| and sum of error^2, of each label of each frame."""
+    sizes = [len(batch.energy) for batch in batches]
+    energy = torch.cat([batch.energy / batch.num_atoms for batch in batches])
+    forces, atoms = _joined(batches, "forces", [len(batch.graph_index) for batch in batches])
+    stress, frames = _joined(batches, "stress", sizes)
+    frame_of_atom = torch.cat([batch.graph_index + first for batch, first in zip(batches, [0, *accumulate(sizes)])])
+    per_atom = torch.stack(_columns(forces.flatten(1), atoms), dim=1)
+    per_frame = per_atom.new_zeros(len(energy), 3).index_add_(0, frame_of_atom, per_atom)
+    has_energy = torch.cat([batch.masks.energy for batch in batches])
+    return torch.stack([*_columns(energy[:, None], has_energy), *per_frame.unbind(dim=1),
+                        *_columns(stress[:, _UPPER[0], _UPPER[1]], frames)], dim=1)
+
+
+def _joined(batches: Sequence[LabelErrors], label: str, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Errors of forces or stresses of all batches and which count; none where they were not computed."""
+    errors, masks = [], []
+    for batch, size in zip(batches, sizes):
+        error, mask = getattr(batch, label), getattr(batch.masks, label)
+        is_absent = error is None
+        errors.append(batch.energy.new_zeros(size, *_SHAPES[label]) if is_absent else error)
+        masks.append(torch.zeros_like(mask) if is_absent else mask)
+    return torch.cat(errors), torch.cat(masks)
 
 
 def _columns(error: Tensor, mask: Tensor) -> list[Tensor]:
     """Number of components that count, sum of |error| and sum of error^2 for each row of (M, components)."""
-    error = torch.where(mask[:, None], error.detach().to(torch.float64), 0.0)
     return [mask.to(torch.float64) * error.shape[1], error.abs().sum(dim=1), error.square().sum(dim=1)]
 
 

@@ -1,41 +1,70 @@
-"""SOAP from the library pytorch-optimizer, with its tensor contractions as matrix products."""
+"""SOAP: Adam in the eigenbasis of Shampoo's matrices, for the many small matrices a potential is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from pytorch_optimizer.optimizer.soap import SOAP as LibrarySOAP
+import torch
 from torch import Tensor
 
+from equipot.training.soap_stack import Hyperparameters, Stack, axes_of, stacked_shape
 
-class SOAP(LibrarySOAP):
-    """Adam in the eigenbasis of Shampoo's matrices (Vyas et al., arXiv:2409.11321).
 
-    A potential has dozens of small matrices, for which ``torch.tensordot`` spends more time on arranging its arguments
-    than on the numbers; the same contractions as matrix products take a third off the time of a step. The results are
-    those of the library up to rounding. Merging of dimensions and preconditioning of vectors, off by default there,
-    are not offered.
+class SOAP(torch.optim.Optimizer):
+    """SOAP (Vyas et al., arXiv:2409.11321), all parameters of one shape at a time.
+
+    A potential has dozens of matrices of a few sizes. Matrices of one size (also transposed, and with axes of length
+    one left out) are stacked, so that a step is a few batched matrix products and not hundreds of small calls. The
+    numbers are those of ``pytorch_optimizer.SOAP`` up to rounding, with these differences in what is stored: the first
+    moment is kept in the eigenbasis, which saves a third of the projections, and is carried along when the basis
+    changes; the eigenbases are refreshed in the parameters' own precision; its options to merge dimensions, to
+    precondition vectors and to normalise gradients, all off by default there, are not offered.
+
+    As there, the first step only starts the statistics: it moves nothing.
+
+    Args:
+        params: parameters or groups; ``lr`` and ``weight_decay`` may differ between groups.
+        lr: learning rate.
+        betas: decay of the first and second moments; the second is also that of Shampoo's matrices.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled from the gradient, as in AdamW.
+        precondition_frequency: steps between refreshes of the eigenbases.
+        max_precondition_dim: an axis that is longer keeps the identity as its basis.
     """
 
-    def project(self, grad: Tensor, state: dict[str, Any], merge_dims: bool = False, max_precondition_dim: int = 0,
-                project_type: str = "forward") -> Tensor:
-        """Turn every axis of a tensor that has an eigenbasis into that basis, or (``backward``) out of it."""
-        shape, result = grad.shape, grad
-        for size, basis in zip(shape, state["Q"]):
-            # Each product takes the first axis away and puts it last: after all of them the order is the old one.
-            result = result.reshape(size, -1).T
-            if isinstance(basis, Tensor):
-                result = result @ (basis if project_type == "forward" else basis.T)
-        return result.reshape(shape)
+    def __init__(self, params: Iterable[Any], lr: float = 3e-3, betas: tuple[float, float] = (0.9, 0.99),
+                 eps: float = 1e-8, weight_decay: float = 0.0, precondition_frequency: int = 10,
+                 max_precondition_dim: int = 1024) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+                                  "precondition_frequency": precondition_frequency,
+                                  "max_precondition_dim": max_precondition_dim, "step": 0})
+        self._stacks: list[Stack] | None = None
 
-    def update_pre_conditioner(self, grad: Tensor, state: dict[str, Any], step: int, max_precondition_dim: int = 0,
-                               precondition_1d: bool = False, merge_dims: bool = False) -> None:
-        """Take a gradient into the matrices of its axes; now and then refresh their eigenbases."""
-        for axis, statistics in enumerate(state["GG"]):
-            if isinstance(statistics, Tensor):
-                rows = grad.movedim(axis, 0).flatten(1)
-                statistics.lerp_(rows @ rows.T, weight=1.0 - state["shampoo_beta"])
-        if state["Q"] is None:
-            state["Q"] = self.get_orthogonal_matrix(state["GG"])
-        if step > 0 and step % state["precondition_frequency"] == 0:
-            state["Q"] = self.get_orthogonal_matrix_qr(state)
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Move the parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self._stacks is None or not all(stack.holds(self.state) for stack in self._stacks):
+            self._stacks = self._build()  # the first step, or the state was loaded from somewhere
+        for group in self.param_groups:
+            group["step"] += 1
+        for stack in self._stacks:
+            stack.step(self.state)
+        return loss
+
+    def _build(self) -> list[Stack]:
+        """Stack parameters that are treated alike, with the state they have."""
+        members: dict[tuple, list[tuple[torch.nn.Parameter, dict[str, Any]]]] = {}
+        for group in self.param_groups:
+            settings = Hyperparameters(*group["betas"], group["eps"], group["precondition_frequency"])
+            for parameter in group["params"]:
+                shape = stacked_shape(parameter.shape)
+                axes = axes_of(parameter.ndim, shape, group["max_precondition_dim"])
+                key = (shape, axes, parameter.dtype, parameter.device, settings)
+                members.setdefault(key, []).append((parameter, group))
+        return [Stack(entries, shape, axes, settings, self.state)
+                for (shape, axes, _, _, settings), entries in members.items()]

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from equipot.graph import AtomicGraph
+from equipot.kernels.selection import gradients_of
 from equipot.training.ema import ExponentialMovingAverage
+from equipot.training.labels import label_masks
 from equipot.training.loss import Loss
 from equipot.training.memory import explain_out_of_memory, sources
 from equipot.training.metrics import MetricAccumulator
@@ -64,26 +66,29 @@ def training_step(potential: Potential, batches: Sequence[AtomicGraph], loss: Lo
     Raises:
         OutOfMemory: a batch does not fit; parameters, optimiser and average are as before.
     """
-    optimizer.zero_grad(set_to_none=True)
-    counts = torch.stack([loss.counts(graph) for graph in batches]).sum(dim=0)
-    metrics, parts, suspects = MetricAccumulator(), counts.new_zeros(3), []
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    _drop_gradients(parameters)
+    masks = [label_masks(graph) for graph in batches]
+    counts = [each.counts().tolist() for each in masks]
+    total_counts = [sum(each) for each in zip(*counts)]
+    metrics, parts, suspects = MetricAccumulator(), [0.0, 0.0, 0.0], []
     with explain_out_of_memory(batches, "training.batch_size (or batch_edges)"):
-        with torch.enable_grad():
-            for graph in batches:
-                output = potential(graph, **loss.derivatives(graph, stage_two=stage_two), create_graph=True)
-                terms = loss(output, graph, counts=counts, stage_two=stage_two)
+        with torch.enable_grad(), gradients_of("parameters"):
+            for graph, mask, count in zip(batches, masks, counts):
+                wanted = loss.derivatives(graph, stage_two=stage_two, counts=count)
+                output = potential(graph, **wanted, create_graph=True)
+                terms = loss(output, graph, counts=total_counts, stage_two=stage_two, masks=mask)
                 if terms.total.requires_grad:  # a batch without any label has nothing to learn from
                     terms.total.backward()
-                metrics.update(output, graph)
-                parts += terms.parts
-                if not math.isfinite(float(terms.total.detach())):
+                metrics.add(terms.errors, graph.config_type)
+                values = terms.parts.tolist()
+                parts = [total + value for total, value in zip(parts, values)]
+                if not all(map(math.isfinite, values)):
                     suspects += _non_finite_frames(output, graph)
                 del output, terms
-        gradients = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]
-                     if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True) if gradients else parts.new_zeros(())
-    values, grad_norm = tuple(parts.tolist()), float(norm)
-    is_bad = not all(map(math.isfinite, (*values, grad_norm)))
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        grad_norm = _norm(gradients)
+    is_bad = not all(map(math.isfinite, (*parts, grad_norm)))
     if is_bad:
         suspects = suspects or [source for graph in batches for source in sources(graph)]
     elif gradients:
@@ -91,8 +96,21 @@ def training_step(potential: Potential, batches: Sequence[AtomicGraph], loss: Lo
             torch._foreach_mul_(gradients, clip_norm / grad_norm)
         optimizer.step()
         ema.update()
-    optimizer.zero_grad(set_to_none=True)  # the gradients of a bad step must not be found by anyone
-    return StepResult(values, grad_norm, is_bad, tuple(suspects), metrics)
+    _drop_gradients(parameters)  # the gradients of a bad step must not be found by anyone
+    return StepResult(tuple(parts), grad_norm, is_bad, tuple(suspects), metrics)
+
+
+def _drop_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def _norm(tensors: Sequence[torch.Tensor]) -> float:
+    """Length of all numbers together."""
+    if not tensors:
+        return 0.0
+    norms = [norm.to(torch.float64) for norm in torch._foreach_norm(tensors)]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 def _non_finite_frames(output: ModelOutput, graph: AtomicGraph) -> list[str]:

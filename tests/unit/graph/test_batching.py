@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 
 import ase.build
@@ -115,6 +116,34 @@ def test_torch_geometric_gives_the_same():
     assert_holds(loaded[0], GRAPHS[:4])
     assert_holds(loaded[-1], GRAPHS[8:])
     assert [part.source for part in Batch.from_data_list(GRAPHS)[2:5]] == ["frame 2", "frame 3", "frame 4"]
+
+
+@pytest.mark.parametrize("order", [[1], [0, 0], [1, 3, 0, 2, 4], [7, 8, 1], list(range(len(GRAPHS)))])
+def test_the_same_object_as_torch_geometrics(order):
+    """Down to the order of the fields and what a batch is taken apart with."""
+    graphs = [GRAPHS[index] for index in order]
+    ours, theirs = collate(graphs), Batch.from_data_list(graphs)
+    assert_equal(ours, theirs)
+    assert list(ours.to_dict()) == list(theirs.to_dict())
+    assert all(ours[name].stride() == theirs[name].stride() for name in FIELDS if FIELDS[name].level != "text")
+    assert vars(ours._store).keys() == vars(theirs._store).keys()
+    for name in ("_slice_dict", "_inc_dict"):
+        mine, its = getattr(ours, name), getattr(theirs, name)
+        assert mine.keys() == its.keys()
+        for field, value in its.items():
+            same = mine[field] is None if value is None else (
+                mine[field].dtype == value.dtype and torch.equal(mine[field], value))
+            assert same, (name, field)
+
+
+def test_a_batch_can_be_copied_and_moved():
+    batch = collate(GRAPHS)
+    for other in (batch.clone(), copy.deepcopy(batch), copy.copy(batch), batch.to("cpu"), batch.contiguous()):
+        assert_holds(other, GRAPHS)
+    moved = batch.clone()
+    moved.positions += 1.0
+    assert not torch.equal(moved.positions, batch.positions)
+    assert_holds(batch, GRAPHS)
 
 
 def test_missing_labels_are_nan_in_the_batch():

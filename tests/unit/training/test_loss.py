@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from equipot.config.schema import LossConfig, StageTwoConfig
+from equipot.errors import UsageError
 from equipot.graph import collate
 from equipot.models import ModelOutput
 from equipot.training.loss import Loss
@@ -137,6 +138,40 @@ def test_counts_make_parts_of_a_batch_add_up():
     pieces = [collate(graphs[:2]), collate(graphs[2:])]
     total = sum(loss(potential(piece), piece, counts=counts).parts for piece in pieces)
     assert total.tolist() == pytest.approx(loss(potential(whole), whole).parts.tolist(), rel=1e-12)
+
+
+@pytest.mark.parametrize("energy,forces,stress", [("mse", "mse", "mse"), ("mae", "mae", "mae"),
+                                                  ("huber", "huber", "huber"), ("huber", "norm", "huber")])
+def test_derivatives_against_finite_differences(energy, forces, stress):
+    """Small and large errors, missing labels, frames with weights of their own."""
+    graphs = [*crystals(4), molecule(labels="e"), *crystals(1, labels="f")]
+    graphs[1].energy_weight, graphs[2].forces_weight = (torch.full((1,), value, dtype=torch.float64)
+                                                        for value in (3.0, 0.0))
+    graphs[0].stress_weight = torch.full((1,), 0.5, dtype=torch.float64)
+    graph = collate(graphs)
+    generator = torch.Generator().manual_seed(0)
+    inputs = []
+    for label in (graph.energy, graph.forces, graph.stress):
+        spread = torch.rand(label.shape, generator=generator, dtype=torch.float64) * torch.tensor([0.01, 2.0])[
+            torch.randint(2, label.shape, generator=generator)]
+        inputs.append((torch.nan_to_num(label) + spread).requires_grad_())
+    loss = Loss(LossConfig(energy=energy, forces=forces, stress=stress), F0)
+
+    def total(*values):
+        return loss(ModelOutput(energy=values[0], node_energy=None, forces=values[1], stress=values[2]), graph).total
+
+    assert torch.autograd.gradcheck(total, inputs, eps=1e-7, atol=1e-7)
+    total(*inputs).mul(3.0).backward()
+    for tensor, slope in zip(inputs, torch.autograd.grad(total(*inputs), inputs)):
+        assert torch.allclose(tensor.grad, 3.0 * slope, rtol=1e-14, atol=0) and slope.abs().sum() > 0
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong():
+    graph = collate(crystals(1))
+    energy = graph.energy.clone().requires_grad_()
+    total = Loss(LossConfig(energy="mse"), F0)(ModelOutput(energy=energy, node_energy=None), graph).total
+    with pytest.raises(UsageError, match="once only"):
+        torch.autograd.grad(total, energy, create_graph=True)
 
 
 @pytest.mark.parametrize("make", [PairPotential, real_potential])

@@ -125,3 +125,26 @@ def test_state_round_trip_in_the_middle():
         second.update(potential(graph), graph)
     assert len(second) == 4
     assert second.result() == whole.result()
+
+
+def test_many_batches_and_parts_that_were_not_computed(monkeypatch):
+    """Errors wait to be summed up together: however many wait, and with forces or stress in some batches only."""
+    graphs, potential, results = [*crystals(9), molecule()], PairPotential(), []
+    for waiting in (1, 4, 1000):
+        monkeypatch.setattr("equipot.training.metrics.MAX_PENDING", waiting)
+        accumulator = MetricAccumulator()
+        for k, graph in enumerate(graphs):
+            part = MetricAccumulator()
+            part.update(potential(graph, forces=k % 2 == 0, stress=k % 3 == 0), graph)
+            if k == 5:
+                part.load_state_dict(part.state_dict())
+            accumulator.merge(part)
+        assert len(accumulator._pending) < waiting and len(accumulator) == 10
+        results.append(accumulator.result())
+        assert accumulator.result() == results[-1]
+    assert results[0] == results[1] == results[2]
+    with_forces = MetricAccumulator()
+    for graph in graphs[::2]:
+        with_forces.update(potential(graph), graph)
+    for name in ("forces_mae_mev_per_angstrom", "forces_rmse_mev_per_angstrom"):
+        assert results[0]["all"][name] == with_forces.result()["all"][name]
