@@ -3,7 +3,8 @@
 
 #include <algorithm>
 
-#include "convolution_weights.hpp"
+#include "convolution.hpp"
+#include "vector_part.hpp"
 
 namespace equipot {
 
@@ -36,22 +37,26 @@ inline void couple(const ConvolutionPath& path, const T* harmonics, int64_t stri
 template <class T>
 inline void cross_row(const ConvolutionPath& path, const T* x, T* cross) {
   const int d1 = 2 * path.l1 + 1, num_targets = int(path.over_m1.start.size()) - 1;
-  for_channels<T>(path.channels, [&](int64_t c, auto part) {
+  const int* start = path.over_m1.start.data();
+  const Coupling* terms = path.over_m1.terms.data();
+  const auto one_register = [&](const T* from, auto part) {
     if (path.l1 == 0) {
-      store(cross, part.load(x + c) * T(path.diagonal));
+      store(cross, part.load(from) * T(path.diagonal));
       cross += lanes<T>;
       return;
     }
     Vec<T> row[2 * convolution_l_max + 1];
-    for (int m1 = 0; m1 < d1; ++m1) row[m1] = part.load(x + m1 * path.channels + c);
+    for (int m1 = 0; m1 < d1; ++m1) row[m1] = part.load(from + m1 * path.channels);
     for (int target = 0; target < num_targets; ++target) {
       Vec<T> total = {};
-      for (int n = path.over_m1.start[target]; n < path.over_m1.start[target + 1]; ++n)
-        total += row[path.over_m1.terms[n].index] * T(path.over_m1.terms[n].value);
+      for (int n = start[target]; n < start[target + 1]; ++n) total += row[terms[n].index] * T(terms[n].value);
       store(cross, total);
       cross += lanes<T>;
     }
-  });
+  };
+  int64_t c = 0;
+  for (; c + lanes<T> <= path.channels; c += lanes<T>) one_register(x + c, Whole<T>());
+  if (c < path.channels) one_register(x + c, First<T>(int(path.channels - c)));
 }
 
 // Numbers in `cross` at most, over all paths of a plan.

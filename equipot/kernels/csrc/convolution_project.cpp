@@ -64,13 +64,16 @@ inline void project_channels_scalar(EdgeValues<T, D, Tangent>& edge, int64_t c, 
 
 // D3 = 0 stands for l1 = 0.
 template <class T, int D2, int D3, bool Tangent>
-void project_all(const Projection<T>& p) {
+void project_all(const Projection<T>& projection) {
   constexpr int L = lanes<T>, block = D3 == 0 ? L : D2 * D3 * L;
+  // A copy no store can alias, so that the compiler keeps its members in registers.
+  const Projection<T> p = projection;
   const First<T> rest(int(p.channels % L));
   for (int e = 0; e < p.count; ++e) {
+    T* partial = p.partial + e * p.partial_stride;
     EdgeValues<T, D2, Tangent> edge;
     for (int m = 0; m < D2; ++m) {
-      edge.partial[m] = load(p.partial + e * p.partial_stride + m * L);
+      edge.partial[m] = load(partial + m * L);
       edge.harmonics[m] = p.harmonics[m * p.harmonics_stride + e];
       if constexpr (Tangent) edge.harmonics_tangent[m] = p.harmonics_tangent[m * p.harmonics_stride + e];
     }
@@ -93,7 +96,7 @@ void project_all(const Projection<T>& p) {
     int64_t c = 0;
     for (; c + L <= p.channels; c += L) channels(c, Whole<T>());
     if (c < p.channels) channels(c, rest);
-    for (int m = 0; m < D2; ++m) store(p.partial + e * p.partial_stride + m * L, edge.partial[m]);
+    for (int m = 0; m < D2; ++m) store(partial + m * L, edge.partial[m]);
   }
 }
 

@@ -1,6 +1,8 @@
 // Where a path's weights come from and where their gradients go: spline tables, or rows given edge by edge.
 #pragma once
 
+#include <type_traits>
+
 #include "convolution.hpp"
 #include "vector_part.hpp"
 
@@ -12,12 +14,17 @@ struct Chunk {
   int count;
 };
 
-// Calls body(first channel, Whole or First) for each register of channels.
+// Calls body(first channel, Whole or First, number of registers) for all channels, two registers at a time: enough
+// independent sums to keep the multipliers busy. The body works on that many registers from the first channel on.
 template <class T, class Body>
 inline void for_channels(int64_t channels, Body body) {
   int64_t c = 0;
-  for (; c + lanes<T> <= channels; c += lanes<T>) body(c, Whole<T>());
-  if (c < channels) body(c, First<T>(int(channels - c)));
+  for (; c + 2 * lanes<T> <= channels; c += 2 * lanes<T>) body(c, Whole<T>(), std::integral_constant<int, 2>());
+  if (c + lanes<T> <= channels) {
+    body(c, Whole<T>(), std::integral_constant<int, 1>());
+    c += lanes<T>;
+  }
+  if (c < channels) body(c, First<T>(int(channels - c)), std::integral_constant<int, 1>());
 }
 
 // Row k of `rows`, `row_stride` apart, as a pointer for each edge.
@@ -30,20 +37,36 @@ inline void point_to_scratch(T* scratch, int64_t row_stride, const Chunk& chunk,
   for (int e = 0; e < chunk.count; ++e) pointers[e] = scratch + e * row_stride;
 }
 
+// The rows of a table an edge mixes, and its basis.
+template <class T>
+struct Stencil {
+  T* row[4];
+  Vec<T> basis[4];
+
+  Stencil(const EdgeBlock<T>& edges, int64_t e, const T* basis_columns, T* table, int64_t num_weights) {
+    for (int k = 0; k < 4; ++k) row[k] = table + (edges.knot[e] + k) * num_weights;
+    for (int k = 0; k < 4; ++k) basis[k] = Vec<T>{} + basis_columns[k * edges.stride + e];
+  }
+};
+
 // out[e] (+)= sum_k basis_k(e) table[knot_e + k], for the channels of a path.
 template <class T, bool Add>
 inline void mix_rows(const EdgeBlock<T>& edges, const Chunk& chunk, const T* basis, const T* table, int64_t num_weights,
                      int64_t channels, T* out, int64_t out_stride) {
+  const EdgeBlock<T> block = edges;  // copies no store can alias
   for (int e = 0; e < chunk.count; ++e) {
-    const int64_t n = chunk.first + e;
-    const T* t0 = table + edges.knot[n] * num_weights;
-    const T *t1 = t0 + num_weights, *t2 = t1 + num_weights, *t3 = t2 + num_weights;
-    const T b0 = basis[n], b1 = basis[edges.stride + n], b2 = basis[2 * edges.stride + n], b3 = basis[3 * edges.stride + n];
-    T* row = out + e * out_stride;
-    for_channels<T>(channels, [&](int64_t c, auto part) {
-      Vec<T> w = part.load(t0 + c) * b0 + part.load(t1 + c) * b1 + part.load(t2 + c) * b2 + part.load(t3 + c) * b3;
-      if (Add) w += load(row + c);
-      store(row + c, w);
+    const Stencil<T> stencil(block, chunk.first + e, basis, const_cast<T*>(table), num_weights);
+    T* target = out + e * out_stride;
+    for_channels<T>(channels, [&](int64_t c, auto part, auto registers) {
+      constexpr int U = registers;
+      Vec<T> w[U];
+      for (int u = 0; u < U; ++u) w[u] = part.load(stencil.row[0] + c + u * lanes<T>) * stencil.basis[0];
+      for (int k = 1; k < 4; ++k)
+        for (int u = 0; u < U; ++u) w[u] += part.load(stencil.row[k] + c + u * lanes<T>) * stencil.basis[k];
+      for (int u = 0; u < U; ++u) {
+        T* place = target + c + u * lanes<T>;
+        store(place, Add ? w[u] + load(place) : w[u]);
+      }
     });
   }
 }
@@ -128,24 +151,24 @@ void point_to_slopes(const ConvolutionPlan& plan, const ConvolutionPath& path, c
 template <class T>
 inline void add_basis_gradient(const EdgeBlock<T>& edges, const Chunk& chunk, const T* table, int64_t num_weights,
                                int64_t channels, T* const* slope, T* partial, int64_t partial_stride) {
+  const EdgeBlock<T> block = edges;
   for (int e = 0; e < chunk.count; ++e) {
-    const T* t0 = table + edges.knot[chunk.first + e] * num_weights;
-    const T *t1 = t0 + num_weights, *t2 = t1 + num_weights, *t3 = t2 + num_weights;
+    const Stencil<T> stencil(block, chunk.first + e, block.basis, const_cast<T*>(table), num_weights);
     const T* s = slope[e];
     T* target = partial + e * partial_stride;
-    Vec<T> b0 = load(target), b1 = load(target + lanes<T>), b2 = load(target + 2 * lanes<T>),
-           b3 = load(target + 3 * lanes<T>);
-    for_channels<T>(channels, [&](int64_t c, auto part) {
-      const Vec<T> v = part.load(s + c);
-      b0 += v * part.load(t0 + c);
-      b1 += v * part.load(t1 + c);
-      b2 += v * part.load(t2 + c);
-      b3 += v * part.load(t3 + c);
+    Vec<T> sums[4][2];
+    for (int k = 0; k < 4; ++k) {
+      sums[k][0] = load(target + k * lanes<T>);
+      sums[k][1] = Vec<T>{};
+    }
+    for_channels<T>(channels, [&](int64_t c, auto part, auto registers) {
+      constexpr int U = registers;
+      Vec<T> v[U];
+      for (int u = 0; u < U; ++u) v[u] = part.load(s + c + u * lanes<T>);
+      for (int k = 0; k < 4; ++k)
+        for (int u = 0; u < U; ++u) sums[k][u] += v[u] * part.load(stencil.row[k] + c + u * lanes<T>);
     });
-    store(target, b0);
-    store(target + lanes<T>, b1);
-    store(target + 2 * lanes<T>, b2);
-    store(target + 3 * lanes<T>, b3);
+    for (int k = 0; k < 4; ++k) store(target + k * lanes<T>, sums[k][0] + sums[k][1]);
   }
 }
 
@@ -153,18 +176,19 @@ inline void add_basis_gradient(const EdgeBlock<T>& edges, const Chunk& chunk, co
 template <class T>
 inline void add_table_gradient(const EdgeBlock<T>& edges, const Chunk& chunk, const T* basis, int64_t num_weights,
                                int64_t channels, T* const* slope, T* g_table) {
+  const EdgeBlock<T> block = edges;
   for (int e = 0; e < chunk.count; ++e) {
-    const int64_t n = chunk.first + e;
-    T* t0 = g_table + edges.knot[n] * num_weights;
-    T *t1 = t0 + num_weights, *t2 = t1 + num_weights, *t3 = t2 + num_weights;
-    const T b0 = basis[n], b1 = basis[edges.stride + n], b2 = basis[2 * edges.stride + n], b3 = basis[3 * edges.stride + n];
+    const Stencil<T> stencil(block, chunk.first + e, basis, g_table, num_weights);
     const T* s = slope[e];
-    for_channels<T>(channels, [&](int64_t c, auto part) {
-      const Vec<T> v = part.load(s + c);
-      part.store(t0 + c, part.load(t0 + c) + v * b0);
-      part.store(t1 + c, part.load(t1 + c) + v * b1);
-      part.store(t2 + c, part.load(t2 + c) + v * b2);
-      part.store(t3 + c, part.load(t3 + c) + v * b3);
+    for_channels<T>(channels, [&](int64_t c, auto part, auto registers) {
+      constexpr int U = registers;
+      Vec<T> v[U];
+      for (int u = 0; u < U; ++u) v[u] = part.load(s + c + u * lanes<T>);
+      for (int k = 0; k < 4; ++k)
+        for (int u = 0; u < U; ++u) {
+          T* place = stencil.row[k] + c + u * lanes<T>;
+          part.store(place, part.load(place) + v[u] * stencil.basis[k]);
+        }
     });
   }
 }
