@@ -1,0 +1,211 @@
+"""A potential compiled for the engine: structures in, energies and first derivatives out, as numpy arrays."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from equipot.engine.lowering import Lowering, lowering_of
+from equipot.engine.program import Program
+from equipot.engine.radial import RadialTables
+from equipot.errors import UsageError
+from equipot.graph import NeighborList
+from equipot.graph.validation import contact_error
+from equipot.kernels.native import library
+from equipot.models import Potential
+
+logger = logging.getLogger(__name__)
+
+#: Intervals of the splines that stand for radial networks which the model itself runs on every edge.
+MLP_INTERVALS = 1024
+#: Singular values of a first layer's radial functions below this part of the largest are left out: what they
+#: contribute is lost in the dtype's rounding.
+TOLERANCE = {torch.float32: 1e-8, torch.float64: 1e-15}
+
+
+class NotCompiled(UsageError):
+    """The engine cannot run a potential; the message says why."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results for N atoms, float64, new memory; what was not asked for is None.
+
+    Attributes:
+        node_energy: (N,) eV.
+        forces: (N, 3) eV/Angstrom.
+        virial: (3, 3) eV, -V * stress.
+        node_virial: (N, 3, 3) eV.
+    """
+
+    node_energy: np.ndarray
+    forces: np.ndarray | None
+    virial: np.ndarray | None
+    node_virial: np.ndarray | None
+
+    @property
+    def energy(self) -> float:
+        """eV."""
+        return float(self.node_energy.sum())
+
+
+class CompiledPotential:
+    """A potential for structures of some of its elements. Not to be used by two threads at once.
+
+    Made by :func:`compile_potential`. Weights are those of the moment it was made.
+    """
+
+    def __init__(self, program: Program, elements: tuple[str, ...], species_of_number: np.ndarray) -> None:
+        self._program = program
+        #: Symbols of the elements it was compiled for.
+        self.elements = elements
+        self._species_of_number = species_of_number
+        self._list: NeighborList | None = None
+        self._numbers: np.ndarray | None = None
+
+    def species(self, atomic_numbers: np.ndarray) -> np.ndarray:
+        """(N,) int32 species in the compiled program; -1 for elements it was not compiled for."""
+        return self._species_of_number[np.clip(atomic_numbers, 0, len(self._species_of_number) - 1)]
+
+    def evaluate(self, atomic_numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, neighbors: NeighborList, *,
+                 forces: bool = True, virial: bool = True, node_virial: bool = False, min_distance: float = 0.0,
+                 num_threads: int | None = None) -> Evaluation:
+        """Evaluate a structure.
+
+        Args:
+            atomic_numbers: (N,) of elements it was compiled for.
+            positions: (N, 3) Angstrom.
+            cell: (3, 3) Angstrom.
+            neighbors: all pairs within the cutoff, and any more. As long as it is the same object, its edges are not
+                looked at again.
+            forces, virial, node_virial: which derivatives to compute.
+            min_distance: Angstrom; two atoms closer than this are an error.
+            num_threads: at most this many; None: as many as torch uses.
+
+        Raises:
+            UsageError: an element it was not compiled for.
+            StructureError: two atoms are too close.
+            MemoryError: the structure is too large.
+        """
+        positions = np.ascontiguousarray(positions, dtype=np.float64)
+        cell = np.ascontiguousarray(cell, dtype=np.float64)
+        num_atoms = len(positions)
+        if neighbors is not self._list or not np.array_equal(self._numbers, atomic_numbers):
+            self._take_in(atomic_numbers, positions, cell, neighbors)
+        outputs = (
+            np.empty(num_atoms),
+            np.empty((num_atoms, 3)) if forces else None,
+            np.empty((3, 3)) if virial else None,
+            np.empty((num_atoms, 3, 3)) if node_virial else None,
+        )
+        threads = torch.get_num_threads() if num_threads is None else num_threads
+        i, j, distance = self._program.run(positions, cell, min_distance, threads, outputs)
+        if distance < min_distance:
+            raise contact_error(i, j, distance, min_distance, "structure")
+        return Evaluation(*outputs)
+
+    def _take_in(self, atomic_numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray,
+                 neighbors: NeighborList) -> None:
+        species = self._checked_species(atomic_numbers)
+        arrays = [np.ascontiguousarray(array, dtype=np.int64) for array in neighbors]
+        self._list = None
+        self._program.set_list(species, *arrays, positions, cell)
+        self._list, self._numbers = neighbors, np.array(atomic_numbers)
+
+    def _checked_species(self, atomic_numbers: np.ndarray) -> np.ndarray:
+        species = self.species(atomic_numbers)
+        if species.size and species.min() < 0:
+            raise UsageError(f"The potential was compiled for structures of {', '.join(self.elements)}; atom "
+                             f"{int(species.argmin())} has atomic number {int(atomic_numbers[species.argmin()])}.")
+        return np.ascontiguousarray(species)
+
+    def evaluate_edges(self, atomic_numbers: np.ndarray, center_ptr: np.ndarray, neighbor: np.ndarray,
+                       vectors: np.ndarray, *, gradient: bool = True,
+                       num_threads: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Evaluate edges as they are given.
+
+        Args:
+            atomic_numbers: (N,).
+            center_ptr: (N+1,) int64, edges of centre i are ``center_ptr[i]`` to ``center_ptr[i + 1]``.
+            neighbor: (E,) int64.
+            vectors: (E, 3) float64 Angstrom from centre to neighbour, all shorter than the cutoff; every edge occurs
+                in both directions.
+            gradient: whether to compute it.
+            num_threads: at most this many; None: as many as torch uses.
+
+        Returns:
+            Node energies (N,) eV, and a gradient g (E, 3) eV/Angstrom such that atom i feels
+            ``sum_e(center = i) g_e - sum_e(neighbor = i) g_e`` and the virial is ``-sum_e vector_e g_e``: the derivative
+            by (i -> j) and that by (j -> i) are shared between the two edges in some way.
+        """
+        species = self._checked_species(atomic_numbers)
+        vectors = np.ascontiguousarray(vectors, dtype=np.float64)
+        energy, edge_gradient = np.empty(len(species)), np.empty_like(vectors) if gradient else None
+        self._list = None
+        self._program.run_edges(
+            species, np.ascontiguousarray(center_ptr, dtype=np.int64), np.ascontiguousarray(neighbor, dtype=np.int64),
+            vectors, torch.get_num_threads() if num_threads is None else num_threads, energy, edge_gradient)
+        return energy, edge_gradient
+
+    def num_bytes(self) -> int:
+        """Memory the present structure takes in the engine."""
+        return self._program.num_bytes()
+
+
+def compile_potential(potential: Potential, elements: tuple[str, ...] | None = None, *,
+                      tabulate: bool | None = None) -> CompiledPotential:
+    """Compile a potential for the engine.
+
+    Radial networks that the model runs on every edge (``radial: mlp``) are tabulated with splines of 1024 intervals:
+    relative force errors of about 2e-6, below the rounding of a float32 network. They are an approximation in float64.
+
+    Args:
+        potential: on the CPU; its weights are copied.
+        elements: those of its elements that structures will have; None: all. Fewer elements are faster.
+        tabulate: whether to tabulate radial networks run on every edge; None: where the network is float32.
+
+    Raises:
+        NotCompiled: no native kernels, an architecture the engine does not know, or one that would be tabulated.
+    """
+    loaded = library.load()
+    if isinstance(loaded, str):
+        raise NotCompiled(loaded)
+    if potential.device.type != "cpu":
+        raise NotCompiled(f"The engine runs on the CPU; the potential is on {potential.device}.")
+    lower = lowering_of(potential.architecture)
+    if isinstance(lower, str):
+        raise NotCompiled(lower)
+    num_intervals = potential.architecture.edges.geometry.num_intervals
+    if num_intervals is None:
+        if not (potential.dtype == torch.float32 if tabulate is None else tabulate):
+            raise NotCompiled("The model runs its radial networks on every edge, in float64; the engine would tabulate "
+                              "them. Use radial: spline, or float32.")
+        num_intervals = MLP_INTERVALS
+    chosen = potential.elements if elements is None else elements
+    with torch.no_grad():
+        return _compile(potential, tuple(chosen), num_intervals)
+
+
+def _compile(potential: Potential, elements: tuple[str, ...], num_intervals: int) -> CompiledPotential:
+    species = torch.tensor([potential.elements.index(element) for element in elements])
+    # Folded in float64 and rounded once.
+    architecture = copy.deepcopy(potential.architecture).requires_grad_(False).to(torch.float64)
+    geometry = architecture.edges.geometry
+    program = Program(potential.dtype, len(elements), potential.cutoff, geometry.l_max, num_intervals)
+    tables = RadialTables(architecture.radial, potential.cutoff, num_intervals)
+    lower = lowering_of(architecture)
+    assert not isinstance(lower, str)
+    lower(Lowering(program, tables, species, TOLERANCE[potential.dtype]))
+    zbl = potential.zbl
+    program.finish(
+        potential.scale[species], potential.shift[species], potential.atomic_energies[species],
+        exact_isolated_atoms=potential.config.exact_isolated_atoms,
+        charge=None if zbl is None else zbl.charge[species], radius=None if zbl is None else zbl.radius[species])
+    of_number = potential._species_of_number.numpy()
+    place = np.full(len(potential.elements), -1, dtype=np.int32)
+    place[species.numpy()] = np.arange(len(elements))
+    return CompiledPotential(program, elements, np.where(of_number >= 0, place[of_number], -1).astype(np.int32))
