@@ -5,7 +5,8 @@ Architectures are built from these modules, none of which has parameters, and ne
 - :class:`EdgeGeometry`: edge vectors -> harmonics and the spline basis of their lengths,
 - :class:`EdgeIndex`: the edges of a structure, in the orders the kernels walk them,
 - :class:`Convolution`, :class:`SplineConvolution`: gather, tensor product with the harmonics, reduce,
-- :class:`ProductBasis`: symmetric products of node features.
+- :class:`ProductBasis`: symmetric products of node features,
+- :class:`ChannelMixing`, :class:`GatedActivation`: linear maps and the nonlinearity of node features.
 
 At every call they choose (:mod:`equipot.kernels.selection`) between the native kernels and ``reference``, pure torch on
 e3nn's tables, which defines what the native kernels compute.
@@ -17,22 +18,26 @@ from equipot.kernels.convolution import Convolution, SplineConvolution
 from equipot.kernels.edge_index import EdgeIndex
 from equipot.kernels.geometry import EdgeGeometry
 from equipot.kernels.layout import Block, FeatureLayout
+from equipot.kernels.node_operations import ChannelMixing, GatedActivation, scaled_silu
 from equipot.kernels.plans import ConvolutionPlan, ProductBasisPlan, symmetric_basis, wigner_3j, wigner_3j_fingerprint
 from equipot.kernels.product_basis import ProductBasis
 from equipot.kernels.selection import gradients_of, instruction_set, use, uses_native
 
 __all__ = [
     "Block",
+    "ChannelMixing",
     "Convolution",
     "ConvolutionPlan",
     "EdgeGeometry",
     "EdgeIndex",
     "FeatureLayout",
+    "GatedActivation",
     "ProductBasis",
     "ProductBasisPlan",
     "SplineConvolution",
     "gradients_of",
     "instruction_set",
+    "scaled_silu",
     "symmetric_basis",
     "use",
     "uses_native",

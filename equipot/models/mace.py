@@ -122,7 +122,7 @@ class MACELayer(nn.Module):
         density = self.linear(self.message(x, edges))
         if not self.residual:
             return self.linear_out(self.product(self.skip(density, species), species))
-        return self.linear_out(self.product(density, species)) + self.skip(x, species)
+        return self.skip(x, species, self.linear_out(self.product(density, species)))
 
 
 class MACE(nn.Module):

@@ -117,7 +117,7 @@ class NequIPLayer(nn.Module):
         self.self_connection = SpeciesLinear(layout_in, self.gate.layout_in, num_species)
 
     def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
-        return self.gate(self.linear(self.message(x, edges)) + self.self_connection(x, species))
+        return self.gate(self.self_connection(x, species, self.linear(self.message(x, edges))))
 
 
 class NequIP(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from equipot.nn.activation import scaled_silu
+from equipot.kernels import scaled_silu
 from equipot.nn.linear import normal_matrix
 
 

@@ -10,6 +10,7 @@ from e3nn import o3
 from e3nn.math import normalize2mom
 
 from equipot.kernels import EdgeIndex, FeatureLayout
+from equipot.kernels.node_plans import SILU_SCALE, TANH_SCALE
 from equipot.nn import (
     BesselBasis,
     EdgeEmbedding,
@@ -22,7 +23,6 @@ from equipot.nn import (
     RadialEmbedding,
     SpeciesLinear,
 )
-from equipot.nn.activation import SILU_SCALE, TANH_SCALE
 
 
 @pytest.fixture(autouse=True)
