@@ -21,6 +21,7 @@ struct Arguments {
   const T *g, *hx, *h_harmonics, *h_basis, *h_weights;
   T *out, *gx, *g_harmonics, *g_basis, *g_weights;
   int threads;
+  int is_spline;  // weights are a table; `basis` does not tell, since without edges it may be null
 };
 
 template <class T>
@@ -28,10 +29,9 @@ int threads_for(const Arguments<T>& a) {
   return useful_threads(a.center_ptr[a.num_atoms] * a.plan->work, a.threads);
 }
 
-// The weights of one atom's edges: a table if there is a basis.
 template <class T, class Body>
 void with_weights(const Arguments<T>& a, AtomEdges<T>& edges, T* g_weights, Body body) {
-  if (a.basis)
+  if (a.is_spline)
     body(SplineWeights<T>{a.weights, g_weights, edges.gather_basis_tangent(a.h_basis), a.h_weights});
   else
     body(EdgeWeights<T>{a.weights, g_weights, a.h_weights});
@@ -61,7 +61,7 @@ template <class T>
 int send(const Arguments<T>& a, bool tangent) {
   const int64_t num_harmonics = a.plan->num_harmonics(), input_dim = a.plan->input_dim;
   const int threads = threads_for(a);
-  T* table_gradient = a.basis ? a.g_weights : nullptr;
+  T* table_gradient = a.is_spline ? a.g_weights : nullptr;
   ThreadTables<T> tables(table_gradient, a.num_rows * a.plan->num_weights, threads);
   const int status = share_atoms(
       a.neighbor_ptr, a.num_atoms, threads, table_gradient != nullptr, [&](int thread, int64_t first, int64_t last) {
@@ -73,7 +73,7 @@ int send(const Arguments<T>& a, bool tangent) {
           T* g_harmonics = edges.harmonics_gradient(num_harmonics, a.g_harmonics);
           T* g_basis = edges.basis_gradient(a.g_basis);
           const T* x_row = a.x + atom * input_dim;
-          with_weights(a, edges, a.basis ? tables.of(thread) : a.g_weights,
+          with_weights(a, edges, a.is_spline ? tables.of(thread) : a.g_weights,
                        [&, &edges = edges, &scratch = scratch](const auto& weights) {
                          if (!tangent)
                            return convolve_backward<T>(*a.plan, edges.block(), x_row, a.g, weights, gx_row, g_harmonics,
@@ -103,7 +103,7 @@ bool knots_fit(const Arguments<T>& a) {
 
 template <class T>
 int guarded(int (*pass)(const Arguments<T>&, bool), const Arguments<T>& arguments, bool tangent) {
-  if (arguments.basis && !knots_fit(arguments)) return 2;
+  if (arguments.is_spline && !knots_fit(arguments)) return 2;
   try {
     return pass(arguments, tangent);
   } catch (const std::bad_alloc&) {

@@ -37,6 +37,7 @@ class _Arguments(ctypes.Structure):
         ("plan", ctypes.c_void_p), ("num_atoms", ctypes.c_int64), *((name, ctypes.c_void_p) for name in _EDGES),
         *((name, ctypes.c_void_p) for name in _POINTERS), ("num_rows", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in (*_COTANGENTS, *_OUTPUTS)), ("threads", ctypes.c_int),
+        ("is_spline", ctypes.c_int),
     ]  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def _arguments(inputs: tuple, edges: tuple, key: str, cotangents: tuple, outputs
     weights = kept[len(edges) + 4]
     return _Arguments(
         plan_pointer(key), kept[2].numel() - 1, *addresses[:10], weights.shape[0], *addresses[10:],
-        torch.get_num_threads(),
+        torch.get_num_threads(), inputs[2] is not None,
     ), kept  # fmt: skip
 
 
