@@ -15,7 +15,6 @@ def available_memory() -> int | None:
     """Return the bytes this process can still get without swapping; None where the system does not say."""
     found = [value for value in (_meminfo("MemAvailable"),) if value is not None]
     for limit, used in _group_limits():
-        # Page cache counts as used, but is given back when memory is asked for; not more than exists can be wrong.
         found.append(max(0, limit - used))
     return min(found) if found else None
 
@@ -76,5 +75,15 @@ def _group_limits() -> list[tuple[int, int]]:
                 limit, used = (int((folder / name).read_text(encoding="utf-8")) for name in names)
             except (OSError, ValueError):  # also the word "max"
                 continue
-            limits.append((limit, used))
+            limits.append((limit, used - _cache(folder)))
     return limits
+
+
+def _cache(folder: Path) -> int:
+    """Bytes of a group that hold parts of files: they count as used, but are given back when memory is asked for."""
+    try:
+        words = (folder / "memory.stat").read_text(encoding="utf-8").split()
+        numbers = dict(zip(words[::2], map(int, words[1::2])))
+    except (OSError, ValueError):
+        return 0
+    return numbers.get("total_cache", numbers.get("file", 0))  # version 1 and 2

@@ -20,7 +20,8 @@ from equipot.graph.atomic_graph import AtomicGraph
 from equipot.graph.batching import collate, make_loader
 from equipot.graph.convert import from_ase, to_ase
 from equipot.graph.fields import FIELDS, Field
-from equipot.graph.neighbors import MAX_EDGES, NeighborList, check_structure, neighbor_list
+from equipot.graph.neighbors import NeighborList, check_structure, neighbor_list
+from equipot.graph.search import MAX_EDGES
 from equipot.graph.verlet import VerletList
 
 __all__ = [

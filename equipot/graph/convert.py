@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from equipot.elements import MAX_ATOMIC_NUMBER
 from equipot.errors import DataError, ElementError, UsageError
 from equipot.graph.atomic_graph import AtomicGraph
-from equipot.graph.neighbors import MAX_EDGES, NeighborList, neighbor_list
+from equipot.graph.neighbors import NeighborList, neighbor_list
 from equipot.graph.validation import check_distances, check_geometry
 from equipot.units import matrix_to_voigt, voigt_to_matrix
 
@@ -18,7 +18,7 @@ from equipot.units import matrix_to_voigt, voigt_to_matrix
 def from_ase(atoms: Atoms, cutoff: float, *, energy: float | None = None, forces: np.ndarray | None = None,
              stress: np.ndarray | None = None, energy_weight: float = 1.0, forces_weight: float = 1.0,
              stress_weight: float = 1.0, config_type: str = "", source: str = "", frame_id: int = 0,
-             min_distance: float | None = 0.05, max_edges: int = MAX_EDGES,
+             min_distance: float | None = 0.05, max_edges: int | None = None,
              neighbors: NeighborList | None = None) -> AtomicGraph:
     """Build the graph of a structure. ``atoms`` is only read: its calculator, info and arrays are left alone.
 
@@ -37,7 +37,7 @@ def from_ase(atoms: Atoms, cutoff: float, *, energy: float | None = None, forces
         source: Where the frame comes from, e.g. ``"train.xyz frame 12"``; errors begin with it.
         frame_id: Index of the frame in its data set.
         min_distance: Å; two atoms nearer than this are an error. None: any distance is accepted.
-        max_edges: Budget of edges.
+        max_edges: Budget of edges; None: as in ``neighbor_list``.
         neighbors: Edges already found for exactly these positions and this cell (see ``VerletList``).
 
     Returns:

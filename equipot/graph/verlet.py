@@ -12,7 +12,6 @@ import numpy as np
 
 from equipot.errors import UsageError
 from equipot.graph.neighbors import (
-    MAX_EDGES,
     NeighborList,
     as_geometry,
     check_cutoff,
@@ -35,7 +34,7 @@ class VerletList:
         cutoff: Å.
         skin: Å; 0 rebuilds at every change.
         min_distance: Å; two atoms nearer than this are an error. None: any distance is accepted.
-        max_edges: Budget of the kept list.
+        max_edges: Budget of the kept list; None: as in ``neighbor_list``.
         where: What to call the structure in an error.
 
     Attributes:
@@ -43,7 +42,7 @@ class VerletList:
     """
 
     def __init__(self, cutoff: float, skin: float = 0.5, *, min_distance: float | None = None,
-                 max_edges: int = MAX_EDGES, where: str = "structure") -> None:
+                 max_edges: int | None = None, where: str = "structure") -> None:
         self.cutoff = check_cutoff(cutoff)
         self.skin = float(skin)
         if not 0.0 <= self.skin < np.inf:

@@ -64,11 +64,15 @@ def use(kind: str | None) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def native_library() -> library.NativeLibrary | None:
+    """Return the library of native kernels where the present choice means it, else None; errors as `uses_native`."""
+    return library.load() if _is_native(_chosen.get()) else None
+
+
 def instruction_set() -> str | None:
     """Return the instruction set of the native kernels in use (``plain``, ``avx2``, ``avx512``); None: reference."""
-    if not _is_native(_chosen.get()):
-        return None
-    return library.load().instruction_set
+    loaded = native_library()
+    return None if loaded is None else loaded.instruction_set
 
 
 @contextlib.contextmanager

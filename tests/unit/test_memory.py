@@ -40,6 +40,8 @@ def test_the_narrowest_limit_counts(groups):
     machine = memory.total_memory()
     groups("job", memory__max="3000000\n", memory__current="1000000\n")
     assert (memory.total_memory(), memory.available_memory()) == (3_000_000, 2_000_000)
+    groups("job", memory__stat="anon 600000\nfile 400000\n")  # the cache of files is given back when needed
+    assert memory.available_memory() == 2_400_000
     groups("memory/job/step", memory__limit_in_bytes="2500000", memory__usage_in_bytes="2600000")
     assert (memory.total_memory(), memory.available_memory()) == (2_500_000, 0)
     groups("memory/job/step", memory__limit_in_bytes="9223372036854771712")

@@ -7,11 +7,13 @@ import math
 import ase.build
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from equipot.errors import UsageError
-from equipot.graph import neighbor_list, search
+from equipot.graph import native_search, neighbor_list, neighbors, search
+from equipot.kernels import selection
 from tests.unit.graph.reference import (
     CELLS,
     PBC,
@@ -64,16 +66,19 @@ def test_equals_brute_force_in_random_cells(cell, pbc, fractional, cutoff):
     assert_same_edges(neighbor_list(positions, cell, pbc, cutoff), positions, cell, pbc, cutoff)
 
 
-@pytest.mark.parametrize("backend", ["tree", "reduced", "reduced tree"])
+@pytest.mark.parametrize("backend", ["", "tree", "reduced", "reduced tree", "chunks"])
 @pytest.mark.parametrize("name", CELLS)
 def test_every_path_gives_the_same_list(monkeypatch, name, backend):
-    """The k-d tree and the reduced cell, otherwise taken only for odd structures, on ordinary ones."""
+    """The k-d tree and the reduced cell, otherwise taken only for odd structures, on ordinary ones; and C++."""
     cell, rng = CELLS[name], np.random.default_rng(3)
     cases = [(random_structure(rng, cell), pbc, float(rng.uniform(1.0, 7.0))) for pbc in PBC for _ in range(3)]
-    expected = [neighbor_list(positions, cell, pbc, cutoff) for positions, pbc, cutoff in cases]
+    with selection.use("reference"):
+        expected = [neighbor_list(positions, cell, pbc, cutoff) for positions, pbc, cutoff in cases]
     if "tree" in backend:
         monkeypatch.setattr(search, "_MAX_BINS", -np.inf)
         monkeypatch.setattr(search, "matscipy_neighbour_list", None)
+    if "chunks" in backend:
+        monkeypatch.setattr(neighbors, "_CHUNK", 10)
     if "reduced" in backend:
         monkeypatch.setattr(search, "_REDUCE_WORK", -np.inf)
     for (positions, pbc, cutoff), edges in zip(cases, expected):
@@ -81,6 +86,49 @@ def test_every_path_gives_the_same_list(monkeypatch, name, backend):
         for one, other in zip(found, edges):
             assert np.array_equal(one, other)
         assert np.array_equal(found.distance, edges.distance)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_large_structures_are_the_same_by_every_search(kernels, num_threads):
+    """Bit for bit, on any number of threads: a hot crystal with atoms outside the cell, a slab, a cluster in a box."""
+    if kernels == "reference" and num_threads > 1:
+        pytest.skip("runs on one thread")
+    crystal = ase.build.bulk("Cu", cubic=True) * (6, 7, 8)
+    crystal.rattle(0.3, seed=0)
+    crystal.positions[::5] += crystal.cell.array[1] * 3.0
+    cluster = crystal.positions[:900] + 5e3
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        for positions, cell, pbc in ((crystal.positions, crystal.cell.array, True),
+                                     (crystal.positions, crystal.cell.array, [True, False, True]),
+                                     (cluster, 1e4 * np.eye(3), True), (cluster, np.zeros((3, 3)), False)):
+            found = neighbor_list(positions, cell, pbc, 4.3)
+            with selection.use("reference"):
+                expected = neighbor_list(positions, cell, pbc, 4.3)
+            assert len(found) > 10_000
+            for name in ("center", "neighbor", "shift", "distance"):
+                assert np.array_equal(getattr(found, name), getattr(expected, name))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_shifts_beyond_a_byte():
+    positions = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 700.0]])
+    small, large = (neighbor_list(positions, length * np.eye(3), True, 2.5) for length in (7.0, 5.0))
+    assert (small.shift.dtype, large.shift.dtype) == (np.int8, np.int64)
+    assert [tuple(shift) for shift in small.shift[small.center != small.neighbor]] == [(0, 0, -100), (0, 0, 100)]
+    assert [tuple(shift) for shift in large.shift[large.center != large.neighbor]] == [(0, 0, -140), (0, 0, 140)]
+
+
+def test_a_search_that_would_take_too_long_is_left_to_the_tree(monkeypatch, kernels):
+    rng = np.random.default_rng(0)
+    positions = rng.uniform(0.0, 20.0, (500, 3))
+    expected = neighbor_list(positions, 100.0 * np.eye(3), True, 5.0)
+    monkeypatch.setattr(native_search, "_MAX_TESTS", 1e4)
+    monkeypatch.setattr(native_search, "_MAX_TESTS_PER_ATOM", 0.0)
+    found = neighbor_list(positions, 100.0 * np.eye(3), True, 5.0)
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected))
 
 
 def test_one_atom_in_a_tiny_cube_has_all_its_images():
@@ -105,7 +153,8 @@ def test_list_is_symmetric_sorted_and_without_self(name):
     assert keys == sorted(keys)
     assert {(j, i, -a, -b, -c) for i, j, a, b, c in keys} == set(keys)
     assert not any(key[0] == key[1] and key[2:] == (0, 0, 0) for key in keys)
-    assert edges.center.dtype == edges.neighbor.dtype == edges.shift.dtype == np.int64
+    assert edges.center.dtype == edges.neighbor.dtype == np.int64
+    assert edges.shift.dtype == np.int8
 
 
 def test_shifts_refer_to_the_positions_as_given():
