@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from equipot.engine.cache import CompilationCache
 from equipot.engine.compile import CompiledPotential, Evaluation, NotCompiled, compile_potential
 
-__all__ = ["CompiledPotential", "Evaluation", "NotCompiled", "compile_potential"]
+__all__ = ["CompilationCache", "CompiledPotential", "Evaluation", "NotCompiled", "compile_potential"]

@@ -139,8 +139,8 @@ class CompiledPotential:
 
         Returns:
             Node energies (N,) eV, and a gradient g (E, 3) eV/Angstrom such that atom i feels
-            ``sum_e(center = i) g_e - sum_e(neighbor = i) g_e`` and the virial is ``-sum_e vector_e g_e``: the derivative
-            by (i -> j) and that by (j -> i) are shared between the two edges in some way.
+            ``sum_e(center = i) g_e - sum_e(neighbor = i) g_e`` and the virial is ``-sum_e vector_e g_e``: the two edges
+            of a pair share the derivatives by (i -> j) and by (j -> i) in some way.
         """
         species = self._checked_species(atomic_numbers)
         vectors = np.ascontiguousarray(vectors, dtype=np.float64)

@@ -14,7 +14,7 @@ from torch import nn
 
 from equipot.engine.program import GateItem, LinearBlock, Program
 from equipot.engine.radial import RadialTables, compress
-from equipot.kernels import FeatureLayout
+from equipot.kernels import Block
 from equipot.kernels.native.convolution_plan import is_native, plan_pointer
 from equipot.kernels.native.convolution_plan import key_of as convolution_key
 from equipot.kernels.native.product_basis import key_of as product_key
@@ -105,7 +105,7 @@ class Lowering:
         blocks = []
         for path, part in zip(plan.paths, columns):
             block = plan.output.blocks[path.output]
-            found = _target(linear, plan.output, path.output)
+            found = _target(linear, block)
             if found is None:
                 continue
             weight, offset = found
@@ -116,7 +116,7 @@ class Lowering:
                 matrix = (factor * radial[:, part] * sent[z]) @ weight
                 matrices = matrix.unsqueeze(0)
                 if mixing is not None:
-                    matrices = matrix @ _target(mixing, linear.layout_out, _index(linear, block))[0][self.species]
+                    matrices = matrix @ _target(mixing, block)[0][self.species]
                 start = z * num_harmonics * width + path.l2**2 * width
                 blocks.append(LinearBlock(block.components, start, offset, matrices))
         self.program.linear(sums, target, blocks)
@@ -148,21 +148,18 @@ class Lowering:
         return up
 
     def _linear(self, linear: IrrepsLinear, input: int, output: int) -> None:
-        weights = [getattr(linear, f"weight_{k}", None) for k in range(len(linear.source))]
-        self._mix(linear, input, output, [None if weight is None else weight.unsqueeze(0) for weight in weights])
+        self._mix(linear, input, output, lambda weight: weight.unsqueeze(0))
 
     def _species_linear(self, linear: SpeciesLinear, input: int, output: int) -> None:
-        weights = [getattr(linear, f"weight_{k}", None) for k in range(len(linear.source))]
-        self._mix(linear, input, output, [None if weight is None else weight[self.species] for weight in weights])
+        self._mix(linear, input, output, lambda weight: weight[self.species])
 
     def _mix(self, linear: IrrepsLinear | SpeciesLinear, input: int, output: int,
-             weights: list[torch.Tensor | None]) -> None:
-        blocks = [
-            LinearBlock(block.components, linear.layout_in.offsets[source], offset, weight)
-            for block, source, offset, weight in zip(
-                linear.layout_out.blocks, linear.source, linear.layout_out.offsets, weights)
-            if source is not None
-        ]
+             sets: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        blocks = []
+        for block, offset in zip(linear.layout_in.blocks, linear.layout_in.offsets):
+            found = _target(linear, block)
+            if found is not None:
+                blocks.append(LinearBlock(block.components, offset, found[1], sets(found[0])))
         self.program.linear(input, output, blocks)
 
     def _product(self, product: SymmetricProduct, density: int) -> int:
@@ -205,7 +202,8 @@ def lowering_of(architecture: nn.Module) -> Callable[[Lowering], None] | str:
 
 def _gate_items(gate: Gate) -> list[GateItem]:
     scalars, *others = zip(gate.layout_in.blocks, gate.layout_in.offsets)
-    items, next_gate = [GateItem("silu", scalars[1], 0, 1, gate.num_scalars)], gate.num_scalars
+    next_gate = gate.layout_out.blocks[0].channels
+    items = [GateItem("silu", scalars[1], 0, 1, next_gate)]
     for block, offset, target in zip(gate.layout_out.blocks[1:], (o for _, o in others), gate.layout_out.offsets[1:]):
         if block.l == 0:
             items.append(GateItem("tanh", offset, target, 1, block.channels))
@@ -215,16 +213,10 @@ def _gate_items(gate: Gate) -> list[GateItem]:
     return items
 
 
-def _target(linear: IrrepsLinear | SpeciesLinear, layout: FeatureLayout, index: int) -> tuple[torch.Tensor, int] | None:
-    """The weight an input block goes through and the offset it goes to; None where it goes nowhere."""
-    for k, source in enumerate(linear.source):
-        if source is not None and linear.layout_in.blocks[source] == layout.blocks[index]:
-            return getattr(linear, f"weight_{k}"), linear.layout_out.offsets[k]
-    return None
-
-
-def _index(linear: IrrepsLinear, block: object) -> int:
-    return linear.layout_out.index(*block.irrep)
+def _target(linear: IrrepsLinear | SpeciesLinear, block: Block) -> tuple[torch.Tensor, int] | None:
+    """The weight an irrep goes through and the offset it goes to; None where it goes nowhere."""
+    k = linear.layout_out.index(*block.irrep)
+    return None if k is None else (getattr(linear, f"weight_{k}"), linear.layout_out.offsets[k])
 
 
 def _diagonal(coefficients: torch.Tensor) -> float:

@@ -40,7 +40,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True)
 class LinearBlock:
-    """Channel mixing of one irrep: ``weights`` (num_sets, in_channels, out_channels), a set a species or one for all."""
+    """Channel mixing of one irrep: ``weights`` (num_sets, in_channels, out_channels); one set, or one a species."""
 
     components: int
     in_offset: int
