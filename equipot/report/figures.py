@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 from equipot.report.files import write_bytes
 
@@ -52,23 +54,34 @@ def empty_message(axes: Axes, text: str) -> None:
 
 def _lay_out(figure: Figure) -> None:
     """Place everything once; matplotlib would lay the figure out again for each format it is written in."""
-    if figure.get_layout_engine() is not None:
+    engine = figure.get_layout_engine()
+    if engine is not None and not isinstance(engine, PlaceHolderLayoutEngine):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+
+
+@contextmanager
+def _at(figure: Figure, dpi: float) -> Iterator[None]:
+    """A figure laid out and at a resolution, for a canvas to print: ``print_figure`` would draw it once more before."""
+    _lay_out(figure)
+    own, figure.dpi = figure.dpi, dpi
+    try:
+        yield
+    finally:
+        figure.dpi = own
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 140) -> Path:
     """Save a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
-    _lay_out(figure)
-    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi)
+    with _at(figure, dpi):
+        FigureCanvasAgg(figure).print_png(buffer)
     return write_bytes(path, buffer.getvalue())
 
 
 def svg_data_uri(figure: Figure) -> str:
     """The figure as a ``data:`` address of an SVG image (clouds of points inside it are rasterised)."""
     buffer = io.BytesIO()
-    _lay_out(figure)
-    with style():  # svg.fonttype is read while drawing
-        FigureCanvasSVG(figure).print_figure(buffer, format="svg", dpi=160, metadata={"Date": None})
+    with _at(figure, 160), style():  # svg.fonttype is read while drawing
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
