@@ -26,8 +26,9 @@ class SevenNet(Peer):
     distributions = ("sevenn", "torch", "e3nn", "torch-geometric", "matscipy", "ase")
 
     def build(self, settings: dict) -> dict:
+        if settings["dtype"] != "float32":
+            raise ValueError("its calculator and its data are float32 only")
         torch.set_num_threads(settings["threads"])
-        torch.set_default_dtype(getattr(torch, settings["dtype"]))
         torch.manual_seed(0)
         size = matched.SIZES[settings["size"]]
         numbers = [atomic_numbers[symbol] for symbol in ELEMENTS]
