@@ -51,10 +51,9 @@ def _function(name: str, dtype: torch.dtype, arguments: str) -> Any:
     return function
 
 
-def _require(condition: bool, what: str, *tensors: Tensor | None) -> None:
-    if not condition:
-        found = ", ".join("None" if t is None else f"{tuple(t.shape)} {t.dtype}" for t in tensors)
-        raise UsageError(f"{what}, found {found}.")
+def _misfit(what: str, *tensors: Tensor | None) -> UsageError:
+    found = ", ".join("None" if t is None else f"{tuple(t.shape)} {t.dtype}" for t in tensors)
+    return UsageError(f"{what}, found {found}.")
 
 
 def _check_species(failed: int, num_species: int) -> None:
@@ -73,13 +72,14 @@ def _mix(
 ) -> Tensor:
     table = _mixing(key)
     before, after = (table.out_dim, table.in_dim) if transposed else (table.in_dim, table.out_dim)
-    _require(
-        x.dim() == 2 and x.shape[1] == before and weights.dim() == 2 and weights.shape[1] == table.weight_size
-        and weights.dtype == x.dtype and _species_fit(species, x, weights.shape[0])
-        and (addend is None or (addend.shape == (len(x), after) and addend.dtype == x.dtype)),
-        f"Mixing takes features (N, {before}), weights (species, {table.weight_size}) of the same type, species (N,) "
-        f"of int64 (None for one set of weights) and an addend (N, {after}) or None", x, weights, species, addend,
-    )  # fmt: skip
+    if (x.dim() != 2 or x.shape[1] != before or weights.dim() != 2 or weights.shape[1] != table.weight_size
+            or weights.dtype != x.dtype or not _species_fit(species, x, weights.shape[0])
+            or (addend is not None and (addend.shape != (len(x), after) or addend.dtype != x.dtype))):
+        raise _misfit(
+            f"Mixing takes features (N, {before}), weights (species, {table.weight_size}) of the same type, species "
+            f"(N,) of int64 (None for one set of weights) and an addend (N, {after}) or None",
+            x, weights, species, addend,
+        )  # fmt: skip
     x, weights = x.contiguous(), weights.contiguous()
     species = None if species is None else species.contiguous()
     addend = None if addend is None else addend.contiguous()
@@ -101,11 +101,12 @@ def _shape_mix(
 
 def _outer(x: Tensor, g: Tensor, species: Tensor | None, key: str, num_species: int) -> Tensor:
     table = _mixing(key)
-    _require(
-        x.dim() == 2 and x.shape[1] == table.in_dim and g.shape == (x.shape[0], table.out_dim) and g.dtype == x.dtype
-        and _species_fit(species, x, num_species),
-        f"The gradient of mixing takes features (N, {table.in_dim}) and (N, {table.out_dim}) of the same type", x, g,
-    )  # fmt: skip
+    if (x.dim() != 2 or x.shape[1] != table.in_dim or g.shape != (x.shape[0], table.out_dim) or g.dtype != x.dtype
+            or not _species_fit(species, x, num_species)):
+        raise _misfit(
+            f"The gradient of mixing takes features (N, {table.in_dim}) and (N, {table.out_dim}) of the same type, and "
+            "species (N,) of int64 (None for one set of weights)", x, g, species,
+        )  # fmt: skip
     x, g = x.contiguous(), g.contiguous()
     species = None if species is None else species.contiguous()
     gw = x.new_empty(num_species, table.weight_size)
