@@ -41,7 +41,7 @@ def probe_energies(potential: Potential) -> list[float] | None:
     length = vector.norm(dim=2)
     center, neighbor = ((length < potential.cutoff) & (length > 0)).nonzero(as_tuple=True)
     index = EdgeIndex.build(center, neighbor, num_atoms)
-    edges = Edges(center, neighbor, vector[center, neighbor], length[center, neighbor], index)
+    edges = Edges(index, vector[center, neighbor], torch.float64)
     architecture = copy.deepcopy(potential.architecture).to("cpu", torch.float64).eval()
     with torch.no_grad():
         energies = architecture(species, edges).tolist()

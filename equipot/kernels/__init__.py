@@ -6,7 +6,8 @@ Architectures are built from these modules, none of which has parameters, and ne
 - :class:`EdgeIndex`: the edges of a structure, in the orders the kernels walk them,
 - :class:`Convolution`, :class:`SplineConvolution`: gather, tensor product with the harmonics, reduce,
 - :class:`ProductBasis`: symmetric products of node features,
-- :class:`ChannelMixing`, :class:`GatedActivation`: linear maps and the nonlinearity of node features.
+- :class:`ChannelMixing`, :class:`GatedActivation`: linear maps and the nonlinearity of node features,
+- :class:`Coordination`, :func:`assemble_forces`: what the potential sums over edges itself.
 
 At every call they choose (:mod:`equipot.kernels.selection`) between the native kernels and ``reference``, pure torch on
 e3nn's tables, which defines what the native kernels compute.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from equipot.kernels.convolution import Convolution, SplineConvolution
 from equipot.kernels.edge_index import EdgeIndex
+from equipot.kernels.edge_sums import Coordination, assemble_forces, polynomial_envelope
 from equipot.kernels.geometry import EdgeGeometry
 from equipot.kernels.layout import Block, FeatureLayout
 from equipot.kernels.node_operations import ChannelMixing, GatedActivation, scaled_silu
@@ -28,6 +30,7 @@ __all__ = [
     "ChannelMixing",
     "Convolution",
     "ConvolutionPlan",
+    "Coordination",
     "EdgeGeometry",
     "EdgeIndex",
     "FeatureLayout",
@@ -35,8 +38,10 @@ __all__ = [
     "ProductBasis",
     "ProductBasisPlan",
     "SplineConvolution",
+    "assemble_forces",
     "gradients_of",
     "instruction_set",
+    "polynomial_envelope",
     "scaled_silu",
     "symmetric_basis",
     "use",

@@ -8,6 +8,8 @@ zero, so that value, slope and curvature are exactly zero at the cutoff, and eve
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 #: The even filter 1 - d2/6 + d4/36 (d2, d4: second and fourth differences), which inverts the smoothing 1 + d2/6 of
@@ -15,6 +17,8 @@ import torch
 FILTER = (3 / 2, -5 / 18, 1 / 36)
 #: Distance in units of h that stands for 0, where basis functions such as sin(r)/r cannot be evaluated.
 NEAR_ZERO = 1e-3
+#: Up to this many intervals the filter is applied as a dense matrix.
+DENSE_INTERVALS = 384
 
 
 def knots(cutoff: float, num_intervals: int, *, dtype: torch.dtype, device: torch.device | None = None) -> torch.Tensor:
@@ -24,12 +28,27 @@ def knots(cutoff: float, num_intervals: int, *, dtype: torch.dtype, device: torc
     return (distance * (cutoff / num_intervals)).to(dtype)
 
 
-def control_points(values: torch.Tensor) -> torch.Tensor:
-    """Function values at the knots (num_intervals + 1, D) -> table of control points (num_intervals + 3, D).
+def control_points(values: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+    """Function values at the knots (num_intervals + 1, D) -> table of control points (num_intervals + 3, D), scaled.
 
     The function is continued as an even one below 0 and as 0 beyond the cutoff. The filter is linear along the first
     axis, so that it may be applied before a linear map of the second.
     """
+    num_intervals = len(values) - 1
+    if num_intervals <= DENSE_INTERVALS:
+        return _filter_matrix(num_intervals, values.dtype, values.device, scale) @ values
+    return _filter(values * scale)
+
+
+@lru_cache(maxsize=64)
+def _filter_matrix(num_intervals: int, dtype: torch.dtype, device: torch.device, scale: float) -> torch.Tensor:
+    """The filter as a matrix: with few knots one product is much faster than a dozen small operations."""
+    with torch.inference_mode(False), torch.no_grad():
+        matrix = _filter(torch.eye(num_intervals + 1, dtype=torch.float64) * scale)
+        return matrix.to(device=device, dtype=dtype)
+
+
+def _filter(values: torch.Tensor) -> torch.Tensor:
     continued = torch.cat([values[1:4].flip(0), values])  # at -3h, -2h, ...
     center, near, far = FILTER
     num_inner = len(values) - 1

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import torch
 
 from equipot.kernels import EdgeIndex
 
 
-class Edges(NamedTuple):
-    """Directed edges sorted by centre, in the network's dtype."""
+@dataclass(frozen=True)
+class Edges:
+    """Directed edges sorted by centre; vectors and lengths are differentiable, and computed when first asked for.
 
-    #: (E,) receiver i.
-    center: torch.Tensor
-    #: (E,) sender j.
-    neighbor: torch.Tensor
-    #: (E, 3) Angstrom, from i to j.
-    vector: torch.Tensor
-    #: (E,) Angstrom, rounded from float64.
-    length: torch.Tensor
-    #: The same edges as the kernels walk them.
+    Attributes:
+        index: where the edges lead.
+        exact_vector: (E, 3) float64 Angstrom, from i to j.
+        dtype: of the network.
+    """
+
     index: EdgeIndex
+    exact_vector: torch.Tensor
+    dtype: torch.dtype
+
+    @property
+    def center(self) -> torch.Tensor:
+        """(E,) receiver i."""
+        return self.index.center
+
+    @property
+    def neighbor(self) -> torch.Tensor:
+        """(E,) sender j."""
+        return self.index.neighbor
+
+    @cached_property
+    def vector(self) -> torch.Tensor:
+        """(E, 3) Angstrom, from i to j, in the network's dtype."""
+        return self.exact_vector.to(self.dtype)
+
+    @cached_property
+    def exact_length(self) -> torch.Tensor:
+        """(E,) float64 Angstrom."""
+        return self.exact_vector.norm(dim=1)
+
+    @cached_property
+    def length(self) -> torch.Tensor:
+        """(E,) Angstrom, rounded from float64 to the network's dtype."""
+        return self.exact_length.to(self.dtype)
 
 
 class Architecture(Protocol):

@@ -130,6 +130,7 @@ class MACE(nn.Module):
 
     def __init__(self, options: MACEOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float) -> None:
         super().__init__()
+        self.options = options
         self.radial = RadialEmbedding(cutoff, options.num_bessel, options.envelope_power)
         self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals)
         self.embedding = normal_matrix(num_species, options.num_channels, fan_in=1)
@@ -144,17 +145,17 @@ class MACE(nn.Module):
             hidden = options.readout_hidden if is_last else ()
             self.readouts.append(MultiLayerPerceptron([options.num_channels, *hidden, 1]))
             layout = following
-        self.num_channels = options.num_channels
 
     def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(N,) species and the edges -> (N,) node energies."""
-        features = self.edges(self.radial, edges.vector, edges.length, edges.index)
+        length = edges.length if self.options.radial == "mlp" else None
+        features = self.edges(self.radial, edges.vector, length, edges.index)
         x = self.embedding.index_select(0, species)
         energy = 0.0
         for layer, readout in zip(self.layers, self.readouts):
             x = layer(x, species, features)
             # Scalars are the first block: (1, channels).
-            energy = energy + readout(x[:, : self.num_channels]).squeeze(1)
+            energy = energy + readout(x[:, : self.options.num_channels]).squeeze(1)
         return energy
 
 

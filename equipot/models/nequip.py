@@ -127,6 +127,7 @@ class NequIP(nn.Module):
         self, options: NequIPOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float
     ) -> None:
         super().__init__()
+        self.options = options
         hidden = [Block(options.channels(l), l, p) for l, p in _feature_irreps(options)]
         scalars = [block for block in hidden if block.irrep == (0, 1)]
         self.radial = RadialEmbedding(
@@ -146,7 +147,8 @@ class NequIP(nn.Module):
 
     def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(N,) species and the edges -> (N,) node energies."""
-        features = self.edges(self.radial, edges.vector, edges.length, edges.index)
+        length = edges.length if self.options.radial == "mlp" else None
+        features = self.edges(self.radial, edges.vector, length, edges.index)
         x = self.embedding.index_select(0, species)
         for layer in self.layers:
             x = layer(x, species, features)

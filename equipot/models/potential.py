@@ -10,13 +10,13 @@ from torch import nn
 
 from equipot.elements import MAX_ATOMIC_NUMBER, atomic_number, covalent_radius, symbol
 from equipot.errors import ElementError, NumericalError
-from equipot.kernels import EdgeIndex, gradients_of
+from equipot.kernels import Coordination, EdgeIndex, assemble_forces, gradients_of
 from equipot.kernels.reference import sum_by_index
 from equipot.models.architecture import Edges
 from equipot.models.config import PotentialConfig
 from equipot.models.output import ModelOutput
 from equipot.models.registry import build_options, entry
-from equipot.nn import PolynomialEnvelope, ZBLRepulsion
+from equipot.nn import ZBLRepulsion
 
 if TYPE_CHECKING:
     from equipot.graph import AtomicGraph
@@ -64,7 +64,7 @@ class Potential(nn.Module):
                 self.register_parameter(name, nn.Parameter(value))
             else:
                 self.register_buffer(name, value)
-        self.coordination_envelope = PolynomialEnvelope(6)
+        self.coordination = Coordination(config.cutoff, 6)
         self.zbl = None
         if config.zbl:
             self.zbl = ZBLRepulsion(numbers, [covalent_radius(element) for element in config.elements], config.cutoff)
@@ -141,35 +141,37 @@ class Potential(nn.Module):
         Returns:
             (N,) float64 eV.
         """
-        length = edge_vector.norm(dim=1)
+        return self._node_energies(species, self._edges(species, center, neighbor, edge_vector))
+
+    def _edges(
+        self, species: torch.Tensor, center: torch.Tensor, neighbor: torch.Tensor, edge_vector: torch.Tensor
+    ) -> Edges:
         # One lone atom of every species rides along behind the structure's own atoms.
         num_lone = len(self.elements) if self.config.exact_isolated_atoms else 0
-        index = EdgeIndex.build(center, neighbor, len(species) + num_lone)
-        edges = Edges(center, neighbor, edge_vector.to(self.dtype), length.to(self.dtype), index)
+        return Edges(EdgeIndex.build(center, neighbor, len(species) + num_lone), edge_vector, self.dtype)
+
+    def _node_energies(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
         shift = self.shift[species]
         if self.config.exact_isolated_atoms:
-            network, switch = self._bound_energies(species, edges, length)
+            network, switch = self._bound_energies(species, edges)
+            shift = shift * switch
         else:
-            network, switch = self.architecture(species, edges).to(torch.float64), None
-        shift = shift if switch is None else shift * switch
+            network = self.architecture(species, edges).to(torch.float64)
         energy = self.atomic_energies[species] + shift + self.scale[species] * network
         if self.zbl is not None:
-            pair = self.zbl(length, species[center], species[neighbor])
-            energy = energy + sum_by_index(pair.unsqueeze(1), center, len(species)).squeeze(1)
+            pair = self.zbl(edges.exact_length, species[edges.center], species[edges.neighbor])
+            energy = energy + sum_by_index(pair.unsqueeze(1), edges.center, len(species)).squeeze(1)
         return energy
 
-    def _bound_energies(
-        self, species: torch.Tensor, edges: Edges, length: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _bound_energies(self, species: torch.Tensor, edges: Edges) -> tuple[torch.Tensor, torch.Tensor]:
         """Network energies relative to the lone atom, exactly 0 without neighbours, and the switch of the shift."""
         num_nodes = len(species)
         lone = torch.arange(len(self.elements), device=species.device)
         energy = self.architecture(torch.cat([species, lone]), edges).to(torch.float64)
-        relative = energy[:num_nodes] - energy[num_nodes:][species]
-        is_bound = torch.bincount(edges.center, minlength=num_nodes) > 0
-        relative = torch.where(is_bound, relative, torch.zeros_like(relative))
-        envelope = self.coordination_envelope(length / self.cutoff)
-        return relative, torch.tanh(sum_by_index(envelope.unsqueeze(1), edges.center, num_nodes).squeeze(1))
+        relative = energy[:num_nodes] - energy[num_nodes:].index_select(0, species)
+        is_bound = edges.index.center_ptr[1:] > edges.index.center_ptr[:-1]
+        relative = torch.where(is_bound[:num_nodes], relative, torch.zeros_like(relative))
+        return relative, torch.tanh(self.coordination(edges.exact_vector, edges.index)[:num_nodes])
 
     # --- derivatives
 
@@ -201,12 +203,12 @@ class Potential(nn.Module):
         with torch.set_grad_enabled(create_graph or wants_derivative):
             if wants_derivative:
                 edge_vector.requires_grad_()
-            node_energy = self.node_energies(species, center, neighbor, edge_vector)
+            edges = self._edges(species, center, neighbor, edge_vector)
+            node_energy = self._node_energies(species, edges)
             gradient = None
             if wants_derivative:
                 gradient = self._edge_gradient(node_energy.sum(), edge_vector, create_graph)
-            output = self._collect(graph, node_energy, edge_vector.detach(), gradient, forces, stress, virial,
-                                   node_virial)
+            output = self._collect(graph, node_energy, edges, gradient, forces, stress, virial, node_virial)
         return output if create_graph else _detached(output)
 
     def _edge_gradient(self, energy: torch.Tensor, edge_vector: torch.Tensor, create_graph: bool) -> torch.Tensor:
@@ -221,7 +223,7 @@ class Potential(nn.Module):
         self,
         graph: AtomicGraph,
         node_energy: torch.Tensor,
-        edge_vector: torch.Tensor,
+        edges: Edges,
         gradient: torch.Tensor | None,
         forces: bool,
         stress: bool,
@@ -229,28 +231,25 @@ class Potential(nn.Module):
         node_virial: bool,
     ) -> ModelOutput:
         """Sum per-edge derivatives into forces, virials and stress."""
-        graph_index, (center, neighbor) = graph.graph_index, graph.edge_index
-        num_nodes, num_graphs = len(node_energy), graph.num_graphs
+        graph_index, num_nodes, num_graphs = graph.graph_index, len(node_energy), graph.num_graphs
         energy = sum_by_index(node_energy.unsqueeze(1), graph_index, num_graphs).squeeze(1)
         output = ModelOutput(energy=energy, node_energy=node_energy)
+        if gradient is None:
+            return output
+        vector = edges.exact_vector.detach()
+        all_forces, share = assemble_forces(gradient, vector, edges.index, num_nodes)
         if forces:
-            # edge_vector = r_j - r_i: moving i forward shortens it, so i feels +gradient and j feels -gradient.
-            output.forces = sum_by_index(gradient, center, num_nodes) - sum_by_index(gradient, neighbor, num_nodes)
-        if stress or virial or node_virial:
-            if node_virial:
-                share = -0.5 * _symmetric_outer(edge_vector, gradient).flatten(1)
-                per_node = sum_by_index(share, center, num_nodes) + sum_by_index(share, neighbor, num_nodes)
-                output.node_virial = per_node.unflatten(1, (3, 3))
-            if num_graphs == 1:
-                total = -(edge_vector.T @ gradient).unsqueeze(0)
-                total = 0.5 * (total + total.transpose(1, 2))
-            else:
-                outer = _symmetric_outer(edge_vector, gradient).flatten(1)
-                total = -sum_by_index(outer, graph_index[center], num_graphs).unflatten(1, (3, 3))
+            output.forces = all_forces
+        if node_virial:
+            half = -0.5 * _symmetric(vector.unsqueeze(2) * gradient.unsqueeze(1)).flatten(1)
+            per_node = sum_by_index(half, edges.center, num_nodes) + sum_by_index(half, edges.neighbor, num_nodes)
+            output.node_virial = per_node.unflatten(1, (3, 3))
+        if stress or virial:
+            total = _symmetric(sum_by_index(share.flatten(1), graph_index, num_graphs).unflatten(1, (3, 3)))
             output.virial = total if virial else None
             if stress:
-                volume = torch.linalg.det(graph.cell).abs().view(-1, 1, 1)
-                output.stress = torch.where(volume > 0, -total / volume.clamp(min=1e-300), torch.nan)
+                volume = torch.linalg.det(graph.cell.detach()).abs().view(-1, 1, 1)
+                output.stress = total * torch.where(volume > 0, -1 / volume, torch.nan)
         return output
 
     def hessian_vector_product(self, graph: AtomicGraph, vector: torch.Tensor) -> torch.Tensor:
@@ -305,7 +304,6 @@ def _detached(output: ModelOutput) -> ModelOutput:
     return ModelOutput(**{name: None if value is None else value.detach() for name, value in vars(output).items()})
 
 
-def _symmetric_outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(E, 3), (E, 3) -> (E, 3, 3): (a b^T + b a^T) / 2."""
-    outer = a.unsqueeze(2) * b.unsqueeze(1)
-    return 0.5 * (outer + outer.transpose(1, 2))
+def _symmetric(matrix: torch.Tensor) -> torch.Tensor:
+    """(..., 3, 3) -> the symmetric part."""
+    return 0.5 * (matrix + matrix.transpose(-2, -1))

@@ -8,29 +8,24 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from equipot.kernels import EdgeGeometry, EdgeIndex
+from equipot.kernels import EdgeGeometry, EdgeIndex, polynomial_envelope
 from equipot.kernels.spline import knots
 
 
 class PolynomialEnvelope(nn.Module):
     """f(x) = 1 - O(x^p) that falls to 0 at x = r / cutoff = 1 with two zero derivatives.
 
-    Gasteiger et al., ICLR 2020 (DimeNet), eq. 8, in the factored form
-    ``(1-x)^3 * sum_{k<p} (k+1)(k+2)/2 x^k``: the usual form cancels to rounding noise near the cutoff, this one is
-    exactly zero there in any precision.
+    Gasteiger et al., ICLR 2020 (DimeNet), eq. 8, without its cancellation near the cutoff: exactly zero there in any
+    precision.
     """
 
     def __init__(self, power: int) -> None:
         super().__init__()
-        self.coefficients = [(k + 1) * (k + 2) / 2 for k in range(power)]
+        self.power = power
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape; x >= 1 gives 0."""
-        x = x.clamp(max=1.0)
-        series = torch.full_like(x, self.coefficients[-1])
-        for coefficient in reversed(self.coefficients[:-1]):
-            series = series * x + coefficient
-        return (1 - x) ** 3 * series
+        return polynomial_envelope(x, self.power)
 
 
 class BesselBasis(nn.Module):
@@ -93,9 +88,9 @@ class EdgeEmbedding(nn.Module):
         self.geometry = EdgeGeometry(l_max, cutoff, num_intervals)
 
     def forward(
-        self, radial: RadialEmbedding, vector: torch.Tensor, length: torch.Tensor, index: EdgeIndex
+        self, radial: RadialEmbedding, vector: torch.Tensor, length: torch.Tensor | None, index: EdgeIndex
     ) -> EdgeFeatures:
-        """(E, 3) and (E,) Angstrom, and where the edges lead."""
+        """(E, 3) and (E,) Angstrom, and where the edges lead; splines do without the lengths."""
         harmonics, basis, knot = self.geometry(vector)
         if basis is None:
             return EdgeFeatures(index, harmonics, radial(length), None, None)

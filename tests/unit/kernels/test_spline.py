@@ -89,6 +89,13 @@ def test_filter_commutes_with_a_linear_map_and_is_differentiable() -> None:
     assert torch.autograd.gradgradcheck(control_points, values)
 
 
+def test_filter_is_the_same_as_a_matrix_and_as_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.randn(41, 3, dtype=torch.float64)
+    dense = control_points(values, 0.3)
+    monkeypatch.setattr("equipot.kernels.spline.DENSE_INTERVALS", 0)
+    assert torch.allclose(control_points(values, 0.3), dense, atol=1e-15)
+
+
 def test_basis_is_a_partition_of_one_with_knots_inside() -> None:
     distance = torch.linspace(0, 1.2 * CUTOFF, 1001, dtype=torch.float64)
     basis, knot = spline_basis(distance, CUTOFF, 33)
@@ -106,5 +113,6 @@ def test_knots(num_intervals: int) -> None:
 
 def test_a_wrong_filter_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("equipot.kernels.spline.FILTER", (1.0, 0.0, 0.0))
+    monkeypatch.setattr("equipot.kernels.spline.DENSE_INTERVALS", 0)  # its matrices are kept
     with pytest.raises(AssertionError):
         test_interpolation_is_of_fourth_order()
