@@ -217,6 +217,9 @@ class OptimizerConfig(Section):
     weight_decay: NonNegative = 0.0
     #: Steps between refreshes of SOAP's eigenbases (default 10).
     precondition_frequency: PositiveInt | None = None
+    #: Sides of matrices are cut into equal blocks of at most this length, each with eigenbases of its own (SOAP;
+    #: default 64; a large number cuts nothing).
+    block_size: PositiveInt | None = None
     #: Regular expression on parameter names -> factor on the learning rate; 0 freezes.
     parameter_groups: Mapping[Expression, NonNegative] = field(default_factory=dict)
 
@@ -227,7 +230,7 @@ class OptimizerConfig(Section):
         else:
             reasons["momentum"] = f"only optimizer.name sgd uses it, {self.name} has betas"
         if self.name != "soap":
-            reasons["precondition_frequency"] = "only optimizer.name soap uses it"
+            reasons["precondition_frequency"] = reasons["block_size"] = "only optimizer.name soap uses it"
         return reasons
 
 

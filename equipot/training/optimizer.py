@@ -14,7 +14,8 @@ from equipot.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from equipot.models import Potential
 
-#: Matrices with a longer side get no SOAP eigenbasis for that side: its cost grows with the cube.
+#: Matrices with a longer side (that cannot be cut into blocks) get no SOAP eigenbasis for it: its cost grows with the
+#: cube.
 MAX_PRECONDITIONER_SIZE = 1024
 
 
@@ -50,7 +51,7 @@ def build_optimizer(potential: Potential, config: OptimizerConfig) -> torch.opti
 
     Args:
         potential: its parameters are optimised; ``learning_rate_factors()`` gives a factor for each name.
-        config: name and numbers. SOAP: Vyas et al., arXiv:2409.11321, from the library pytorch-optimizer.
+        config: name and numbers. SOAP: Vyas et al., arXiv:2409.11321, see :class:`equipot.training.soap.SOAP`.
 
     Raises:
         ConfigError: see :func:`learning_rate_factors`.
@@ -71,17 +72,21 @@ def build_optimizer(potential: Potential, config: OptimizerConfig) -> torch.opti
 
 
 def _create(config: OptimizerConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    # torch's fused kernels are four times as fast as its foreach ones on a CPU; on a GPU they would keep the counter
+    # of steps there, which a checkpoint does not.
+    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    speed = {"fused": True} if on_cpu else {"foreach": True}
     if config.name == "soap":
         from equipot.training.soap import SOAP
 
         return SOAP(groups, lr=config.learning_rate, betas=config.betas or (0.9, 0.99),
-                    precondition_frequency=config.precondition_frequency or 10,
+                    precondition_frequency=config.precondition_frequency or 10, block_size=config.block_size or 64,
                     max_precondition_dim=MAX_PRECONDITIONER_SIZE)
     if config.name == "sgd":
         momentum = 0.9 if config.momentum is None else config.momentum
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum, foreach=True)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum, **speed)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.learning_rate, betas=config.betas or (0.9, 0.999), foreach=True)
+    return kind(groups, lr=config.learning_rate, betas=config.betas or (0.9, 0.999), **speed)
 
 
 def describe_groups(potential: Potential, optimizer: torch.optim.Optimizer) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import MutableMapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -18,17 +19,66 @@ class Hyperparameters(NamedTuple):
     beta2: float
     eps: float
     frequency: int
+    largest: int
 
 
-def stacked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Shape of a parameter in its stack: without axes of length one, a matrix with its shorter side first."""
-    squeezed = tuple(size for size in shape if size != 1)
-    return tuple(sorted(squeezed)) if len(squeezed) == 2 else squeezed
+class Member:
+    """A parameter as one matrix (or tensor) of its stack, or several: the blocks it is cut into.
+
+    Args:
+        parameter: axes of length one are left out.
+        group: holds its learning rate, decay and step counter.
+        block_size: sides are cut into equal blocks of at most this length where they can be.
+
+    Attributes:
+        shape: of a block; the shorter side of a matrix comes first.
+        num_blocks: how many there are.
+    """
+
+    def __init__(self, parameter: Parameter, group: dict[str, Any], block_size: int) -> None:
+        self.parameter, self.group = parameter, group
+        self._sides = [size for size in parameter.shape if size != 1]
+        counts = [_num_blocks(size, block_size) if parameter.ndim > 1 else 1 for size in self._sides]
+        self.shape = tuple(size // count for size, count in zip(self._sides, counts))
+        self._is_turned = len(self.shape) == 2 and self.shape[0] > self.shape[1]
+        if self._is_turned:
+            self._sides, counts, self.shape = self._sides[::-1], counts[::-1], self.shape[::-1]
+        self.num_blocks = math.prod(counts)
+        self._cut = [size for pair in zip(counts, self.shape) for size in pair]
+        self._target: Tensor | None = None
+
+    def target(self) -> Tensor:
+        """The parameter itself, seen as its blocks; made once for each memory it lives in."""
+        data = self.parameter.detach()
+        if self._target is None or self._target.data_ptr() != data.data_ptr():
+            self._target = self.blocks(data)
+        return self._target
+
+    def blocks(self, tensor: Tensor) -> Tensor:
+        """The parameter or its gradient as (..., *shape), the blocks counted by one or more leading axes.
+
+        A view, also where the layout of a tensor that is not cut is not the usual one of a parameter.
+        """
+        if self.num_blocks == 1 and not self._is_turned:
+            return tensor.view(1, *self.shape) if tensor.is_contiguous() else tensor.squeeze().unsqueeze(0)
+        if tensor.ndim != len(self._sides):
+            tensor = tensor.squeeze()
+        if self._is_turned:
+            tensor = tensor.T
+        if self.num_blocks == 1:
+            return tensor.unsqueeze(0)
+        return tensor.view(self._cut).permute(*range(0, len(self._cut), 2), *range(1, len(self._cut), 2))
+
+    def stacked(self, tensor: Tensor) -> Tensor:
+        """The gradient as (num_blocks, *shape)."""
+        blocks = self.blocks(tensor)
+        return blocks if self.num_blocks == 1 else blocks.reshape(self.num_blocks, *self.shape)
 
 
-def axes_of(num_axes: int, shape: Sequence[int], largest: int) -> tuple[int, ...]:
-    """Axes of the stacked shape that get an eigenbasis: none of a vector or scalar, else those that are not longer."""
-    return () if num_axes < 2 else tuple(axis for axis, size in enumerate(shape) if size <= largest)
+def _num_blocks(size: int, largest: int) -> int:
+    """Into how many equal blocks of at most ``largest`` (and not much less) a side can be cut; else 1."""
+    least = -(-size // largest)
+    return next((count for count in range(least, min(2 * least, size) + 1) if size % count == 0), 1)
 
 
 class Moments:
@@ -105,62 +155,67 @@ class Moments:
 
 
 class Stack:
-    """Parameters of one shape with their state; each row of the state is what ``optimizer.state`` shows of one.
+    """Parameters of one shape with their state; a few rows of it are what ``optimizer.state`` shows of each.
 
     Args:
-        members: parameters, each with the group that holds its learning rate, decay and step counter.
-        shape, axes: see :func:`stacked_shape`, :func:`axes_of`.
+        members: parameters with blocks of the same shape.
         settings: shared by the members.
         state: state of the optimiser; what it holds of the members is taken over.
     """
 
-    def __init__(self, members: Sequence[tuple[Parameter, dict[str, Any]]], shape: tuple[int, ...],
-                 axes: tuple[int, ...], settings: Hyperparameters, state: MutableMapping[Parameter, Any]) -> None:
-        self._parameters, self._groups = [each for each, _ in members], [group for _, group in members]
-        self._shape, self._settings = shape, settings
-        self._moments = Moments.zeros(len(members), shape, axes, self._parameters[0].detach())
+    def __init__(self, members: Sequence[Member], settings: Hyperparameters,
+                 state: MutableMapping[Parameter, Any]) -> None:
+        self._members, self._settings = members, settings
+        ends = list(accumulate(member.num_blocks for member in members))
+        self._rows = [range(end - member.num_blocks, end) for end, member in zip(ends, members)]
+        shape, like = members[0].shape, members[0].parameter.detach()
+        axes = [axis for axis, size in enumerate(shape) if like.ndim > 1 and size <= settings.largest]
+        self._moments = Moments.zeros(ends[-1], shape, axes, like)
         self._entries: list[dict[str, Any] | None] = [None] * len(members)
-        for row, parameter in enumerate(self._parameters):
-            if state.get(parameter):
-                saved, entry = state[parameter], self._entry(row)
-                for name in entry:
-                    for mine, its in zip(_listed(entry[name]), _listed(saved[name]), strict=True):
+        for k, member in enumerate(members):
+            saved = state.get(member.parameter)
+            if saved:
+                state[member.parameter] = self._entries[k] = entry = self._entry(k)
+                for name, value in entry.items():
+                    for mine, its in zip(_listed(value), _listed(saved[name]), strict=True):
                         mine.copy_(its)
-                state[parameter] = self._entries[row] = entry
 
     def holds(self, state: MutableMapping[Parameter, Any]) -> bool:
         """Whether the optimiser's state still is what this stack put there."""
-        return all(state.get(parameter) is entry for parameter, entry in zip(self._parameters, self._entries))
+        return all(state.get(member.parameter) is entry for member, entry in zip(self._members, self._entries))
 
     def step(self, state: MutableMapping[Parameter, Any]) -> None:
         """Move the members that have a gradient; the groups have counted this step already."""
-        rows = [row for row, parameter in enumerate(self._parameters) if parameter.grad is not None]
-        if not rows:
+        moving = [k for k, member in enumerate(self._members) if member.parameter.grad is not None]
+        if not moving:
             return
-        gradient = torch.stack([self._stacked(self._parameters[row].grad) for row in rows])
-        fresh = [row for row in rows if self._entries[row] is None]
+        gradient = self._gradient(moving)
+        fresh = [k for k in moving if self._entries[k] is None]
         if fresh:
-            places = [rows.index(row) for row in fresh]
-            with _Rows(self._moments, fresh) as moments:
-                moments.start(gradient[places], self._settings.beta2)
-            for row in fresh:
-                state[self._parameters[row]] = self._entries[row] = self._entry(row)
-        count = self._groups[0]["step"] - 1
+            with _Part(self._moments, [row for k in fresh for row in self._rows[k]]) as moments:
+                moments.start(gradient if fresh == moving else self._gradient(fresh), self._settings.beta2)
+            for k in fresh:
+                state[self._members[k].parameter] = self._entries[k] = self._entry(k)
+        count = self._members[0].group["step"] - 1
         if count > 0:
-            with _Rows(self._moments, rows) as moments:
-                self._move(rows, moments, gradient, count)
+            with _Part(self._moments, [row for k in moving for row in self._rows[k]]) as moments:
+                self._move([self._members[k] for k in moving], moments, gradient, count)
 
-    def _move(self, rows: list[int], moments: Moments, gradient: Tensor, count: int) -> None:
-        settings, groups = self._settings, [self._groups[row] for row in rows]
+    def _gradient(self, which: Sequence[int]) -> Tensor:
+        members = [self._members[k] for k in which]
+        return torch.cat([member.stacked(member.parameter.grad) for member in members])
+
+    def _move(self, members: Sequence[Member], moments: Moments, gradient: Tensor, count: int) -> None:
+        settings, groups = self._settings, [member.group for member in members]
         direction = moments.direction(gradient, settings)
         correction = math.sqrt(1.0 - settings.beta2**count) / (1.0 - settings.beta1**count)
+        targets = [member.target() for member in members]
+        steps = direction.split([member.num_blocks for member in members])
+        steps = [step if len(step) == 1 else step.view(target.shape) for step, target in zip(steps, targets)]
         rates = [-correction * group["lr"] for group in groups]
-        if len(set(rates)) == 1:
-            direction.mul_(rates[0])
-        else:
-            direction.mul_(direction.new_tensor(rates).view(-1, *[1] * len(self._shape)))
-        targets = [self._stacked(self._parameters[row]) for row in rows]
-        torch._foreach_add_(targets, direction.unbind())
+        if len(set(rates)) > 1:
+            torch._foreach_mul_(steps, rates)
+        torch._foreach_add_(targets, steps, alpha=1.0 if len(set(rates)) > 1 else rates[0])
         for target, group in zip(targets, groups):
             if group["weight_decay"]:
                 target.mul_(1.0 - group["lr"] * group["weight_decay"])
@@ -168,21 +223,15 @@ class Stack:
         if count % settings.frequency == 0:
             moments.refresh()
 
-    def _stacked(self, tensor: Tensor) -> Tensor:
-        """A parameter or gradient seen in the shape of the stack."""
-        if tensor.shape == self._shape:
-            return tensor
-        tensor = tensor.squeeze()
-        return tensor if tensor.shape == self._shape else tensor.T
-
-    def _entry(self, row: int) -> dict[str, Any]:
-        moments = self._moments
-        return {"exp_avg": moments.first[row], "exp_avg_sq": moments.second[row],
-                "GG": [each[row] for each in moments.matrices.values()],
-                "Q": [each[row] for each in moments.bases.values()]}
+    def _entry(self, k: int) -> dict[str, Any]:
+        """What the optimiser's state shows of a member: its rows, as views."""
+        moments, rows = self._moments, slice(self._rows[k].start, self._rows[k].stop)
+        return {"exp_avg": moments.first[rows], "exp_avg_sq": moments.second[rows],
+                "GG": [each[rows] for each in moments.matrices.values()],
+                "Q": [each[rows] for each in moments.bases.values()]}
 
 
-class _Rows:
+class _Part:
     """Some rows of moments as moments, written back at the end of a ``with`` block; all of them: the moments."""
 
     def __init__(self, moments: Moments, rows: list[int]) -> None:

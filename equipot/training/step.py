@@ -109,8 +109,10 @@ def _norm(tensors: Sequence[torch.Tensor]) -> float:
     """Length of all numbers together."""
     if not tensors:
         return 0.0
-    norms = [norm.to(torch.float64) for norm in torch._foreach_norm(tensors)]
-    return float(torch.linalg.vector_norm(torch.stack(norms)))
+    norms = torch._foreach_norm(tensors)
+    if len({norm.dtype for norm in norms}) > 1:
+        norms = [norm.to(torch.float64) for norm in norms]
+    return float(torch.linalg.vector_norm(torch.stack(norms), dtype=torch.float64))
 
 
 def _non_finite_frames(output: ModelOutput, graph: AtomicGraph) -> list[str]:

@@ -119,10 +119,10 @@ def library_basis(state, shape, largest):
     if len(sides) == 2 and shape[sides[0]] > shape[sides[1]]:
         sides.reverse()
     stacked = [shape[axis] for axis in sides] or [shape[0]]
-    zeros = torch.zeros(stacked, dtype=torch.float64)
     kept = [axis for axis in sides if shape[axis] <= largest]
-    return {"exp_avg": zeros, "exp_avg_sq": zeros, "GG": [state["GG"][axis] for axis in kept],
-            "Q": [state["Q"][axis] for axis in kept]}
+    return {"exp_avg": torch.zeros(1, *stacked, dtype=torch.float64),
+            "exp_avg_sq": torch.zeros(1, *stacked, dtype=torch.float64),
+            **{name: [state[name][axis].clone()[None] for axis in kept] for name in ("GG", "Q")}}
 
 
 @pytest.mark.parametrize("largest", [10_000, 6])
@@ -143,12 +143,10 @@ def test_soap_equals_the_library(largest):
         parameters = [torch.nn.Parameter(value.clone()) for value in start]
         groups = [{"params": parameters[:4], "lr": 0.1}, {"params": parameters[4:], "lr": 0.05, "weight_decay": 0.0}]
         optimizer = kind(groups, betas=(0.9, 0.99), precondition_frequency=3, weight_decay=0.1,
-                         max_precondition_dim=largest)
+                         max_precondition_dim=largest, **({} if kind is LibrarySOAP else {"block_size": 1000}))
         soap_step(optimizer, parameters, gradients[0])
         if kind is LibrarySOAP:
             states = [library_basis(optimizer.state[parameter], parameter.shape, largest) for parameter in parameters]
-            states = [{name: [each.clone() for each in value] if isinstance(value, list) else value.clone()
-                       for name, value in state.items()} for state in states]
         else:
             for parameter, state in zip(parameters, states):
                 optimizer.state[parameter] = state
@@ -170,9 +168,36 @@ def test_soap_begins_with_the_eigenvectors_of_the_first_gradient():
     soap_step(optimizer, [parameter], [gradient])
     state = optimizer.state[parameter]
     for basis, matrix, product in zip(state["Q"], state["GG"], (gradient @ gradient.T, gradient.T @ gradient)):
+        basis, matrix = basis[0], matrix[0]
         assert torch.allclose(matrix, 0.01 * product, rtol=1e-12)
         turned = basis.T @ product @ basis
         assert torch.allclose(turned, turned.diag().diag(), atol=1e-12) and (turned.diag().diff() < 1e-12).all()
+
+
+@pytest.mark.parametrize("shape, cut, sizes", [((6, 4), (1, 1), (6, 4)), ((12, 4), (2, 1), (6, 4)),
+                                               ((4, 12), (1, 2), (4, 6)), ((12, 18), (2, 3), (6, 6)),
+                                               ((2, 9, 12), (1, 3, 2), (2, 3, 6)), ((1, 4, 12), (1, 1, 2), (1, 4, 6)),
+                                               ((7, 11), (1, 1), (7, 11)), ((12, 1), (2, 1), (6, 1)),
+                                               ((12,), (1,), (12,))])
+def test_soap_treats_blocks_as_matrices_of_their_own(shape, cut, sizes):
+    from equipot.training.soap import SOAP
+
+    def blocks(tensor):
+        tensor = tensor.reshape([size for pair in zip(cut, sizes) for size in pair])
+        order = [*range(0, tensor.ndim, 2), *range(1, tensor.ndim, 2)]
+        return tensor.permute(order).reshape(-1, *sizes).unbind()
+
+    start, *gradients = (tensors[0] for tensors in random_tensors([shape], 9))
+    whole, parts = torch.nn.Parameter(start.clone()), [torch.nn.Parameter(each.clone()) for each in blocks(start)]
+    optimizers = [SOAP([whole], lr=0.1, block_size=6, precondition_frequency=3),
+                  *(SOAP([part], lr=0.1, block_size=1000, precondition_frequency=3) for part in parts)]
+    for gradient in gradients:
+        soap_step(optimizers[0], [whole], [gradient])
+        for optimizer, part, its in zip(optimizers[1:], parts, blocks(gradient)):
+            soap_step(optimizer, [part], [its])
+    for ours, part in zip(blocks(whole.detach()), parts, strict=True):
+        assert torch.allclose(ours, part, rtol=0, atol=1e-8)
+    assert (whole - start).abs().max() > 0.1
 
 
 def test_soap_moves_only_what_has_a_gradient():
