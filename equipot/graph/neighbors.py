@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from equipot.errors import UsageError
-from equipot.graph.search import Frame, check_budget, edges_allowed, find_pairs, make_frame, too_many_edges
+from equipot.graph.search import Frame, check_budget, exceeds_budget, find_pairs, make_frame, too_many_edges
 from equipot.graph.validation import check_distances, check_geometry
 
 #: Candidate pairs that the search in Python filters and sorts at once, where it can.
@@ -147,7 +147,7 @@ def _join(parts: list[NeighborList]) -> NeighborList:
 
 
 def _check_number(num_edges: int, positions: np.ndarray, cutoff: float, max_edges: int | None, where: str) -> None:
-    if num_edges > edges_allowed(len(positions), max_edges):
+    if exceeds_budget(num_edges, len(positions), max_edges):
         raise too_many_edges(num_edges, "", len(positions), cutoff, max_edges, where)
 
 

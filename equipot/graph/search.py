@@ -170,7 +170,7 @@ def check_budget(positions: np.ndarray, pbc: np.ndarray, frame: Frame, max_edges
     box, radius, num_atoms = frame.box, frame.radius, len(positions)
     # Nothing can exceed every atom with every image in reach; for ordinary structures that settles it.
     most = num_atoms * num_atoms * float(np.prod(2.0 * _images(frame, pbc) + 1.0))
-    if most <= min(MAX_EDGES if max_edges is None else max_edges, MAX_EDGES_PER_ATOM * num_atoms):
+    if most <= MAX_EDGES and not exceeds_budget(most, num_atoms, max_edges):
         return
     bins = np.maximum(np.floor(box.heights / radius), 1.0)
     fractional = (positions - box.origin) @ box.inverse
@@ -180,7 +180,7 @@ def check_budget(positions: np.ndarray, pbc: np.ndarray, frame: Frame, max_edges
     # Atoms that share a bin are taken as spread over it evenly.
     estimate = float((counts**2).sum()) * (sphere / bin_volume if bin_volume > 0.0 else math.inf)
     # Right for matter spread evenly, up to four times too high for a cluster smaller than the radius.
-    if estimate > 2.0 * edges_allowed(num_atoms, max_edges):
+    if exceeds_budget(0.5 * estimate, num_atoms, max_edges):
         raise too_many_edges(estimate, "about ", num_atoms, radius, max_edges, where)
 
 
@@ -189,12 +189,21 @@ def _count_in_bins(bin_index: np.ndarray, bins: np.ndarray) -> np.ndarray:
     if float(np.prod(bins + 1.0)) > 2.0**53:
         return np.unique(bin_index, axis=0, return_counts=True)[1]
     key = (bin_index[:, 0] * (bins[1] + 1.0) + bin_index[:, 1]) * (bins[2] + 1.0) + bin_index[:, 2]
+    if float(np.prod(bins + 1.0)) < 4.0 * len(key):
+        return np.bincount(key.astype(np.int64))
     return np.unique(key, return_counts=True)[1]
 
 
 def edges_allowed(num_atoms: int, max_edges: int | None) -> int:
     """Return the budget of edges: ``max_edges`` or what memory allows, and fewer for few atoms."""
     return min(_most_edges(max_edges), MAX_EDGES_PER_ATOM * num_atoms)
+
+
+def exceeds_budget(number: float, num_atoms: int, max_edges: int | None) -> bool:
+    """Return whether so many edges are more than allowed; asks for the free memory only where it matters."""
+    if number <= min(MAX_EDGES if max_edges is None else max_edges, MAX_EDGES_PER_ATOM * num_atoms):
+        return False
+    return number > edges_allowed(num_atoms, max_edges)
 
 
 def _most_edges(max_edges: int | None) -> int:
