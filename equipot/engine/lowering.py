@@ -98,10 +98,11 @@ class Lowering:
         functions, radial = compress(table * size, self.tolerance, self.program.lanes)
         radial = radial / size
         num_species, width = len(self.species), functions.shape[1]
-        num_harmonics = (plan.l_max + 1) ** 2
+        l_max = max(path.l2 for path in plan.paths)
+        num_harmonics = (l_max + 1) ** 2
         sums = self.program.buffer(num_species * num_harmonics * width)
         target, finish = self._with_density(message, output)
-        self.program.embedding(sums, functions, *finish.arguments)
+        self.program.embedding(sums, l_max, functions, *finish.arguments)
         blocks = []
         for path, part in zip(plan.paths, columns):
             block = plan.output.blocks[path.output]

@@ -22,7 +22,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "create": (_POINTER, (_INT, _LONG, _DOUBLE, _INT, _INT, _LONG)),
     "destroy": (None, (_POINTER,)),
     "buffer": (_INT, (_POINTER, _LONG)),
-    "embedding": (_INT, (_POINTER, _INT, _LONG, _POINTER, _INT, _POINTER)),
+    "embedding": (_INT, (_POINTER, _INT, _INT, _LONG, _POINTER, _INT, _POINTER)),
     "convolution": (_INT, (_POINTER, _POINTER, _INT, _INT, _POINTER, _INT, _POINTER)),
     "rows": (_INT, (_POINTER, _INT, _POINTER)),
     "linear": (_INT, (_POINTER, _INT, _INT, _LONG, _POINTER, _LONG, _LONG, _POINTER)),
@@ -110,11 +110,14 @@ class Program:
         self.dims.append(dim)
         return self._functions["buffer"](self._engine, dim)
 
-    def embedding(self, output: int, table: torch.Tensor, density: int = -1,
+    def embedding(self, output: int, l_max: int, table: torch.Tensor, density: int = -1,
                   density_table: torch.Tensor | None = None) -> None:
-        """Begin the first stage: sums over neighbours of harmonics times ``table`` (rows, num_radial) functions."""
+        """Begin the first stage: sums over neighbours of harmonics times ``table`` (rows, num_radial) functions.
+
+        The output is (species of the neighbour, (l_max+1)^2, num_radial).
+        """
         table, density_table = _doubles(table), _doubles(density_table)
-        self._call("embedding", output, table.shape[1], _at(table), density, _at(density_table))
+        self._call("embedding", output, l_max, table.shape[1], _at(table), density, _at(density_table))
 
     def convolution(self, plan: int, input: int, output: int, table: torch.Tensor, density: int = -1,
                     density_table: torch.Tensor | None = None) -> None:

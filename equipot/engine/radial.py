@@ -35,21 +35,22 @@ class RadialTables:
 def compress(table: torch.Tensor, tolerance: float, multiple: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Few functions that all columns of a table are sums of.
 
-    A network of one distance has many outputs, but they are all smooth: a singular value decomposition finds a few
-    functions that span them.
+    A network of one distance has many outputs, but they are all smooth, and no more than its last hidden layer is wide:
+    a singular value decomposition finds a few functions that span them.
 
     Args:
         table: (rows, columns), the last three rows zero.
-        tolerance: singular values below this part of the largest are left out.
+        tolerance: singular values below this part of the largest are left out. Rows at short distances, where radial
+            functions are large, count no more than the largest row in the outer half.
         multiple: the number of functions is rounded up to this, with zeros.
 
     Returns:
         functions (rows, num_functions) and mixing (num_functions, columns), with table = functions @ mixing.
     """
-    left, singular, right = torch.linalg.svd(table, full_matrices=False)
+    size = table.norm(dim=1)
+    weight = (size[len(size) // 2 :].max() / size.clamp(min=torch.finfo(table.dtype).tiny)).clamp(max=1.0)
+    _, singular, right = torch.linalg.svd(table * weight.unsqueeze(1), full_matrices=False)
     rank = max(1, int((singular > tolerance * singular[0]).sum()))
-    width = -(-rank // multiple) * multiple
-    functions, mixing = table.new_zeros(len(table), width), table.new_zeros(width, table.shape[1])
-    functions[:-3, :rank] = left[:-3, :rank] * singular[:rank]
+    mixing = table.new_zeros(-(-rank // multiple) * multiple, table.shape[1])
     mixing[:rank] = right[:rank]
-    return functions, mixing
+    return table @ mixing.T, mixing

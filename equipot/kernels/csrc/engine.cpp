@@ -17,9 +17,11 @@ Engine<T>::Engine(const EdgeSettings& settings, int64_t num_species, int64_t til
     : EngineBase(settings, tile), num_species_(num_species) {}
 
 template <class T>
-void Engine<T>::add_embedding(int output, int64_t num_radial, const double* table, int density,
+void Engine<T>::add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
                               const double* density_table) {
   Stage<T>& stage = program_.add_stage();
+  stage.settings = settings;
+  stage.settings.l_max = l_max;
   stage.embedding = std::make_unique<EmbeddingConvolution<T>>(num_radial, num_species_,
                                                               copy(table, settings.num_rows() * num_radial));
   stage.output = output;
@@ -31,6 +33,9 @@ template <class T>
 void Engine<T>::add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
                                 const double* density_table) {
   Stage<T>& stage = program_.add_stage();
+  stage.settings = settings;
+  stage.settings.l_max = 0;
+  for (const ConvolutionPath& path : plan.paths) stage.settings.l_max = std::max(stage.settings.l_max, path.l2);
   stage.plan = plan;
   stage.turned = reversed(plan);
   stage.table = copy(table, settings.num_rows() * plan.num_weights);
@@ -157,9 +162,9 @@ void Engine<T>::convolve_forward(const Stage<T>& stage, const Tile<T>& tile) {
   const T* x = stage.input < 0 ? nullptr : stored(program_.value(stage.input));
   const SplineWeights<T> weights{stage.table.data()};
   for (int64_t n = 0; n < tile.count; ++n) {
-    const AtomEdges<T> edges(structure, settings, tile.first + n, stage.input < 0, workspace);
+    const AtomEdges<T> edges(structure, stage.settings, tile.first + n, stage.input < 0, workspace);
     if (stage.input < 0)
-      stage.embedding->forward(settings, edges, structure.species(), out + n * dim, workspace);
+      stage.embedding->forward(stage.settings, edges, structure.species(), out + n * dim, workspace);
     else
       convolve<T>(stage.plan, edges.block(), x, weights, out + n * dim, workspace.convolution);
     if (stage.density >= 0) tile.values[stage.density][n] = sum_density(edges, stage.density_table);
@@ -173,7 +178,7 @@ void Engine<T>::convolve_backward(const Stage<T>& stage, const Tile<T>& tile, bo
   const T* g = stored(program_.gradient(stage.output));
   const SplineWeights<T> weights{stage.table.data()};
   for (int64_t n = 0; n < tile.count; ++n) {
-    AtomEdges<T> edges(structure, settings, tile.first + n, false, workspace);
+    AtomEdges<T> edges(structure, stage.settings, tile.first + n, false, workspace);
     edges.start_gradient();
     equipot::convolve_backward<T>(stage.turned, edges.block(), tile.values[stage.input] + n * dim, g, weights,
                                   tile.gradients[stage.input] + n * dim, edges.g_harmonics, edges.g_basis,
@@ -194,9 +199,10 @@ void Engine<T>::embedding_backward(const Stage<T>& stage, const Tile<T>& tile, b
   Workspace<T>& workspace = *tile.workspace;
   const int64_t dim = program_.dim(stage.output);
   for (int64_t n = 0; n < tile.count; ++n) {
-    AtomEdges<T> edges(structure, settings, tile.first + n, true, workspace);
+    AtomEdges<T> edges(structure, stage.settings, tile.first + n, true, workspace);
     edges.start_gradient();
-    stage.embedding->backward(settings, edges, structure.species(), tile.gradients[stage.output] + n * dim, workspace);
+    stage.embedding->backward(stage.settings, edges, structure.species(), tile.gradients[stage.output] + n * dim,
+                              workspace);
     if (stage.density >= 0) {
       const T g_density = tile.gradients[stage.density][n];
       for (int64_t e = 0; e < edges.count; ++e)

@@ -32,7 +32,7 @@ class EngineBase {
   EngineBase(const EdgeSettings& settings, int64_t tile) : settings(settings), structure(tile) {}
   virtual ~EngineBase() = default;
   virtual int add_buffer(int64_t dim) = 0;
-  virtual void add_embedding(int output, int64_t num_radial, const double* table, int density,
+  virtual void add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
                              const double* density_table) = 0;
   virtual void add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
                                const double* density_table) = 0;
@@ -61,7 +61,7 @@ class Engine final : public EngineBase {
   Engine(const EdgeSettings& settings, int64_t num_species, int64_t tile);
 
   int add_buffer(int64_t dim) override { return program_.add_buffer(dim); }
-  void add_embedding(int output, int64_t num_radial, const double* table, int density,
+  void add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
                      const double* density_table) override;
   void add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
                        const double* density_table) override;
@@ -81,7 +81,8 @@ class Engine final : public EngineBase {
   struct Thread {
     Workspace<T> workspace;
     std::vector<T*> values, gradients;  // by buffer, for the present tile
-    double virial[9];
+    double virial[6];
+    Scratch<double> pairs;
   };
 
   std::vector<T> copy(const double* numbers, int64_t size) const { return {numbers, numbers + size}; }
@@ -94,6 +95,9 @@ class Engine final : public EngineBase {
 
   void collect(const Results& results, int num_threads);
   void collect_atom(int64_t atom, const Results& results, Thread& thread) const;
+  double collect_edges(int64_t atom, const Results& results, Thread& thread) const;
+  double radial_slopes(int64_t atom, const double* v, int64_t stride, double* inverse, double* own_slope,
+                       double* pair_slope) const;
   double switch_of(int64_t atom, double& slope) const;
 
   int64_t num_species_;

@@ -45,10 +45,10 @@ EQUIPOT_API int equipot_engine_buffer(EngineBase* engine, int64_t dim) {
   return buffer;
 }
 
-// table (num_intervals + 3, num_radial); density_table (num_intervals + 3), null with density = -1.
-EQUIPOT_API int equipot_engine_embedding(EngineBase* engine, int output, int64_t num_radial, const double* table,
-                                         int density, const double* density_table) {
-  return guarded([&] { engine->add_embedding(output, num_radial, table, density, density_table); });
+// l_max: of the harmonics summed. table (num_intervals + 3, num_radial); density_table (num_intervals + 3), null with density = -1.
+EQUIPOT_API int equipot_engine_embedding(EngineBase* engine, int output, int l_max, int64_t num_radial,
+                                         const double* table, int density, const double* density_table) {
+  return guarded([&] { engine->add_embedding(output, l_max, num_radial, table, density, density_table); });
 }
 
 // The plan is copied. table (num_intervals + 3, num_weights).

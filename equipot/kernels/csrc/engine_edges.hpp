@@ -54,12 +54,17 @@ class AtomEdges {
     }
     T* vector = workspace.vector.reserve(3 * stride);
     const double* from = structure.vectors(atom);
-    for (int64_t e = 0; e < count; ++e) other[e] = neighbor[order == nullptr ? e : order[e]];
-    for (int a = 0; a < 3; ++a) {
-      T* to = vector + a * stride;
-      for (int64_t e = 0; e < count; ++e) to[e] = T(from[a * count + (order == nullptr ? e : order[e])]);
-      std::fill(to + count, to + stride, T(1));  // any vector with a direction
+    if (order == nullptr) {
+      for (int64_t e = 0; e < count; ++e) other[e] = neighbor[e];
+      for (int a = 0; a < 3; ++a)
+        for (int64_t e = 0; e < count; ++e) vector[a * stride + e] = T(from[a * count + e]);
+    } else {
+      for (int64_t e = 0; e < count; ++e) other[e] = neighbor[order[e]];
+      for (int a = 0; a < 3; ++a)
+        for (int64_t e = 0; e < count; ++e) vector[a * stride + e] = T(from[a * count + order[e]]);
     }
+    for (int a = 0; a < 3; ++a)  // any vector with a direction
+      std::fill(vector + a * stride + count, vector + (a + 1) * stride, T(1));
     harmonics = workspace.harmonics.reserve(settings.num_harmonics() * stride);
     basis = workspace.basis.reserve(4 * stride);
     knot = workspace.knot.reserve(stride);
@@ -85,11 +90,12 @@ class AtomEdges {
     edge_geometry_backward<T>(settings_.l_max, T(settings_.cutoff), settings_.num_intervals, count, stride,
                               workspace_.vector.data(), g_harmonics, g_basis, g_vector);
     T* to = gradient.of(structure_, atom_);
+    if (overwrites) std::fill(to, to + 3 * count, T(0));
     for (int a = 0; a < 3; ++a)
-      for (int64_t e = 0; e < count; ++e) {
-        T& target = to[a * count + (order == nullptr ? e : order[e])];
-        target = g_vector[a * stride + e] + (overwrites ? T(0) : target);
-      }
+      if (order == nullptr)
+        for (int64_t e = 0; e < count; ++e) to[a * count + e] += g_vector[a * stride + e];
+      else
+        for (int64_t e = 0; e < count; ++e) to[a * count + order[e]] += g_vector[a * stride + e];
   }
 
   int64_t count, stride;

@@ -15,6 +15,7 @@ namespace equipot {
 
 template <class T>
 struct Stage {
+  EdgeSettings settings;                               // harmonics up to the highest order it couples with
   std::unique_ptr<EmbeddingConvolution<T>> embedding;  // the first stage has this one,
   ConvolutionPlan plan{}, turned{};                    // later ones these
   std::vector<T> table;                                // (rows, plan.num_weights)

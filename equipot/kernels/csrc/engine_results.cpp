@@ -7,13 +7,32 @@
 namespace equipot {
 namespace {
 
-// shares[xx, xy, ...] += (v g^T + g v^T) / 2 * factor
-inline void add_outer(const double* v, const double* g, double factor, double* share) {
-  for (int a = 0; a < 3; ++a)
-    for (int b = 0; b < 3; ++b) share[3 * a + b] += factor * 0.5 * (v[a] * g[b] + v[b] * g[a]);
+constexpr int64_t atoms_at_once = 64;
+
+// Registers of float64 over the edges of one atom, as structures of arrays with a common stride; zero beyond the edges.
+using Real = Vec<double>;
+constexpr int voigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {1, 2}, {0, 2}, {0, 1}};
+
+inline Real square_root(Real a) {
+  for (int k = 0; k < lanes<double>; ++k) a[k] = std::sqrt(a[k]);
+  return a;
 }
 
-constexpr int64_t atoms_at_once = 64;
+// (3, 3) from Voigt order.
+inline void spread(const double* six, double* matrix) {
+  for (int k = 0; k < 6; ++k) matrix[3 * voigt[k][0] + voigt[k][1]] = matrix[3 * voigt[k][1] + voigt[k][0]] = six[k];
+}
+
+// six += factor * sum_e (v g^T + g v^T) / 2
+inline void add_outer(const double* v, const double* g, int64_t stride, double factor, double* six) {
+  for (int k = 0; k < 6; ++k) {
+    const int a = voigt[k][0], b = voigt[k][1];
+    Real total = {};
+    for (int64_t e = 0; e < stride; e += lanes<double>)
+      total += load(v + a * stride + e) * load(g + b * stride + e) + load(v + b * stride + e) * load(g + a * stride + e);
+    six[k] += 0.5 * factor * sum<double>(total);
+  }
+}
 
 }  // namespace
 
@@ -22,9 +41,9 @@ template <class T>
 double Engine<T>::switch_of(int64_t atom, double& slope) const {
   const int64_t count = structure.edge_count(atom);
   const double *x = structure.vectors(atom), *y = x + count, *z = y + count;
-  double total = 0, unused;
+  double total = 0;
   for (int64_t e = 0; e < count; ++e)
-    total += envelope(std::sqrt(x[e] * x[e] + y[e] * y[e] + z[e] * z[e]) / terms.cutoff, unused);
+    total += envelope_value(std::sqrt(x[e] * x[e] + y[e] * y[e] + z[e] * z[e]) / terms.cutoff);
   const double value = std::tanh(total);
   slope = terms.shift[size_t(structure.species()[atom])] * (1 - value * value);
   return value;
@@ -39,7 +58,7 @@ void Engine<T>::collect(const Results& results, int num_threads) {
       for (int64_t n = part * atoms_at_once; n < last; ++n) function(n, *threads_[size_t(thread)]);
     });
   };
-  for (auto& thread : threads_) std::fill(thread->virial, thread->virial + 9, 0.0);
+  for (auto& thread : threads_) std::fill(thread->virial, thread->virial + 6, 0.0);
   if (terms.has_switch()) {
     switch_.resize(size_t(num_atoms));
     switch_slope_.resize(size_t(num_atoms));
@@ -47,9 +66,10 @@ void Engine<T>::collect(const Results& results, int num_threads) {
   }
   for_atoms([&](int64_t n, Thread& thread) { collect_atom(n, results, thread); });
   if (results.virial != nullptr) {
-    std::fill(results.virial, results.virial + 9, 0.0);
+    double total[6] = {};
     for (const auto& thread : threads_)
-      for (int k = 0; k < 9; ++k) results.virial[k] += thread->virial[k];
+      for (int k = 0; k < 6; ++k) total[k] += thread->virial[k];
+    spread(total, results.virial);
   }
 }
 
@@ -57,56 +77,102 @@ template <class T>
 void Engine<T>::collect_atom(int64_t n, const Results& results, Thread& thread) const {
   const size_t species = size_t(structure.species()[n]);
   const int64_t to = structure.original(n), count = structure.edge_count(n);
-  const bool has_switch = terms.has_switch();
   double relative = energy_[size_t(n)], shift = terms.shift[species], pair_energy = 0;
   if (terms.has_exact_isolated_atoms) {
     relative = count > 0 ? relative - terms.isolated[species] : 0.0;
-    shift *= has_switch ? switch_[size_t(n)] : 0.0;
+    shift *= terms.has_switch() ? switch_[size_t(n)] : 0.0;
   }
-  const bool wants_gradient = results.wants_gradient();
-  const bool wants_pairs = results.forces != nullptr || results.node_virial != nullptr;
-  const double* vectors = structure.vectors(n);
-  const int32_t* neighbors = structure.neighbors(n);
-  const T* gradient = wants_gradient ? gradient_.of(structure, n) : nullptr;
-  double force[3] = {}, virial[9] = {}, node_virial[9] = {};
-  for (int64_t e = 0; e < count && (wants_gradient || terms.has_zbl); ++e) {
-    const double v[3] = {vectors[e], vectors[count + e], vectors[2 * count + e]};
-    const int32_t other = neighbors[e];
-    double own_slope = 0, other_slope = 0;  // d(energy)/d(distance) from this edge, and from its reverse
-    const double distance = terms.has_zbl || has_switch ? std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) : 1.0;
-    if (terms.has_zbl) {
-      pair_energy += terms.repulsion(int32_t(species), structure.species()[other], distance, own_slope);
-      other_slope = own_slope;
-    }
-    if (!wants_gradient) continue;
-    if (has_switch) {
-      double slope;
-      envelope(distance / terms.cutoff, slope);
-      own_slope += switch_slope_[size_t(n)] * slope / terms.cutoff;
-      other_slope += switch_slope_[size_t(other)] * slope / terms.cutoff;
-    }
-    double own[3], pair[3];
-    for (int a = 0; a < 3; ++a) {
-      own[a] = double(gradient[a * count + e]) + own_slope * v[a] / distance;
-      pair[a] = own[a] + other_slope * v[a] / distance;
-    }
-    if (results.virial != nullptr) add_outer(v, own, -1.0, virial);
-    if (results.edge_gradient != nullptr)
-      std::copy(own, own + 3, results.edge_gradient + 3 * structure.callers_edges(n)[e]);
-    if (!wants_pairs) continue;
-    const int64_t back = structure.reverse(n, e), other_count = structure.edge_count(other);
-    const T* theirs = gradient_.of(structure, other);
-    for (int a = 0; a < 3; ++a) {
-      pair[a] -= double(theirs[a * other_count + back]);
-      force[a] += pair[a];
-    }
-    if (results.node_virial != nullptr) add_outer(v, pair, -0.5, node_virial);
-  }
-  for (int k = 0; k < 9; ++k) thread.virial[k] += virial[k];
-  if (results.forces != nullptr) std::copy(force, force + 3, results.forces + 3 * to);
-  if (results.node_virial != nullptr) std::copy(node_virial, node_virial + 9, results.node_virial + 9 * to);
+  if (results.wants_gradient() || terms.has_zbl) pair_energy = collect_edges(n, results, thread);
   if (results.node_energy != nullptr)
     results.node_energy[to] = terms.atomic_energy[species] + shift + terms.scale[species] * relative + pair_energy;
+}
+
+// Returns the atom's share of the repulsion.
+template <class T>
+double Engine<T>::collect_edges(int64_t n, const Results& results, Thread& thread) const {
+  const int64_t count = structure.edge_count(n), stride = padded<double>(count);
+  const bool has_slopes = terms.has_zbl || terms.has_switch();
+  double* v = thread.pairs.reserve(12 * stride);
+  // The derivative by each edge's vector, and with its reverse's taken away; 1/distance; radial parts of both.
+  double *own = v + 3 * stride, *pair = own + 3 * stride, *inverse = pair + 3 * stride, *own_slope = inverse + stride,
+         *pair_slope = own_slope + stride;
+  const double* vectors = structure.vectors(n);
+  const int32_t* neighbors = structure.neighbors(n);
+  for (int a = 0; a < 3; ++a) {
+    std::copy(vectors + a * count, vectors + (a + 1) * count, v + a * stride);
+    std::fill(v + a * stride + count, v + (a + 1) * stride, 0.0);
+  }
+  const double pair_energy = has_slopes ? radial_slopes(n, v, stride, inverse, own_slope, pair_slope) : 0.0;
+  if (!results.wants_gradient()) return pair_energy;
+
+  const T* gradient = gradient_.of(structure, n);
+  for (int a = 0; a < 3; ++a) {
+    double *g = own + a * stride, *p = pair + a * stride;
+    for (int64_t e = 0; e < count; ++e) g[e] = double(gradient[a * count + e]);
+    std::fill(g + count, g + stride, 0.0);
+    std::copy(g, g + stride, p);
+    for (int64_t e = 0; has_slopes && e < stride; e += lanes<double>) {
+      const Real direction = load(v + a * stride + e) * load(inverse + e);
+      store(g + e, load(g + e) + load(own_slope + e) * direction);
+      store(p + e, load(p + e) + load(pair_slope + e) * direction);
+    }
+  }
+  if (results.virial != nullptr) add_outer(v, own, stride, -1.0, thread.virial);
+  if (results.edge_gradient != nullptr)
+    for (int64_t e = 0; e < count; ++e)
+      for (int a = 0; a < 3; ++a) results.edge_gradient[3 * structure.callers_edges(n)[e] + a] = own[a * stride + e];
+  if (results.forces == nullptr && results.node_virial == nullptr) return pair_energy;
+
+  for (int64_t e = 0; e < count; ++e) {
+    const int64_t other = neighbors[e], back = structure.reverse(n, e), other_count = structure.edge_count(other);
+    const T* theirs = gradient_.of(structure, other) + back;
+    for (int a = 0; a < 3; ++a) pair[a * stride + e] -= double(theirs[a * other_count]);
+  }
+  const int64_t to = structure.original(n);
+  for (int a = 0; results.forces != nullptr && a < 3; ++a) {
+    Real total = {};
+    for (int64_t e = 0; e < stride; e += lanes<double>) total += load(pair + a * stride + e);
+    results.forces[3 * to + a] = sum<double>(total);
+  }
+  if (results.node_virial != nullptr) {
+    double six[6] = {};
+    add_outer(v, pair, stride, -0.5, six);
+    spread(six, results.node_virial + 9 * to);
+  }
+  return pair_energy;
+}
+
+// Derivatives by the distance of what a potential adds to the network: of each edge, and with its reverse's.
+template <class T>
+double Engine<T>::radial_slopes(int64_t n, const double* v, int64_t stride, double* inverse, double* own_slope,
+                                double* pair_slope) const {
+  const int64_t count = structure.edge_count(n);
+  const int32_t *neighbors = structure.neighbors(n), *species = structure.species();
+  for (int64_t e = 0; e < stride; e += lanes<double>) {
+    Real square = {};
+    for (int a = 0; a < 3; ++a) square += load(v + a * stride + e) * load(v + a * stride + e);
+    const Real distance = square_root(square);
+    store(own_slope + e, terms.has_switch() ? envelope_slope(distance / terms.cutoff) / terms.cutoff : Real{});
+    store(inverse + e, distance > 0.0 ? 1.0 / distance : Real{});
+  }
+  double energy = 0;
+  for (int64_t e = 0; e < count; ++e) {
+    double own = 0, both = 0;
+    if (terms.has_switch()) {
+      own = switch_slope_[size_t(n)] * own_slope[e];
+      both = own + switch_slope_[size_t(neighbors[e])] * own_slope[e];
+    }
+    if (terms.has_zbl) {
+      double slope;
+      energy += terms.repulsion(species[n], species[neighbors[e]], 1 / inverse[e], slope);
+      own += slope;
+      both += 2 * slope;
+    }
+    own_slope[e] = own;
+    pair_slope[e] = both;
+  }
+  std::fill(pair_slope + count, pair_slope + stride, 0.0);
+  return energy;
 }
 
 template class Engine<float>;

@@ -8,16 +8,18 @@
 
 namespace equipot {
 
-// 1 - O(x^6), zero with two derivatives at x = 1: (1 - x)^3 sum_k (k+1)(k+2)/2 x^k, k < 6. `slope` is d/dx.
-inline double envelope(double x, double& slope) {
-  if (!(x < 1)) {
-    slope = 0;
-    return 0;
-  }
-  const double rest = 1 - x, series = 1 + x * (3 + x * (6 + x * (10 + x * (15 + x * 21))));
-  const double series_slope = 3 + x * (12 + x * (30 + x * (60 + x * 105)));
-  slope = rest * rest * (rest * series_slope - 3 * series);
-  return rest * rest * rest * series;
+// 1 - O(x^6), zero with two derivatives at x = 1: (1 - x)^3 sum_k (k+1)(k+2)/2 x^k, k < 6, for 0 <= x <= 1; and d/dx.
+// Number is double or a register of it.
+template <class Number>
+inline Number envelope_value(Number x) {
+  const Number rest = 1.0 - x;
+  return rest * rest * rest * (1.0 + x * (3.0 + x * (6.0 + x * (10.0 + x * (15.0 + x * 21.0)))));
+}
+template <class Number>
+inline Number envelope_slope(Number x) {
+  // The same polynomial is 1 - 28 x^6 + 48 x^7 - 21 x^8.
+  const Number rest = 1.0 - x, square = x * x;
+  return -168.0 * square * square * x * rest * rest;
 }
 
 struct PotentialTerms {
@@ -43,14 +45,14 @@ struct PotentialTerms {
     constexpr double weights[] = {0.18175, 0.50986, 0.28022, 0.02817}, decays[] = {3.19980, 0.94229, 0.40290, 0.20162};
     const double za = charge[size_t(a)], zb = charge[size_t(b)];
     const double per_length = (std::pow(za, 0.23) + std::pow(zb, 0.23)) / screening_length;
-    double screening = 0, screening_slope = 0, envelope_slope;
+    double screening = 0, screening_slope = 0;
     for (int k = 0; k < 4; ++k) {
       const double term = weights[k] * std::exp(-decays[k] * distance * per_length);
       screening += term;
       screening_slope -= term * decays[k] * per_length;
     }
-    const double factor = 0.5 * coulomb * za * zb / distance, cut = envelope(distance / reach, envelope_slope);
-    slope = factor * ((screening_slope - screening / distance) * cut + screening * envelope_slope / reach);
+    const double factor = 0.5 * coulomb * za * zb / distance, x = distance / reach, cut = envelope_value(x);
+    slope = factor * ((screening_slope - screening / distance) * cut + screening * envelope_slope(x) / reach);
     return factor * screening * cut;
   }
 };
