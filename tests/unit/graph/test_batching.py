@@ -202,6 +202,19 @@ def test_loader_keeps_order_and_content(num_workers):
                 batch.enrgy = 1.0
 
 
+@pytest.mark.parametrize("at_once", [1, 60, 10**6])
+def test_batches_joined_together_are_those_joined_alone(monkeypatch, at_once):
+    monkeypatch.setattr("equipot.graph.batching._EDGES_AT_ONCE", at_once)
+    batches = [*BATCHES, list(range(len(GRAPHS))), [EMPTY, EMPTY], [1] * 5]
+    loaded = list(make_loader(GRAPHS, batches))
+    for batch, indices in zip(loaded, batches, strict=True):
+        graphs = [GRAPHS[index] for index in indices]
+        assert_holds(batch, graphs)
+        assert_equal(batch, collate(graphs))
+        for field, value in collate(graphs)._slice_dict.items():
+            assert torch.equal(batch._slice_dict[field], value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in ("spawn", "forkserver")
                                     if name in multiprocessing.get_all_start_methods()])
