@@ -49,6 +49,11 @@ def positive_integer(text: str) -> int:
     return _number(text, int, "a whole number above zero", lambda value: value > 0)
 
 
+def positive_integers(text: str) -> list[int]:
+    """Whole numbers above zero with commas between them."""
+    return [positive_integer(word) for word in text.split(",")]
+
+
 def positive(text: str) -> float:
     """A finite number above zero."""
     return _number(text, float, "a number above zero", lambda value: math.isfinite(value) and value > 0)

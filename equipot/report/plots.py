@@ -52,7 +52,7 @@ class Curve:
     is_dashed: bool = False
 
 
-def _log_axis(axis, low: float, high: float) -> None:
+def log_axis(axis, low: float, high: float) -> None:
     """Label a logarithmic axis with plain numbers, at 1, 2 and 5 where it spans less than two decades."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if high / low < 60:
@@ -91,7 +91,7 @@ def learning_curve(panels: Mapping[str, Sequence[Curve]], *, best_epoch: int | N
                           "-", marker="o" if epochs.size < 3 else None, markersize=4)
             axes.set_yscale("log")
             low, high = min(v.min() for _, _, v in drawn), max(v.max() for _, _, v in drawn)
-            _log_axis(axes.yaxis, low, high)
+            log_axis(axes.yaxis, low, high)
             axes.set_ylabel(label)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -229,7 +229,7 @@ def _finish_bars(axes: Axes, drawn: list[tuple[float, float]], label: str) -> No
     if high / low > 40:
         axes.set_xscale("log")
         axes.set_xlim(low / 2, high * 4)
-        _log_axis(axes.xaxis, low, high)
+        log_axis(axes.xaxis, low, high)
     else:
         axes.set_xlim(0, high * 1.22)
         axes.xaxis.set_major_locator(MaxNLocator(4))
