@@ -155,6 +155,7 @@ void Structure::update(const double* positions, const double* cell, double cutof
   if (closest_.i >= 0) {
     closest_.i = order_[size_t(closest_.i)];
     closest_.j = order_[size_t(closest_.j)];
+    if (closest_.j < closest_.i) std::swap(closest_.i, closest_.j);
   }
 }
 
