@@ -75,39 +75,52 @@ struct EdgeWeights {
   const T* weights_tangent = nullptr;  // (E, num_weights), double backward; null stands for zero
 };
 
-// Receiver pass: the result's row of one atom.
-//   x        (N, input_dim) features of all atoms
-//   out_row  (output_dim), overwritten
+// What is known of tangents, the cotangents of the first gradients, in the double backward; null stands for zero.
+template <class T>
+struct ConvolutionTangents {
+  const T* x;          // receiver pass: (N, input_dim); sender pass: this atom's row
+  const T* harmonics;  // [(l_max+1)^2][stride] of the block
+};
+
+// Where the sender pass leaves its gradients; what is null is not computed. Those of the weights stand in the weights.
+template <class T>
+struct ConvolutionGradients {
+  T* x_row;      // (input_dim)
+  T* harmonics;  // [(l_max+1)^2][stride], added to, entries from count to stride too
+  T* basis;      // [4][stride], the same; spline weights only
+};
+
+// One path of one atom's edges, added to what the rows hold. Working through the paths, and for each through a few
+// atoms, keeps the table's and the features' numbers in the caches, which rows of all paths would be too long for.
+
+// Receiver pass, the result: x (N, input_dim), out_row (output_dim).
+template <class T, class Weights>
+void receive_path(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges, const T* x,
+                  const Weights& weights, T* out_row, ConvolutionScratch<T>& scratch);
+
+// Sender pass, the gradient given g = dL/d out (N, output_dim): x_row (input_dim) are this atom's features.
+template <class T, class Weights>
+void send_path(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges, const T* x_row,
+               const T* g, const Weights& weights, const ConvolutionGradients<T>& gradients,
+               ConvolutionScratch<T>& scratch);
+
+// Double backward: the gradient of <tangents, gradients> summed over features, harmonics and weights (the latter through
+// the tangents in `weights`). The receiver pass gives the one with respect to g, the sender pass the others.
+template <class T, class Weights>
+void receive_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
+                          const T* x, const ConvolutionTangents<T>& tangents, const Weights& weights, T* gg_row,
+                          ConvolutionScratch<T>& scratch);
+template <class T, class Weights>
+void send_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
+                       const T* x_row, const T* g, const ConvolutionTangents<T>& tangents, const Weights& weights,
+                       const ConvolutionGradients<T>& gradients, ConvolutionScratch<T>& scratch);
+
+// All paths of one atom; rows of outputs are overwritten, gradients of harmonics and basis added to.
 template <class T, class Weights>
 void convolve(const ConvolutionPlan& plan, const EdgeBlock<T>& edges, const T* x, const Weights& weights, T* out_row,
               ConvolutionScratch<T>& scratch);
-
-// Sender pass of the gradient, given g = dL/d out. Outputs that are null are not computed.
-//   x_row        (input_dim) features of this atom
-//   g            (N, output_dim)
-//   gx_row       (input_dim), overwritten
-//   g_harmonics  [(l_max+1)^2][stride], added to, entries from count to stride too
-//   g_basis      [4][stride], the same; spline weights only
 template <class T, class Weights>
 void convolve_backward(const ConvolutionPlan& plan, const EdgeBlock<T>& edges, const T* x_row, const T* g,
                        const Weights& weights, T* gx_row, T* g_harmonics, T* g_basis, ConvolutionScratch<T>& scratch);
-
-// Double backward: the gradient of <hx, gx> + <h_harmonics, g_harmonics> + <h_weights, g_weights> (the latter through
-// the tangents in `weights`), where tangents that are null stand for zero.
-
-// Receiver pass, with respect to g.
-//   hx           (N, input_dim)
-//   h_harmonics  [(l_max+1)^2][stride] of the block
-//   gg_row       (output_dim), overwritten
-template <class T, class Weights>
-void convolve_double_backward_receiver(const ConvolutionPlan& plan, const EdgeBlock<T>& edges, const T* x, const T* hx,
-                                       const T* h_harmonics, const Weights& weights, T* gg_row,
-                                       ConvolutionScratch<T>& scratch);
-
-// Sender pass, with respect to features, harmonics and weights.
-template <class T, class Weights>
-void convolve_double_backward_sender(const ConvolutionPlan& plan, const EdgeBlock<T>& edges, const T* x_row,
-                                     const T* hx_row, const T* g, const T* h_harmonics, const Weights& weights,
-                                     T* gx_row, T* g_harmonics, T* g_basis, ConvolutionScratch<T>& scratch);
 
 }  // namespace equipot

@@ -59,10 +59,12 @@ int share_atoms(const int64_t* edge_ptr, int64_t num_atoms, int threads, bool fi
 
 // One atom's edges, gathered into memory of the calling thread.
 template <class T>
-class AtomEdges {
+class GatheredEdges {
  public:
   // The edges numbered ptr[atom]..ptr[atom+1] (order is null), or those listed there in `order`.
   void select(int64_t atom, const int64_t* ptr, const int64_t* order, const int64_t* other) {
+    h_harmonics = h_basis = nullptr;
+    g_harmonics = g_basis = nullptr;
     const int64_t begin = ptr[atom], count = ptr[atom + 1] - begin;
     block_ = EdgeBlock<T>{count, padded<T>(count), nullptr, nullptr, nullptr, nullptr, nullptr};
     if (order) {
@@ -87,23 +89,26 @@ class AtomEdges {
     block_.knot = knots;
   }
 
-  // Tangents, null if there are none.
-  const T* gather_harmonics_tangent(int64_t num_harmonics, const T* rows) {
-    return columns(harmonics_tangent_, rows, num_harmonics);
+  void gather_tangents(int64_t num_harmonics, const T* harmonics, const T* basis) {
+    h_harmonics = columns(harmonics_tangent_, harmonics, num_harmonics);
+    h_basis = columns(basis_tangent_, basis, 4);
   }
-  const T* gather_basis_tangent(const T* rows) { return columns(basis_tangent_, rows, 4); }
 
-  // Memory for gradients, zeroed; null if `wanted` is.
-  T* harmonics_gradient(int64_t num_harmonics, const T* wanted) {
-    return zeroed(harmonics_gradient_, num_harmonics, wanted);
+  // Makes room for the gradients that are wanted (not null).
+  void zero_gradients(int64_t num_harmonics, const T* harmonics_wanted, const T* basis_wanted) {
+    g_harmonics = zeroed(harmonics_gradient_, num_harmonics, harmonics_wanted);
+    g_basis = zeroed(basis_gradient_, 4, basis_wanted);
   }
-  T* basis_gradient(const T* wanted) { return zeroed(basis_gradient_, 4, wanted); }
 
   void scatter(const T* columns, int64_t width, T* rows) const {
     if (columns) scatter_columns(columns, width, block_.edge, block_.count, block_.stride, rows);
   }
 
   const EdgeBlock<T>& block() const { return block_; }
+
+  // As edges.hpp's arrays of the block; null where there are none.
+  const T *h_harmonics = nullptr, *h_basis = nullptr;
+  T *g_harmonics = nullptr, *g_basis = nullptr;
 
  private:
   const T* columns(Scratch<T>& scratch, const T* rows, int64_t width) {
@@ -125,10 +130,13 @@ class AtomEdges {
   Scratch<T> harmonics_, basis_, harmonics_tangent_, basis_tangent_, harmonics_gradient_, basis_gradient_;
 };
 
+// Atoms whose edges are gathered at a time: their passes go path by path, so that rows stay in the caches.
+constexpr int64_t atom_block = 16;
+
 // What a thread keeps between calls.
 template <class T>
 struct ConvolutionThread {
-  AtomEdges<T> edges;
+  GatheredEdges<T> edges[atom_block];
   ConvolutionScratch<T> scratch;
 
   static ConvolutionThread& here() {

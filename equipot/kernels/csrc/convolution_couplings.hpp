@@ -1,8 +1,6 @@
 // The two tables a path is reduced to before its inner loops: couplings of an edge, and what an atom sends.
 #pragma once
 
-#include <algorithm>
-
 #include "convolution.hpp"
 #include "vector_part.hpp"
 
@@ -59,13 +57,10 @@ inline void cross_row(const ConvolutionPath& path, const T* x, T* cross) {
   if (c < path.channels) one_register(x + c, First<T>(int(path.channels - c)));
 }
 
-// Numbers in `cross` at most, over all paths of a plan.
+// Numbers in `cross`.
 template <class T>
-inline int64_t cross_size(const ConvolutionPlan& plan) {
-  int64_t size = 0;
-  for (const ConvolutionPath& path : plan.paths)
-    size = std::max(size, padded<T>(path.channels) * (2 * path.l2 + 1) * (2 * path.l3 + 1));
-  return size;
+inline int64_t cross_size(const ConvolutionPath& path) {
+  return padded<T>(path.channels) * (2 * path.l2 + 1) * (2 * path.l3 + 1);
 }
 
 }  // namespace equipot

@@ -30,63 +30,91 @@ int threads_for(const Arguments<T>& a) {
 }
 
 template <class T, class Body>
-void with_weights(const Arguments<T>& a, AtomEdges<T>& edges, T* g_weights, Body body) {
+void with_weights(const Arguments<T>& a, GatheredEdges<T>& edges, T* g_weights, Body body) {
   if (a.is_spline)
-    body(SplineWeights<T>{a.weights, g_weights, edges.gather_basis_tangent(a.h_basis), a.h_weights});
+    body(SplineWeights<T>{a.weights, g_weights, edges.h_basis, a.h_weights});
   else
     body(EdgeWeights<T>{a.weights, g_weights, a.h_weights});
+}
+
+// Calls body(path, edges, atom) for all atoms, a block of them at a time, path by path; prepare(edges, atom) before the
+// first path and finish(edges, atom) after the last.
+template <class T, class Prepare, class Body, class Finish>
+void for_blocks(const ConvolutionPlan& plan, int64_t first, int64_t last, Prepare prepare, Body body, Finish finish) {
+  auto& edges = ConvolutionThread<T>::here().edges;
+  for (int64_t start = first; start < last; start += atom_block) {
+    const int64_t count = std::min(atom_block, last - start);
+    for (int64_t k = 0; k < count; ++k) prepare(edges[k], start + k);
+    for (const ConvolutionPath& path : plan.paths)
+      for (int64_t k = 0; k < count; ++k) body(path, edges[k], start + k);
+    for (int64_t k = 0; k < count; ++k) finish(edges[k], start + k);
+  }
 }
 
 // Receiver pass: the result, or with tangents the gradient with respect to g.
 template <class T>
 int receive(const Arguments<T>& a, bool tangent) {
-  const int64_t num_harmonics = a.plan->num_harmonics();
-  return share_atoms(a.center_ptr, a.num_atoms, threads_for(a), false, [&](int, int64_t first, int64_t last) {
-    auto& [edges, scratch] = ConvolutionThread<T>::here();
-    for (int64_t atom = first; atom < last; ++atom) {
+  const ConvolutionPlan& plan = *a.plan;
+  const int64_t num_harmonics = plan.num_harmonics();
+  const auto pass = [&](int, int64_t first, int64_t last) {
+    ConvolutionScratch<T>& scratch = ConvolutionThread<T>::here().scratch;
+    const auto prepare = [&](GatheredEdges<T>& edges, int64_t atom) {
       edges.select(atom, a.center_ptr, nullptr, a.neighbor);
       edges.gather(num_harmonics, a.harmonics, a.basis, a.knot);
-      T* row = a.out + atom * a.plan->output_dim;
-      with_weights(a, edges, static_cast<T*>(nullptr), [&, &edges = edges, &scratch = scratch](const auto& weights) {
-        if (!tangent) return convolve<T>(*a.plan, edges.block(), a.x, weights, row, scratch);
-        const T* h_harmonics = edges.gather_harmonics_tangent(num_harmonics, a.h_harmonics);
-        convolve_double_backward_receiver<T>(*a.plan, edges.block(), a.x, a.hx, h_harmonics, weights, row, scratch);
+      if (tangent) edges.gather_tangents(num_harmonics, a.h_harmonics, a.h_basis);
+      std::memset(a.out + atom * plan.output_dim, 0, sizeof(T) * plan.output_dim);
+    };
+    const auto body = [&](const ConvolutionPath& path, GatheredEdges<T>& edges, int64_t atom) {
+      T* row = a.out + atom * plan.output_dim;
+      with_weights(a, edges, static_cast<T*>(nullptr), [&](const auto& weights) {
+        if (tangent)
+          receive_path_tangent<T>(plan, path, edges.block(), a.x, {a.hx, edges.h_harmonics}, weights, row, scratch);
+        else
+          receive_path<T>(plan, path, edges.block(), a.x, weights, row, scratch);
       });
-    }
-  });
+    };
+    for_blocks<T>(plan, first, last, prepare, body, [](GatheredEdges<T>&, int64_t) {});
+  };
+  return share_atoms(a.center_ptr, a.num_atoms, threads_for(a), false, pass);
 }
 
 // Sender pass: gradients of features, harmonics and weights; with tangents those of the double backward.
 template <class T>
 int send(const Arguments<T>& a, bool tangent) {
-  const int64_t num_harmonics = a.plan->num_harmonics(), input_dim = a.plan->input_dim;
+  const ConvolutionPlan& plan = *a.plan;
+  const int64_t num_harmonics = plan.num_harmonics(), input_dim = plan.input_dim;
   const int threads = threads_for(a);
   T* table_gradient = a.is_spline ? a.g_weights : nullptr;
-  ThreadTables<T> tables(table_gradient, a.num_rows * a.plan->num_weights, threads);
-  const int status = share_atoms(
-      a.neighbor_ptr, a.num_atoms, threads, table_gradient != nullptr, [&](int thread, int64_t first, int64_t last) {
-        auto& [edges, scratch] = ConvolutionThread<T>::here();
-        for (int64_t atom = first; atom < last; ++atom) {
-          edges.select(atom, a.neighbor_ptr, a.neighbor_order, a.center);
-          edges.gather(num_harmonics, a.harmonics, a.basis, a.knot);
-          T* gx_row = a.gx ? a.gx + atom * input_dim : nullptr;
-          T* g_harmonics = edges.harmonics_gradient(num_harmonics, a.g_harmonics);
-          T* g_basis = edges.basis_gradient(a.g_basis);
-          const T* x_row = a.x + atom * input_dim;
-          with_weights(a, edges, a.is_spline ? tables.of(thread) : a.g_weights,
-                       [&, &edges = edges, &scratch = scratch](const auto& weights) {
-                         if (!tangent)
-                           return convolve_backward<T>(*a.plan, edges.block(), x_row, a.g, weights, gx_row, g_harmonics,
-                                                       g_basis, scratch);
-                         convolve_double_backward_sender<T>(
-                             *a.plan, edges.block(), x_row, a.hx ? a.hx + atom * input_dim : nullptr, a.g,
-                             edges.gather_harmonics_tangent(num_harmonics, a.h_harmonics), weights, gx_row, g_harmonics,
-                             g_basis, scratch);
-                       });
-          edges.scatter(g_harmonics, num_harmonics, a.g_harmonics);
-          edges.scatter(g_basis, 4, a.g_basis);
-        }
+  ThreadTables<T> tables(table_gradient, a.num_rows * plan.num_weights, threads);
+  const auto pass = [&](int thread, int64_t first, int64_t last) {
+    ConvolutionScratch<T>& scratch = ConvolutionThread<T>::here().scratch;
+    const auto prepare = [&](GatheredEdges<T>& edges, int64_t atom) {
+      edges.select(atom, a.neighbor_ptr, a.neighbor_order, a.center);
+      edges.gather(num_harmonics, a.harmonics, a.basis, a.knot);
+      if (tangent) edges.gather_tangents(num_harmonics, a.h_harmonics, a.h_basis);
+      edges.zero_gradients(num_harmonics, a.g_harmonics, a.g_basis);
+      if (a.gx) std::memset(a.gx + atom * input_dim, 0, sizeof(T) * input_dim);
+    };
+    const auto body = [&](const ConvolutionPath& path, GatheredEdges<T>& edges, int64_t atom) {
+      const ConvolutionGradients<T> gradients{a.gx ? a.gx + atom * input_dim : nullptr, edges.g_harmonics,
+                                              edges.g_basis};
+      const T* x_row = a.x + atom * input_dim;
+      with_weights(a, edges, a.is_spline ? tables.of(thread) : a.g_weights, [&](const auto& weights) {
+        if (tangent)
+          send_path_tangent<T>(plan, path, edges.block(), x_row, a.g,
+                               {a.hx ? a.hx + atom * input_dim : nullptr, edges.h_harmonics}, weights, gradients,
+                               scratch);
+        else
+          send_path<T>(plan, path, edges.block(), x_row, a.g, weights, gradients, scratch);
       });
+    };
+    const auto finish = [&](GatheredEdges<T>& edges, int64_t) {
+      edges.scatter(edges.g_harmonics, num_harmonics, a.g_harmonics);
+      edges.scatter(edges.g_basis, 4, a.g_basis);
+    };
+    for_blocks<T>(plan, first, last, prepare, body, finish);
+  };
+  const int status = share_atoms(a.neighbor_ptr, a.num_atoms, threads, table_gradient != nullptr, pass);
   tables.sum();
   return status;
 }

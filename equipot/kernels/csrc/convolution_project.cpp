@@ -73,7 +73,7 @@ void project_all(const Projection<T>& projection) {
     T* partial = p.partial + e * p.partial_stride;
     EdgeValues<T, D2, Tangent> edge;
     for (int m = 0; m < D2; ++m) {
-      edge.partial[m] = load(partial + m * L);
+      edge.partial[m] = Vec<T>{};
       edge.harmonics[m] = p.harmonics[m * p.harmonics_stride + e];
       if constexpr (Tangent) edge.harmonics_tangent[m] = p.harmonics_tangent[m * p.harmonics_stride + e];
     }

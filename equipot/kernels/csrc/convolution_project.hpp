@@ -6,11 +6,11 @@
 namespace equipot {
 
 // With v[m2] = sum_m3 g[e][m3] cross[m2][m3], of each channel:
-//   partial[e][m2] += weights[e] v[m2]             a register of partial sums over channels
-//   slope[e]        = sum_m2 harmonics[m2][e] v[m2]  dL/d weight of each channel
+//   partial[e][m2] = weights[e] v[m2]              a register of partial sums over channels, overwritten
+//   slope[e]       = sum_m2 harmonics[m2][e] v[m2]  dL/d weight of each channel
 // With a tangent (all four arrays of it given), v' from cross_tangent:
-//   partial[e][m2] += weights_tangent[e] v[m2] + weights[e] v'[m2]
-//   slope[e]        = as above
+//   partial[e][m2] = weights_tangent[e] v[m2] + weights[e] v'[m2]
+//   slope[e]       = as above
 //   slope_tangent[e] = sum_m2 harmonics_tangent[m2][e] v[m2] + harmonics[m2][e] v'[m2]
 template <class T>
 struct Projection {

@@ -49,25 +49,36 @@ struct Stencil {
   }
 };
 
-// out[e] (+)= sum_k basis_k(e) table[knot_e + k], for the channels of a path.
+// out[e] (+)= sum_k basis_k(e) table[knot_e + k], for the channels of a path. Not inlined: its registers are all taken.
 template <class T, bool Add>
-inline void mix_rows(const EdgeBlock<T>& edges, const Chunk& chunk, const T* basis, const T* table, int64_t num_weights,
-                     int64_t channels, T* out, int64_t out_stride) {
-  const EdgeBlock<T> block = edges;  // copies no store can alias
-  for (int e = 0; e < chunk.count; ++e) {
-    const Stencil<T> stencil(block, chunk.first + e, basis, const_cast<T*>(table), num_weights);
-    T* target = out + e * out_stride;
-    for_channels<T>(channels, [&](int64_t c, auto part, auto registers) {
-      constexpr int U = registers;
-      Vec<T> w[U];
-      for (int u = 0; u < U; ++u) w[u] = part.load(stencil.row[0] + c + u * lanes<T>) * stencil.basis[0];
-      for (int k = 1; k < 4; ++k)
-        for (int u = 0; u < U; ++u) w[u] += part.load(stencil.row[k] + c + u * lanes<T>) * stencil.basis[k];
-      for (int u = 0; u < U; ++u) {
-        T* place = target + c + u * lanes<T>;
-        store(place, Add ? w[u] + load(place) : w[u]);
-      }
-    });
+__attribute__((noinline)) void mix_rows(const EdgeBlock<T>& edges, const Chunk& chunk, const T* basis, const T* table,
+                                        int64_t num_weights, int64_t channels, T* out, int64_t out_stride) {
+  constexpr int L = lanes<T>;
+  const int32_t* knot = edges.knot + chunk.first;
+  const int64_t stride = edges.stride, rest = channels % L, whole = channels - rest, pairs = whole - whole % (2 * L);
+  basis += chunk.first;
+  const auto mixed = [](auto part, const T* t0, const T* t1, const T* t2, const T* t3, const Vec<T>* b, const T* place) {
+    Vec<T> w = part.load(t0) * b[0] + part.load(t1) * b[1] + part.load(t2) * b[2] + part.load(t3) * b[3];
+    if (Add) w += load(place);
+    return w;
+  };
+  for (int e = 0, count = chunk.count; e < count; ++e, out += out_stride) {
+    const T* t0 = table + knot[e] * num_weights;
+    const T *t1 = t0 + num_weights, *t2 = t1 + num_weights, *t3 = t2 + num_weights;
+    Vec<T> b[4];
+    for (int k = 0; k < 4; ++k) b[k] = Vec<T>{} + basis[k * stride + e];
+    int64_t c = 0;
+    for (; c < pairs; c += 2 * L) {
+      const Vec<T> first = mixed(Whole<T>(), t0 + c, t1 + c, t2 + c, t3 + c, b, out + c);
+      const Vec<T> second = mixed(Whole<T>(), t0 + c + L, t1 + c + L, t2 + c + L, t3 + c + L, b, out + c + L);
+      store(out + c, first);
+      store(out + c + L, second);
+    }
+    if (c < whole) {
+      store(out + c, mixed(Whole<T>(), t0 + c, t1 + c, t2 + c, t3 + c, b, out + c));
+      c += L;
+    }
+    if (rest) store(out + c, mixed(First<T>(int(rest)), t0 + c, t1 + c, t2 + c, t3 + c, b, out + c));
   }
 }
 
@@ -147,28 +158,43 @@ void point_to_slopes(const ConvolutionPlan& plan, const ConvolutionPath& path, c
     point_to_scratch(scratch.reserve(edge_chunk * stride), stride, chunk, pointers);
 }
 
-// partial[k] += sums over channels of slope * table row k, one register each.
-template <class T>
-inline void add_basis_gradient(const EdgeBlock<T>& edges, const Chunk& chunk, const T* table, int64_t num_weights,
-                               int64_t channels, T* const* slope, T* partial, int64_t partial_stride) {
-  const EdgeBlock<T> block = edges;
-  for (int e = 0; e < chunk.count; ++e) {
-    const Stencil<T> stencil(block, chunk.first + e, block.basis, const_cast<T*>(table), num_weights);
-    const T* s = slope[e];
-    T* target = partial + e * partial_stride;
-    Vec<T> sums[4][2];
-    for (int k = 0; k < 4; ++k) {
-      sums[k][0] = load(target + k * lanes<T>);
-      sums[k][1] = Vec<T>{};
+// partial[k] (+)= sums over channels of slope * table row k, one register each.
+template <class T, bool Add>
+__attribute__((noinline)) void add_basis_gradient(const EdgeBlock<T>& edges, const Chunk& chunk, const T* table,
+                                                  int64_t num_weights, int64_t channels, T* const* slope, T* partial,
+                                                  int64_t partial_stride) {
+  constexpr int L = lanes<T>;
+  const int32_t* knot = edges.knot + chunk.first;
+  const int64_t rest = channels % L, whole = channels - rest, pairs = whole - whole % (2 * L);
+  for (int e = 0, count = chunk.count; e < count; ++e, partial += partial_stride) {
+    const T* t0 = table + knot[e] * num_weights;
+    const T *t1 = t0 + num_weights, *t2 = t1 + num_weights, *t3 = t2 + num_weights, *s = slope[e];
+    // Two registers a sum, so that one need not wait for the other's addition.
+    Vec<T> a0 = {}, a1 = {}, a2 = {}, a3 = {}, b0 = {}, b1 = {}, b2 = {}, b3 = {};
+    int64_t c = 0;
+    for (; c < pairs; c += 2 * L) {
+      const Vec<T> first = load(s + c), second = load(s + c + L);
+      a0 += first * load(t0 + c);
+      b0 += second * load(t0 + c + L);
+      a1 += first * load(t1 + c);
+      b1 += second * load(t1 + c + L);
+      a2 += first * load(t2 + c);
+      b2 += second * load(t2 + c + L);
+      a3 += first * load(t3 + c);
+      b3 += second * load(t3 + c + L);
     }
-    for_channels<T>(channels, [&](int64_t c, auto part, auto registers) {
-      constexpr int U = registers;
-      Vec<T> v[U];
-      for (int u = 0; u < U; ++u) v[u] = part.load(s + c + u * lanes<T>);
-      for (int k = 0; k < 4; ++k)
-        for (int u = 0; u < U; ++u) sums[k][u] += v[u] * part.load(stencil.row[k] + c + u * lanes<T>);
-    });
-    for (int k = 0; k < 4; ++k) store(target + k * lanes<T>, sums[k][0] + sums[k][1]);
+    const auto last = [&](auto part) {
+      const Vec<T> v = part.load(s + c);
+      a0 += v * part.load(t0 + c);
+      a1 += v * part.load(t1 + c);
+      a2 += v * part.load(t2 + c);
+      a3 += v * part.load(t3 + c);
+      c += L;
+    };
+    if (c < whole) last(Whole<T>());
+    if (rest) last(First<T>(int(rest)));
+    const Vec<T> total[4] = {a0 + b0, a1 + b1, a2 + b2, a3 + b3};
+    for (int k = 0; k < 4; ++k) store(partial + k * L, Add ? total[k] + load(partial + k * L) : total[k]);
   }
 }
 
@@ -194,7 +220,8 @@ inline void add_table_gradient(const EdgeBlock<T>& edges, const Chunk& chunk, co
 }
 
 // From the slopes of a chunk to the gradients of basis and table. `slope` is dL/dw; in the double backward
-// `slope_tangent` is, and `slope` is dL/d(tangent of w); it is null in the first backward.
+// `slope_tangent` is, and `slope` is dL/d(tangent of w); it is null in the first backward. `basis_partial` gets four
+// registers an edge, overwritten.
 template <class T>
 void spread_slopes(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
                    const Chunk& chunk, const SplineWeights<T>& weights, T* const* slope, T* const* slope_tangent,
@@ -202,10 +229,11 @@ void spread_slopes(const ConvolutionPlan& plan, const ConvolutionPath& path, con
   const int64_t width = plan.num_weights, channels = path.channels, offset = path.weight_offset;
   T* const* of_weights = slope_tangent ? slope_tangent : slope;
   if (wants_basis) {
-    add_basis_gradient(edges, chunk, weights.table + offset, width, channels, of_weights, basis_partial, partial_stride);
+    add_basis_gradient<T, false>(edges, chunk, weights.table + offset, width, channels, of_weights, basis_partial,
+                                 partial_stride);
     if (slope_tangent && weights.table_tangent)
-      add_basis_gradient(edges, chunk, weights.table_tangent + offset, width, channels, slope, basis_partial,
-                         partial_stride);
+      add_basis_gradient<T, true>(edges, chunk, weights.table_tangent + offset, width, channels, slope, basis_partial,
+                                  partial_stride);
   }
   if (weights.g_table) {
     add_table_gradient(edges, chunk, edges.basis, width, channels, of_weights, weights.g_table + offset);

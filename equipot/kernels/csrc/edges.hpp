@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "scratch.hpp"
-#include "vector.hpp"
+#include "vector_part.hpp"
 
 namespace equipot {
 
@@ -23,11 +23,19 @@ struct EdgeBlock {
 // Rows edge[0..count) of a row-major (E, width) array, as [width][stride]; zeros beyond count.
 template <class T>
 inline void gather_columns(const T* rows, int64_t width, const int64_t* edge, int64_t count, int64_t stride, T* out) {
-  for (int64_t k = 0; k < width; ++k)
-    for (int64_t e = count; e < stride; ++e) out[k * stride + e] = T(0);
-  for (int64_t e = 0; e < count; ++e) {
-    const T* row = rows + edge[e] * width;
-    for (int64_t k = 0; k < width; ++k) out[k * stride + e] = row[k];
+  constexpr int n = lanes<T>;
+  const int64_t whole = width - width % n;
+  for (int64_t e = 0; e < stride; e += n) {
+    const int filled = int(count - e < n ? count - e : n);
+    for (int64_t column = 0; column < whole; column += n) {
+      Vec<T> square[n];
+      for (int k = 0; k < n; ++k) square[k] = k < filled ? load(rows + edge[e + k] * width + column) : Vec<T>{};
+      transpose<T>(square);
+      for (int k = 0; k < n; ++k) store(out + (column + k) * stride + e, square[k]);
+    }
+    for (int64_t column = whole; column < width; ++column)
+      for (int k = 0; k < n; ++k)
+        out[column * stride + e + k] = k < filled ? rows[edge[e + k] * width + column] : T(0);
   }
 }
 
@@ -35,9 +43,19 @@ inline void gather_columns(const T* rows, int64_t width, const int64_t* edge, in
 template <class T>
 inline void scatter_columns(const T* columns, int64_t width, const int64_t* edge, int64_t count, int64_t stride,
                             T* rows) {
-  for (int64_t e = 0; e < count; ++e) {
-    T* row = rows + edge[e] * width;
-    for (int64_t k = 0; k < width; ++k) row[k] = columns[k * stride + e];
+  constexpr int n = lanes<T>;
+  const int64_t whole = width - width % n;
+  for (int64_t e = 0; e < count; e += n) {
+    const int filled = int(count - e < n ? count - e : n);
+    for (int64_t column = 0; column < whole; column += n) {
+      Vec<T> square[n];
+      for (int k = 0; k < n; ++k) square[k] = load(columns + (column + k) * stride + e);
+      transpose<T>(square);
+      for (int k = 0; k < filled; ++k) store(rows + edge[e + k] * width + column, square[k]);
+    }
+    for (int k = 0; k < filled; ++k)
+      for (int64_t column = whole; column < width; ++column)
+        rows[edge[e + k] * width + column] = columns[column * stride + e + k];
   }
 }
 

@@ -91,7 +91,37 @@ inline Vec<T> sum_each(const T* p, int64_t stride) {
   merge_all<T, lanes<T>>(v);
   return v[0];
 }
+
+// Lanes of the lower (Half = 0) or upper (1) halves of a and b in turns: a0 b0 a1 b1 ...
+template <int Half, class V, int... Lane>
+inline V interleave_halves(V a, V b, std::integer_sequence<int, Lane...>) {
+  constexpr int n = sizeof...(Lane);
+  return __builtin_shufflevector(a, b, (Lane / 2 + Half * n / 2 + (Lane % 2) * n)...);
+}
+// Turns `lanes` registers, rows of a square, into its columns: log2(lanes) times rows k and k + lanes / 2 are interleaved.
+template <class T>
+inline void transpose(Vec<T>* rows) {
+  constexpr int n = lanes<T>;
+  const auto all = std::make_integer_sequence<int, n>();
+  for (int step = 1; step < n; step *= 2) {
+    Vec<T> turned[n];
+    for (int k = 0; k < n / 2; ++k) {
+      turned[2 * k] = interleave_halves<0>(rows[k], rows[k + n / 2], all);
+      turned[2 * k + 1] = interleave_halves<1>(rows[k], rows[k + n / 2], all);
+    }
+    for (int k = 0; k < n; ++k) rows[k] = turned[k];
+  }
+}
 #else
+template <class T>
+inline void transpose(Vec<T>* rows) {
+  for (int k = 0; k < lanes<T>; ++k)
+    for (int m = 0; m < k; ++m) {
+      const T other = rows[k][m];
+      rows[k][m] = rows[m][k];
+      rows[m][k] = other;
+    }
+}
 template <class T>
 inline Vec<T> sum_each(const T* p, int64_t stride) {
   Vec<T> result = {};
