@@ -25,14 +25,15 @@ class CompilationCache:
         self._tensors = [*potential.parameters(), *potential.buffers()]
         self._versions: list[int] | None = None
         self._compiled: CompiledPotential | None = None
-        self._numbers: np.ndarray | None = None
+        self._numbers: bytes | None = None
 
     def get(self, atomic_numbers: np.ndarray) -> CompiledPotential | None:
         """The potential compiled for a structure of these elements (all known to it); None: it cannot be compiled."""
         versions = [tensor._version for tensor in self._tensors]
         if versions != self._versions:
             self._versions, self._compiled, self._numbers = versions, None, None
-        if self._numbers is not None and np.array_equal(self._numbers, atomic_numbers):
+        numbers = atomic_numbers.tobytes()
+        if self._numbers == numbers:
             return self._compiled
         compiled, known = self._compiled, () if self._compiled is None else self._compiled.elements
         if compiled is None or (compiled.species(atomic_numbers) < 0).any():
@@ -40,7 +41,7 @@ class CompilationCache:
             # Fewer elements are faster; none at all are as good as one.
             chosen = tuple(element for element in self._potential.elements if element in present)
             self._compiled = self._compile(chosen or self._potential.elements[:1])
-        self._numbers = np.array(atomic_numbers)
+        self._numbers = numbers
         return self._compiled
 
     def _compile(self, elements: tuple[str, ...]) -> CompiledPotential | None:

@@ -65,7 +65,7 @@ class CompiledPotential:
         self.elements = elements
         self._species_of_number = species_of_number
         self._list: NeighborList | None = None
-        self._numbers: np.ndarray | None = None
+        self._numbers: tuple[np.dtype, bytes] | None = None
 
     def species(self, atomic_numbers: np.ndarray) -> np.ndarray:
         """(N,) int32 species in the compiled program; -1 for elements it was not compiled for."""
@@ -94,7 +94,7 @@ class CompiledPotential:
         positions = np.ascontiguousarray(positions, dtype=np.float64)
         cell = np.ascontiguousarray(cell, dtype=np.float64)
         num_atoms = len(positions)
-        if neighbors is not self._list or not np.array_equal(self._numbers, atomic_numbers):
+        if neighbors is not self._list or self._numbers != (atomic_numbers.dtype, atomic_numbers.tobytes()):
             self._take_in(atomic_numbers, positions, cell, neighbors)
         outputs = (
             np.empty(num_atoms),
@@ -114,7 +114,7 @@ class CompiledPotential:
         arrays = [np.ascontiguousarray(array, dtype=np.int64) for array in neighbors]
         self._list = None
         self._program.set_list(species, *arrays, positions, cell)
-        self._list, self._numbers = neighbors, np.array(atomic_numbers)
+        self._list, self._numbers = neighbors, (atomic_numbers.dtype, atomic_numbers.tobytes())
 
     def _checked_species(self, atomic_numbers: np.ndarray) -> np.ndarray:
         species = self.species(atomic_numbers)

@@ -14,7 +14,7 @@ from equipot.errors import UsageError
 from equipot.kernels.native import library
 
 #: Atoms that go through all node-wise operations of a stage before the next ones do.
-TILE = 16
+TILE = 12
 
 _POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {

