@@ -13,7 +13,7 @@ from equipot.memory import peak_memory, reset_peak_memory
 
 #: Steps before the clock counts: buffers grow, caches fill, threads start.
 _WARM_UP_STEPS = 3
-_MIN_STEPS, _MAX_STEPS = 5, 1000
+_FEW_STEPS, _MAX_STEPS = 5, 1000
 #: Of the oscillations, fs: slow enough that atoms of a warm metal move as far as they do (0.13 Å, tantalum at 300 K).
 _PERIOD_FS = 400.0
 
@@ -79,7 +79,7 @@ def time_steps(calculator: Calculator, atoms: Atoms, *, seconds: float = 3.0, st
     Args:
         calculator: to time.
         atoms: the structure; not changed.
-        seconds: about how long to measure (at least a few steps).
+        seconds: about how long to measure; five steps where that takes no more than three times as long, else two.
         stress: whether each step needs the stress too, as at constant pressure.
         temperature: K, of the motion.
         timestep_fs: of the motion.
@@ -97,10 +97,19 @@ def time_steps(calculator: Calculator, atoms: Atoms, *, seconds: float = 3.0, st
         atoms.get_potential_energy()
         return time.perf_counter() - started
 
+    started = time.perf_counter()
     for number in range(_WARM_UP_STEPS):
         step(number)
-    times, is_new, deadline = [], [], time.perf_counter() + seconds
-    while len(times) < _MAX_STEPS and (len(times) < _MIN_STEPS or time.perf_counter() < deadline):
+        if time.perf_counter() - started > 3.0 * max(seconds, 1.0):
+            break
+    times, is_new, started = [], [], time.perf_counter()
+
+    def is_enough() -> bool:
+        spent = time.perf_counter() - started
+        few = _FEW_STEPS if spent < 3.0 * max(seconds, 1.0) else 2
+        return len(times) >= _MAX_STEPS or (len(times) >= few and spent >= seconds)
+
+    while not is_enough():
         lists_before = calculator._neighbors.num_builds
         times.append(step(_WARM_UP_STEPS + len(times)))
         is_new.append(calculator._neighbors.num_builds > lists_before)
