@@ -265,7 +265,7 @@ class Potential(nn.Module):
         positions = graph.positions.detach().clone().requires_grad_()
         moved = graph.clone()
         moved.positions = positions
-        with torch.enable_grad():
+        with torch.enable_grad(), gradients_of("inputs"):
             species = self._species_of(graph)
             energy = self.node_energies(species, *graph.edge_index, moved.edge_vectors()).sum()
             if not energy.requires_grad:

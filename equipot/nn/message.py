@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from equipot.kernels import Block, Convolution, ConvolutionPlan, FeatureLayout, SplineConvolution
+from equipot.kernels.radial_table import radial_table
 from equipot.kernels.spline import control_points
 from equipot.nn.linear import IrrepsLinear
 from equipot.nn.mlp import MultiLayerPerceptron
@@ -63,21 +64,18 @@ class Message(nn.Module):
     def forward(self, features: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
         """(N, layout_in.dim) -> (N, layout_out.dim)."""
         features, network = self.linear_up(features), self.radial_network
-        has_density = self.density_network is not None
-        # The norm and the spline's filter act on the narrow side of the last matrix.
-        hidden = self._tabulate(network.hidden(edges.radial), 1.0 if has_density else 1 / self.norm)
-        message = self._convolve(self.convolution, features, hidden @ network.weights[-1], edges)
-        if not has_density:
+        scale = 1 / self.norm if self.density_network is None else 1.0
+        if self.is_spline:
+            weights = radial_table(edges.radial, list(network.weights), scale)
+        else:
+            weights = (network.hidden(edges.radial) * scale) @ network.weights[-1]
+        message = self._convolve(self.convolution, features, weights, edges)
+        if self.density_network is None:
             return message
-        density = self._tabulate(torch.tanh(self.density_network(edges.radial) ** 2), 1.0)
+        density = torch.tanh(self.density_network(edges.radial) ** 2)
+        density = control_points(density) if self.is_spline else density
         ones = features.new_ones(len(features), 1)
         return message / (1 + self._convolve(self.density_convolution, ones, density, edges))
-
-    def _tabulate(self, values: torch.Tensor, scale: float) -> torch.Tensor:
-        """Scaled radial functions as the convolution takes them: control points, or the values on every edge."""
-        if self.is_spline:
-            return control_points(values, scale)
-        return values if scale == 1.0 else values * scale
 
     def _convolve(
         self, convolution: nn.Module, features: torch.Tensor, weights: torch.Tensor, edges: EdgeFeatures
