@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from equipot.kernels.native.soap import MAX_SIDE, orthonormal, soap_step
+from equipot.kernels.selection import uses_native
+
 
 class Hyperparameters(NamedTuple):
     """What all members of a stack share."""
@@ -121,15 +124,18 @@ class Moments:
         for axis, matrix in self.matrices.items():
             self.bases[axis].copy_(_eigenvectors(matrix))
 
-    def direction(self, gradient: Tensor, settings: Hyperparameters) -> Tensor:
-        """Take a gradient into the moments; Adam's step (without bias correction and learning rate), turned back."""
+    def advance(self, gradient: Tensor, settings: Hyperparameters) -> Tensor:
+        """Take a gradient in; Adam's step, without bias correction and learning rate, turned back from the basis."""
+        if self.bases and gradient.ndim <= 3 and _is_small(gradient):
+            return soap_step(gradient, self.first, self.second, self.matrices, self.bases, beta1=settings.beta1,
+                             beta2=settings.beta2, eps=settings.eps)
         turned = gradient
         for axis, basis in self.bases.items():
             turned = _multiply(turned, axis, basis)
         self.first.lerp_(turned, 1.0 - settings.beta1)
         self.second.mul_(settings.beta2).addcmul_(turned, turned, value=1.0 - settings.beta2)
-        result = torch.div(self.first, self.second.sqrt().add_(settings.eps))
-        return self._turn_back(result)
+        self.accumulate(gradient, settings.beta2)
+        return self._turn_back(torch.div(self.first, self.second.sqrt().add_(settings.eps)))
 
     def accumulate(self, gradient: Tensor, beta: float) -> None:
         """Take a gradient into the matrices."""
@@ -144,7 +150,8 @@ class Moments:
             product = torch.bmm(self.matrices[axis], basis)
             order = torch.argsort((basis * product).sum(dim=1), dim=1, descending=True)
             self.second.copy_(_sort(self.second, axis + 1, order))
-            basis.copy_(torch.linalg.qr(_sort(product, 2, order)).Q)
+            power = _sort(product, 2, order)
+            basis.copy_(orthonormal(power) if _is_small(power) else torch.linalg.qr(power).Q)
             first = _multiply(first, axis, basis)
         self.first.copy_(first)
 
@@ -207,7 +214,7 @@ class Stack:
 
     def _move(self, members: Sequence[Member], moments: Moments, gradient: Tensor, count: int) -> None:
         settings, groups = self._settings, [member.group for member in members]
-        direction = moments.direction(gradient, settings)
+        direction = moments.advance(gradient, settings)
         correction = math.sqrt(1.0 - settings.beta2**count) / (1.0 - settings.beta1**count)
         targets = [member.target() for member in members]
         steps = direction.split([member.num_blocks for member in members])
@@ -219,7 +226,6 @@ class Stack:
         for target, group in zip(targets, groups):
             if group["weight_decay"]:
                 target.mul_(1.0 - group["lr"] * group["weight_decay"])
-        moments.accumulate(gradient, settings.beta2)
         if count % settings.frequency == 0:
             moments.refresh()
 
@@ -245,6 +251,11 @@ class _Part:
     def __exit__(self, *_: object) -> None:
         if self._rows is not None:
             self._whole.put(self._rows, self._part)
+
+
+def _is_small(stack: Tensor) -> bool:
+    """Whether the native kernels take a stack of tensors: they are made for small matrices."""
+    return uses_native(stack) and max(stack.shape[1:]) <= MAX_SIDE
 
 
 def _multiply(tensor: Tensor, axis: int, matrix: Tensor) -> Tensor:
