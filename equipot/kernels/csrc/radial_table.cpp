@@ -55,13 +55,16 @@ Work<T>& work() {
 
 template <class T>
 void activate(int64_t count, T* values, T* slopes) {
-  for (int64_t k = 0; k < count; k += lanes<T>) {
-    const int valid = int(std::min<int64_t>(lanes<T>, count - k));
-    Vec<T> slope;
-    const Vec<T> result = scaled_silu<T>(load_first(values + k, valid), slope);
-    store_first(values + k, result, valid);
-    store_first(slopes + k, slope, valid);
+  int64_t k = 0;
+  Vec<T> slope;
+  for (; k + lanes<T> <= count; k += lanes<T>) {
+    store(values + k, scaled_silu<T>(load(values + k), slope));
+    store(slopes + k, slope);
   }
+  if (k == count) return;
+  const int valid = int(count - k);
+  store_first(values + k, scaled_silu<T>(load_first(values + k, valid), slope), valid);
+  store_first(slopes + k, slope, valid);
 }
 
 // The hidden layers one behind the other, each (num_knots, size), and the slopes of their activations.
