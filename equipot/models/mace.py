@@ -112,17 +112,21 @@ class MACELayer(nn.Module):
         self.linear = IrrepsLinear(self.message.layout_out, density)
         self.product = SymmetricProduct(density, layout_out, options.correlation, num_species)
         self.linear_out = IrrepsLinear(layout_out, layout_out)
-        self.residual = options.residual_first or not is_first
+        self.is_first, self.residual = is_first, options.residual_first or not is_first
         if self.residual:
             self.skip = SpeciesLinear(layout_in, layout_out, num_species)
         else:
             self.skip = SpeciesLinear(density, density, num_species)
 
     def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
-        density = self.linear(self.message(x, edges))
+        """(N, layout_in.dim) -> (N, layout_out.dim); the first layer takes (num_species, layout_in.dim)."""
+        density = self.linear(self.message(x, edges, species))
         if not self.residual:
             return self.linear_out(self.product(self.skip(density, species), species))
-        return self.skip(x, species, self.linear_out(self.product(density, species)))
+        out = self.linear_out(self.product(density, species))
+        if not self.is_first:
+            return self.skip(x, species, out)
+        return out + self.skip(x, torch.arange(len(x), device=x.device)).index_select(0, species)
 
 
 class MACE(nn.Module):
@@ -150,7 +154,7 @@ class MACE(nn.Module):
         """(N,) species and the edges -> (N,) node energies."""
         length = edges.length if self.options.radial == "mlp" else None
         features = self.edges(self.radial, edges.vector, length, edges.index)
-        x = self.embedding.index_select(0, species)
+        x = self.embedding
         energy = 0.0
         for layer, readout in zip(self.layers, self.readouts):
             x = layer(x, species, features)

@@ -99,6 +99,7 @@ class NequIPLayer(nn.Module):
         is_first: bool,
     ) -> None:
         super().__init__()
+        self.is_first = is_first
         self.message = Message(
             layout_in,
             options.l_max,
@@ -117,7 +118,12 @@ class NequIPLayer(nn.Module):
         self.self_connection = SpeciesLinear(layout_in, self.gate.layout_in, num_species)
 
     def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
-        return self.gate(self.self_connection(x, species, self.linear(self.message(x, edges))))
+        """(N, layout_in.dim) -> (N, layout_out.dim); the first layer takes (num_species, layout_in.dim)."""
+        message = self.linear(self.message(x, edges, species))
+        if not self.is_first:
+            return self.gate(self.self_connection(x, species, message))
+        each = torch.arange(len(x), device=x.device)
+        return self.gate(message + self.self_connection(x, each).index_select(0, species))
 
 
 class NequIP(nn.Module):
@@ -149,7 +155,7 @@ class NequIP(nn.Module):
         """(N,) species and the edges -> (N,) node energies."""
         length = edges.length if self.options.radial == "mlp" else None
         features = self.edges(self.radial, edges.vector, length, edges.index)
-        x = self.embedding.index_select(0, species)
+        x = self.embedding
         for layer in self.layers:
             x = layer(x, species, features)
         return self.readout(x).squeeze(1)

@@ -29,7 +29,7 @@ class Message(nn.Module):
         density_normalization: divide by ``1 + sum_j tanh(d(r_ij)^2)``, a learned soft count of neighbours, instead of
             ``norm`` (the density blocks of MACE).
         spline: evaluate the radial network at the knots and interpolate, instead of on every edge.
-        constant_features: the features do not depend on the positions (first layers).
+        constant_features: the features are functions of the species alone (first layers), and given once a species.
     """
 
     def __init__(
@@ -61,9 +61,13 @@ class Message(nn.Module):
             self.density_network = MultiLayerPerceptron([num_radial, 1])
             self.density_convolution = convolution(ones)
 
-    def forward(self, features: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
-        """(N, layout_in.dim) -> (N, layout_out.dim)."""
+    def forward(
+        self, features: torch.Tensor, edges: EdgeFeatures, species: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(N, layout_in.dim), or (num_species, layout_in.dim) and species (N,) -> (N, layout_out.dim)."""
         features, network = self.linear_up(features), self.radial_network
+        if self.constant_features:
+            features = features.index_select(0, species)
         scale = 1 / self.norm if self.density_network is None else 1.0
         if self.is_spline:
             weights = radial_table(edges.radial, list(network.weights), scale)

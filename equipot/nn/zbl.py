@@ -41,8 +41,16 @@ class ZBLRepulsion(nn.Module):
         self, distance: torch.Tensor, species_center: torch.Tensor, species_neighbor: torch.Tensor
     ) -> torch.Tensor:
         """(E,) float64 Angstrom, (E,) species twice -> (E,) eV: half a pair's energy, as each pair has two edges."""
-        charge_i, charge_j = self.charge[species_center], self.charge[species_neighbor]
         reach = (self.radius[species_center] + self.radius[species_neighbor]).clamp(max=self.cutoff)
+        # Most edges are longer than any two atoms repel each other; nothing is computed for them.
+        near = (distance.detach() < reach).nonzero().squeeze(1)
+        inside = self._energy(distance[near], species_center[near], species_neighbor[near], reach[near])
+        return torch.zeros_like(distance).index_copy(0, near, inside)
+
+    def _energy(
+        self, distance: torch.Tensor, species_center: torch.Tensor, species_neighbor: torch.Tensor, reach: torch.Tensor
+    ) -> torch.Tensor:
+        charge_i, charge_j = self.charge[species_center], self.charge[species_neighbor]
         scaled = distance * (charge_i**0.23 + charge_j**0.23) / SCREENING
         screening = sum(weight * torch.exp(-decay * scaled) for weight, decay in _PHI)
         return 0.5 * COULOMB * charge_i * charge_j / distance * screening * self.envelope(distance / reach)
