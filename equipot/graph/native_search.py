@@ -26,8 +26,6 @@ _SMALL_SHIFT = 127
 def count_edges(native: NativeLibrary, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float,
                 frame: Frame) -> Search | None:
     """Count the edges of every atom; None where the search would take too long."""
-    if not hasattr(native.functions, "equipot_count_neighbors"):
-        return None
     search = Search(native, positions, cell, pbc, cutoff, frame)
     return search if search.num_edges >= 0 else None
 
