@@ -14,6 +14,10 @@ EPILOG = """examples:
   equipot doctor --json > machine.json        to send along with a question
 
 The speed test is a fixed small model on 250 atoms of tantalum.
+
+Threads are chosen by --threads of a verb, else EQUIPOT_THREADS, else OMP_NUM_THREADS, else all cores of this process.
+EQUIPOT_KERNELS=auto|native|reference chooses the kernels. The program lets idle threads sleep soon; in a Python program
+of your own set GOMP_SPINCOUNT=1000 before torch is imported where other programs share the machine.
 """
 
 
