@@ -14,8 +14,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("equipot/kernels/csrc")
-COMMON = ["-std=c++17", "-O3", "-fopenmp", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math",
-          "-fno-signed-zeros", "-ffp-contract=fast", "-Wall", "-Wno-psabi"]
+COMMON = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
+          "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast", "-Wall", "-Wno-psabi"]
 INSTRUCTION_SETS = {"plain": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     INSTRUCTION_SETS["avx2"] = ["-march=x86-64-v3"]
