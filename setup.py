@@ -8,6 +8,7 @@ there is no C++ compiler the installation goes on without them, and the package 
 from __future__ import annotations
 
 import platform
+from copy import copy
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -34,6 +35,12 @@ class BuildKernels(build_ext):
 
     def get_export_symbols(self, ext: Extension) -> list[str]:
         return []
+
+    def build_extension(self, ext: Extension) -> None:
+        # Objects of the same sources for different instruction sets, compiled at the same time: each in its own folder.
+        own = copy(self)
+        own.build_temp = str(Path(self.build_temp, ext.name.rsplit(".", 1)[-1]))
+        build_ext.build_extension(own, ext)
 
     def finalize_options(self) -> None:
         super().finalize_options()
