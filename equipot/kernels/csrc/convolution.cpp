@@ -110,9 +110,8 @@ void receive_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& pa
   T* coupling = coupling_space(scratch);
   const T *rows[edge_chunk], *tangent_rows[edge_chunk];
   for_chunks(edges.count, [&](const Chunk& chunk) {
-    const T* const* w_tangent = point_to_tangents(plan, path, edges, chunk, weights, scratch, tangent_rows);
-    const T* const* w = nullptr;
-    if (tangents.x || tangents.harmonics) w = point_to_weights(plan, path, edges, chunk, weights, scratch, rows);
+    const auto [w, w_tangent] = point_to_both(plan, path, edges, chunk, weights, tangents.x || tangents.harmonics,
+                                              scratch, rows, tangent_rows);
     if (w_tangent || tangents.x)
       couple(path, harmonics_of(path, edges, chunk, edges.harmonics), edges.stride, chunk.count, false, coupling);
     if (w_tangent) add_received(plan, path, edges, chunk, x, coupling, w_tangent, gg_row);
@@ -182,8 +181,8 @@ void send_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& path,
   std::fill(zero_rows, zero_rows + edge_chunk, nothing);
   T *slope[edge_chunk], *slope_tangent[edge_chunk];
   for_chunks(edges.count, [&](const Chunk& chunk) {
-    const T* const* w = point_to_weights(plan, path, edges, chunk, weights, scratch, weight_rows);
-    const T* const* w_tangent = point_to_tangents(plan, path, edges, chunk, weights, scratch, tangent_rows);
+    const auto [w, w_tangent] =
+        point_to_both(plan, path, edges, chunk, weights, true, scratch, weight_rows, tangent_rows);
     const T* harmonics = harmonics_of(path, edges, chunk, edges.harmonics);
     const T* h_harmonics = tangents.harmonics ? harmonics_of(path, edges, chunk, tangents.harmonics) : nothing;
     point_to_rows(g + path.output_offset, plan.output_dim, edges.other, chunk, g_rows);

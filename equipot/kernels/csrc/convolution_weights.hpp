@@ -1,8 +1,6 @@
 // Where a path's weights come from and where their gradients go: spline tables, or rows given edge by edge.
 #pragma once
 
-#include <type_traits>
-
 #include "convolution.hpp"
 #include "vector_part.hpp"
 
@@ -14,19 +12,6 @@ struct Chunk {
   int count;
 };
 
-// Calls body(first channel, Whole or First, number of registers) for all channels, two registers at a time: enough
-// independent sums to keep the multipliers busy. The body works on that many registers from the first channel on.
-template <class T, class Body>
-inline void for_channels(int64_t channels, Body body) {
-  int64_t c = 0;
-  for (; c + 2 * lanes<T> <= channels; c += 2 * lanes<T>) body(c, Whole<T>(), std::integral_constant<int, 2>());
-  if (c + lanes<T> <= channels) {
-    body(c, Whole<T>(), std::integral_constant<int, 1>());
-    c += lanes<T>;
-  }
-  if (c < channels) body(c, First<T>(int(channels - c)), std::integral_constant<int, 1>());
-}
-
 // Row k of `rows`, `row_stride` apart, as a pointer for each edge.
 template <class T>
 inline void point_to_rows(T* rows, int64_t row_stride, const int64_t* row, const Chunk& chunk, T** pointers) {
@@ -37,15 +22,18 @@ inline void point_to_scratch(T* scratch, int64_t row_stride, const Chunk& chunk,
   for (int e = 0; e < chunk.count; ++e) pointers[e] = scratch + e * row_stride;
 }
 
-// The rows of a table an edge mixes, and its basis.
+// The four rows of a table an edge mixes.
 template <class T>
-struct Stencil {
-  T* row[4];
-  Vec<T> basis[4];
+struct Rows {
+  const T *t0, *t1, *t2, *t3;
 
-  Stencil(const EdgeBlock<T>& edges, int64_t e, const T* basis_columns, T* table, int64_t num_weights) {
-    for (int k = 0; k < 4; ++k) row[k] = table + (edges.knot[e] + k) * num_weights;
-    for (int k = 0; k < 4; ++k) basis[k] = Vec<T>{} + basis_columns[k * edges.stride + e];
+  Rows(const T* table, int32_t knot, int64_t num_weights)
+      : t0(table + knot * num_weights), t1(t0 + num_weights), t2(t1 + num_weights), t3(t2 + num_weights) {}
+
+  template <class Part>
+  Vec<T> mixed(Part part, int64_t c, const Vec<T>* basis) const {
+    return part.load(t0 + c) * basis[0] + part.load(t1 + c) * basis[1] + part.load(t2 + c) * basis[2] +
+           part.load(t3 + c) * basis[3];
   }
 };
 
@@ -57,28 +45,51 @@ __attribute__((noinline)) void mix_rows(const EdgeBlock<T>& edges, const Chunk& 
   const int32_t* knot = edges.knot + chunk.first;
   const int64_t stride = edges.stride, rest = channels % L, whole = channels - rest, pairs = whole - whole % (2 * L);
   basis += chunk.first;
-  const auto mixed = [](auto part, const T* t0, const T* t1, const T* t2, const T* t3, const Vec<T>* b, const T* place) {
-    Vec<T> w = part.load(t0) * b[0] + part.load(t1) * b[1] + part.load(t2) * b[2] + part.load(t3) * b[3];
-    if (Add) w += load(place);
-    return w;
-  };
   for (int e = 0, count = chunk.count; e < count; ++e, out += out_stride) {
-    const T* t0 = table + knot[e] * num_weights;
-    const T *t1 = t0 + num_weights, *t2 = t1 + num_weights, *t3 = t2 + num_weights;
+    const Rows<T> rows(table, knot[e], num_weights);
     Vec<T> b[4];
     for (int k = 0; k < 4; ++k) b[k] = Vec<T>{} + basis[k * stride + e];
+    const auto put = [&](int64_t c, Vec<T> w) { store(out + c, Add ? w + load(out + c) : w); };
     int64_t c = 0;
     for (; c < pairs; c += 2 * L) {
-      const Vec<T> first = mixed(Whole<T>(), t0 + c, t1 + c, t2 + c, t3 + c, b, out + c);
-      const Vec<T> second = mixed(Whole<T>(), t0 + c + L, t1 + c + L, t2 + c + L, t3 + c + L, b, out + c + L);
-      store(out + c, first);
-      store(out + c + L, second);
+      const Vec<T> first = rows.mixed(Whole<T>(), c, b), second = rows.mixed(Whole<T>(), c + L, b);
+      put(c, first);
+      put(c + L, second);
     }
     if (c < whole) {
-      store(out + c, mixed(Whole<T>(), t0 + c, t1 + c, t2 + c, t3 + c, b, out + c));
+      put(c, rows.mixed(Whole<T>(), c, b));
       c += L;
     }
-    if (rest) store(out + c, mixed(First<T>(int(rest)), t0 + c, t1 + c, t2 + c, t3 + c, b, out + c));
+    if (rest) put(c, rows.mixed(First<T>(int(rest)), c, b));
+  }
+}
+
+// The same with two bases at once, for the weights and their tangents.
+template <class T>
+__attribute__((noinline)) void mix_rows_twice(const EdgeBlock<T>& edges, const Chunk& chunk, const T* basis_tangent,
+                                              const T* table, int64_t num_weights, int64_t channels, T* out,
+                                              T* out_tangent, int64_t out_stride) {
+  const int32_t* knot = edges.knot + chunk.first;
+  const int64_t stride = edges.stride, rest = channels % lanes<T>, whole = channels - rest;
+  const T* basis = edges.basis + chunk.first;
+  basis_tangent += chunk.first;
+  for (int e = 0, count = chunk.count; e < count; ++e, out += out_stride, out_tangent += out_stride) {
+    const Rows<T> rows(table, knot[e], num_weights);
+    Vec<T> b[4], h[4];
+    for (int k = 0; k < 4; ++k) {
+      b[k] = Vec<T>{} + basis[k * stride + e];
+      h[k] = Vec<T>{} + basis_tangent[k * stride + e];
+    }
+    for (int64_t c = 0; c < whole; c += lanes<T>) {
+      const Vec<T> w = rows.mixed(Whole<T>(), c, b), w_tangent = rows.mixed(Whole<T>(), c, h);
+      store(out + c, w);
+      store(out_tangent + c, w_tangent);
+    }
+    if (rest) {
+      const First<T> part{int(rest)};
+      store(out + whole, rows.mixed(part, whole, b));
+      store(out_tangent + whole, rows.mixed(part, whole, h));
+    }
   }
 }
 
@@ -102,34 +113,46 @@ const T** point_to_weights(const ConvolutionPlan& plan, const ConvolutionPath& p
   return pointers;
 }
 
-// The tangents of the weights; null if they are zero.
+// Pointers to the weights and to their tangents; null where tangents are zero or weights are not asked for.
 template <class T>
-const T** point_to_tangents(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
-                            const Chunk& chunk, const SplineWeights<T>& weights, ConvolutionScratch<T>& scratch,
-                            const T** pointers) {
-  if (!weights.basis_tangent && !weights.table_tangent) return nullptr;
+struct WeightPointers {
+  const T* const* weights;
+  const T* const* tangents;
+};
+
+template <class T>
+WeightPointers<T> point_to_both(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
+                                const Chunk& chunk, const SplineWeights<T>& weights, bool wants_weights,
+                                ConvolutionScratch<T>& scratch, const T** pointers, const T** tangent_pointers) {
   const int64_t stride = padded<T>(plan.max_channels), offset = path.weight_offset;
-  T* rows = scratch.weights_tangent.reserve(edge_chunk * stride);
-  if (weights.basis_tangent)
-    mix_rows<T, false>(edges, chunk, weights.basis_tangent, weights.table + offset, plan.num_weights, path.channels,
-                       rows, stride);
+  const int64_t width = plan.num_weights, channels = path.channels;
+  const bool has_tangents = weights.basis_tangent || weights.table_tangent;
+  T* tangents = scratch.weights_tangent.reserve(edge_chunk * stride);
+  if (weights.basis_tangent && wants_weights) {
+    T* rows = scratch.weights.reserve(edge_chunk * stride);
+    mix_rows_twice(edges, chunk, weights.basis_tangent, weights.table + offset, width, channels, rows, tangents, stride);
+    point_to_scratch<const T>(rows, stride, chunk, pointers);
+  } else {
+    if (wants_weights) point_to_weights(plan, path, edges, chunk, weights, scratch, pointers);
+    if (weights.basis_tangent)
+      mix_rows<T, false>(edges, chunk, weights.basis_tangent, weights.table + offset, width, channels, tangents, stride);
+  }
   if (weights.table_tangent && weights.basis_tangent)
-    mix_rows<T, true>(edges, chunk, edges.basis, weights.table_tangent + offset, plan.num_weights, path.channels, rows,
-                      stride);
+    mix_rows<T, true>(edges, chunk, edges.basis, weights.table_tangent + offset, width, channels, tangents, stride);
   else if (weights.table_tangent)
-    mix_rows<T, false>(edges, chunk, edges.basis, weights.table_tangent + offset, plan.num_weights, path.channels, rows,
-                       stride);
-  point_to_scratch<const T>(rows, stride, chunk, pointers);
-  return pointers;
+    mix_rows<T, false>(edges, chunk, edges.basis, weights.table_tangent + offset, width, channels, tangents, stride);
+  if (has_tangents) point_to_scratch<const T>(tangents, stride, chunk, tangent_pointers);
+  return {wants_weights ? pointers : nullptr, has_tangents ? tangent_pointers : nullptr};
 }
 
 template <class T>
-const T** point_to_tangents(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
-                            const Chunk& chunk, const EdgeWeights<T>& weights, ConvolutionScratch<T>&,
-                            const T** pointers) {
-  if (!weights.weights_tangent) return nullptr;
-  point_to_rows(weights.weights_tangent + path.weight_offset, plan.num_weights, edges.edge, chunk, pointers);
-  return pointers;
+WeightPointers<T> point_to_both(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
+                                const Chunk& chunk, const EdgeWeights<T>& weights, bool wants_weights,
+                                ConvolutionScratch<T>& scratch, const T** pointers, const T** tangent_pointers) {
+  if (wants_weights) point_to_weights(plan, path, edges, chunk, weights, scratch, pointers);
+  if (weights.weights_tangent)
+    point_to_rows(weights.weights_tangent + path.weight_offset, plan.num_weights, edges.edge, chunk, tangent_pointers);
+  return {wants_weights ? pointers : nullptr, weights.weights_tangent ? tangent_pointers : nullptr};
 }
 
 template <class T>
@@ -198,24 +221,42 @@ __attribute__((noinline)) void add_basis_gradient(const EdgeBlock<T>& edges, con
   }
 }
 
-// g_table[knot_e + k] += basis_k(e) slope[e].
-template <class T>
-inline void add_table_gradient(const EdgeBlock<T>& edges, const Chunk& chunk, const T* basis, int64_t num_weights,
-                               int64_t channels, T* const* slope, T* g_table) {
-  const EdgeBlock<T> block = edges;
-  for (int e = 0; e < chunk.count; ++e) {
-    const Stencil<T> stencil(block, chunk.first + e, basis, g_table, num_weights);
-    const T* s = slope[e];
-    for_channels<T>(channels, [&](int64_t c, auto part, auto registers) {
-      constexpr int U = registers;
-      Vec<T> v[U];
-      for (int u = 0; u < U; ++u) v[u] = part.load(s + c + u * lanes<T>);
-      for (int k = 0; k < 4; ++k)
-        for (int u = 0; u < U; ++u) {
-          T* place = stencil.row[k] + c + u * lanes<T>;
-          part.store(place, part.load(place) + v[u] * stencil.basis[k]);
-        }
-    });
+// g_table[knot_e + k] += basis_k(e) slope[e], and basis_tangent_k(e) slope_of_tangent[e] with a tangent.
+template <class T, bool Tangent>
+__attribute__((noinline)) void add_table_gradient(const EdgeBlock<T>& edges, const Chunk& chunk,
+                                                  const T* basis_tangent, int64_t num_weights, int64_t channels,
+                                                  T* const* slope, T* const* slope_of_tangent, T* g_table) {
+  const int32_t* knot = edges.knot + chunk.first;
+  const int64_t stride = edges.stride, rest = channels % lanes<T>, whole = channels - rest;
+  const T* basis = edges.basis + chunk.first;
+  if (Tangent) basis_tangent += chunk.first;
+  for (int e = 0, count = chunk.count; e < count; ++e) {
+    T* t0 = g_table + knot[e] * num_weights;
+    T *t1 = t0 + num_weights, *t2 = t1 + num_weights, *t3 = t2 + num_weights;
+    Vec<T> b[4], h[4];
+    for (int k = 0; k < 4; ++k) {
+      b[k] = Vec<T>{} + basis[k * stride + e];
+      h[k] = Tangent ? Vec<T>{} + basis_tangent[k * stride + e] : Vec<T>{};
+    }
+    const T *s = slope[e], *s_tangent = Tangent ? slope_of_tangent[e] : nullptr;
+    const auto add = [&](auto part, int64_t c) {
+      const Vec<T> v = part.load(s + c);
+      Vec<T> r0 = part.load(t0 + c) + v * b[0], r1 = part.load(t1 + c) + v * b[1], r2 = part.load(t2 + c) + v * b[2],
+             r3 = part.load(t3 + c) + v * b[3];
+      if constexpr (Tangent) {
+        const Vec<T> u = part.load(s_tangent + c);
+        r0 += u * h[0];
+        r1 += u * h[1];
+        r2 += u * h[2];
+        r3 += u * h[3];
+      }
+      part.store(t0 + c, r0);
+      part.store(t1 + c, r1);
+      part.store(t2 + c, r2);
+      part.store(t3 + c, r3);
+    };
+    for (int64_t c = 0; c < whole; c += lanes<T>) add(Whole<T>(), c);
+    if (rest) add(First<T>(int(rest)), whole);
   }
 }
 
@@ -235,11 +276,12 @@ void spread_slopes(const ConvolutionPlan& plan, const ConvolutionPath& path, con
       add_basis_gradient<T, true>(edges, chunk, weights.table_tangent + offset, width, channels, slope, basis_partial,
                                   partial_stride);
   }
-  if (weights.g_table) {
-    add_table_gradient(edges, chunk, edges.basis, width, channels, of_weights, weights.g_table + offset);
-    if (slope_tangent && weights.basis_tangent)
-      add_table_gradient(edges, chunk, weights.basis_tangent, width, channels, slope, weights.g_table + offset);
-  }
+  if (!weights.g_table) return;
+  if (slope_tangent && weights.basis_tangent)
+    add_table_gradient<T, true>(edges, chunk, weights.basis_tangent, width, channels, of_weights, slope,
+                                weights.g_table + offset);
+  else
+    add_table_gradient<T, false>(edges, chunk, nullptr, width, channels, of_weights, nullptr, weights.g_table + offset);
 }
 template <class T>
 void spread_slopes(const ConvolutionPlan&, const ConvolutionPath&, const EdgeBlock<T>&, const Chunk&,

@@ -54,7 +54,7 @@ def _function(name: str, dtype: torch.dtype) -> Any:
 
 def _arguments(inputs: tuple, edges: tuple, key: str, cotangents: tuple, outputs: tuple) -> tuple[_Arguments, list]:
     """The C structure, and the tensors that must outlive the call."""
-    kept = [None if tensor is None else tensor.contiguous() for tensor in (*edges, *inputs, *cotangents, *outputs)]
+    kept = [t if t is None or t.is_contiguous() else t.contiguous() for t in (*edges, *inputs, *cotangents, *outputs)]
     addresses = [None if tensor is None else tensor.data_ptr() for tensor in kept]
     weights = kept[len(edges) + 4]
     return _Arguments(
@@ -75,22 +75,22 @@ def _check(inputs: tuple, edges: tuple, key: str) -> None:
     """Shapes and dtypes, since the C++ code reads what they promise."""
     plan, (features, harmonics, basis, knot, weights) = plan_of(key), inputs
     center, neighbor, center_ptr, neighbor_order, neighbor_ptr = edges
-    num_nodes, num_edges = len(features), len(center)
-    expected = [
-        ("features", features, (num_nodes, plan.input.dim), features.dtype),
-        ("harmonics", harmonics, (num_edges, (plan.l_max + 1) ** 2), features.dtype),
-        ("weights", weights, (num_edges if basis is None else len(weights), plan.num_weights), features.dtype),
-        ("center_ptr", center_ptr, (num_nodes + 1,), torch.int64),
-        ("neighbor_ptr", neighbor_ptr, (num_nodes + 1,), torch.int64),
-        ("neighbor", neighbor, (num_edges,), torch.int64),
-        ("neighbor_order", neighbor_order, (num_edges,), torch.int64),
-        ("center", center, (num_edges,), torch.int64),
-    ]
-    if basis is not None:
-        expected += [("basis", basis, (num_edges, 4), features.dtype), ("knot", knot, (num_edges,), torch.int32)]
-    for name, tensor, shape, dtype in expected:
-        if tuple(tensor.shape) != shape or tensor.dtype != dtype:
-            raise UsageError(f"The convolution expects {name} of shape {shape} and {dtype}, found "
+    num_nodes, num_edges, dtype = features.shape[0], center.shape[0], features.dtype
+    expected = (
+        (features, (num_nodes, plan.input.dim), dtype, "features"),
+        (harmonics, (num_edges, (plan.l_max + 1) ** 2), dtype, "harmonics"),
+        (weights, (num_edges if basis is None else weights.shape[0], plan.num_weights), dtype, "weights"),
+        (basis, (num_edges, 4), dtype, "basis"),
+        (knot, (num_edges,), torch.int32, "knot"),
+        (center, (num_edges,), torch.int64, "center"),
+        (neighbor, (num_edges,), torch.int64, "neighbor"),
+        (center_ptr, (num_nodes + 1,), torch.int64, "center_ptr"),
+        (neighbor_order, (num_edges,), torch.int64, "neighbor_order"),
+        (neighbor_ptr, (num_nodes + 1,), torch.int64, "neighbor_ptr"),
+    )
+    for tensor, shape, expected_dtype, name in expected:
+        if tensor is not None and (tensor.shape != shape or tensor.dtype != expected_dtype):
+            raise UsageError(f"The convolution expects {name} of shape {shape} and {expected_dtype}, found "
                              f"{tuple(tensor.shape)} and {tensor.dtype}.")
 
 
