@@ -37,12 +37,12 @@ class Coordination(nn.Module):
         super().__init__()
         self.cutoff, self.power = cutoff, power
 
-    def forward(self, vector: torch.Tensor, edges: EdgeIndex) -> torch.Tensor:
-        """(E, 3) float64 Angstrom -> (number of nodes of ``edges``,) float64."""
+    def forward(self, vector: torch.Tensor, edges: EdgeIndex, num_nodes: int) -> torch.Tensor:
+        """(E, 3) float64 Angstrom -> (num_nodes,) float64; further nodes of ``edges`` must have no edges."""
         if uses_native(vector) and vector.dtype == torch.float64:
-            return native.coordination(vector, edges.center_ptr, self.cutoff, self.power)
+            return native.coordination(vector, edges.center_ptr[: num_nodes + 1], self.cutoff, self.power)
         envelope = polynomial_envelope(vector.norm(dim=1) / self.cutoff, self.power)
-        return sum_by_index(envelope.unsqueeze(1), edges.center, len(edges.center_ptr) - 1).squeeze(1)
+        return sum_by_index(envelope.unsqueeze(1), edges.center, num_nodes).squeeze(1)
 
 
 def assemble_forces(

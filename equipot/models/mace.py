@@ -124,9 +124,7 @@ class MACELayer(nn.Module):
         if not self.residual:
             return self.linear_out(self.product(self.skip(density, species), species))
         out = self.linear_out(self.product(density, species))
-        if not self.is_first:
-            return self.skip(x, species, out)
-        return out + self.skip(x, torch.arange(len(x), device=x.device)).index_select(0, species)
+        return self.skip(x.index_select(0, species) if self.is_first else x, species, out)
 
 
 class MACE(nn.Module):
@@ -159,7 +157,8 @@ class MACE(nn.Module):
         for layer, readout in zip(self.layers, self.readouts):
             x = layer(x, species, features)
             # Scalars are the first block: (1, channels).
-            energy = energy + readout(x[:, : self.options.num_channels]).squeeze(1)
+            scalars = x if x.shape[1] == self.options.num_channels else x[:, : self.options.num_channels]
+            energy = energy + readout(scalars).squeeze(1)
         return energy
 
 

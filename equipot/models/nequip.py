@@ -120,10 +120,8 @@ class NequIPLayer(nn.Module):
     def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
         """(N, layout_in.dim) -> (N, layout_out.dim); the first layer takes (num_species, layout_in.dim)."""
         message = self.linear(self.message(x, edges, species))
-        if not self.is_first:
-            return self.gate(self.self_connection(x, species, message))
-        each = torch.arange(len(x), device=x.device)
-        return self.gate(message + self.self_connection(x, each).index_select(0, species))
+        x = x.index_select(0, species) if self.is_first else x
+        return self.gate(self.self_connection(x, species, message))
 
 
 class NequIP(nn.Module):

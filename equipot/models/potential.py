@@ -168,10 +168,10 @@ class Potential(nn.Module):
         num_nodes = len(species)
         lone = torch.arange(len(self.elements), device=species.device)
         energy = self.architecture(torch.cat([species, lone]), edges).to(torch.float64)
-        relative = energy[:num_nodes] - energy[num_nodes:].index_select(0, species)
-        is_bound = edges.index.center_ptr[1:] > edges.index.center_ptr[:-1]
-        relative = torch.where(is_bound[:num_nodes], relative, torch.zeros_like(relative))
-        return relative, torch.tanh(self.coordination(edges.exact_vector, edges.index)[:num_nodes])
+        bound, isolated = energy.split([num_nodes, len(lone)])
+        is_lone = (edges.index.center_ptr[1:] == edges.index.center_ptr[:-1])[:num_nodes]
+        relative = (bound - isolated.index_select(0, species)).masked_fill(is_lone, 0.0)
+        return relative, torch.tanh(self.coordination(edges.exact_vector, edges.index, num_nodes))
 
     # --- derivatives
 

@@ -37,7 +37,7 @@ def test_coordination_with_two_derivatives(size: tuple[int, int], power: int) ->
         generator = torch.Generator().manual_seed(0)
         moved = vector.clone().requires_grad_()
         weight = torch.randn(size[0], generator=generator, dtype=torch.float64).requires_grad_()
-        number = Coordination(CUTOFF, power)(moved, index)
+        number = Coordination(CUTOFF, power)(moved, index, size[0])
         (first,) = torch.autograd.grad((number * weight).sum(), moved, create_graph=True)
         projection = torch.randn(first.shape, generator=generator, dtype=torch.float64)
         second = torch.autograd.grad((first * projection).sum(), [moved, weight])
@@ -53,10 +53,10 @@ def test_coordination_gradcheck_and_wanted_gradients() -> None:
     vector.requires_grad_()
     with use("native"):
         module = Coordination(CUTOFF, 6)
-        assert torch.autograd.gradcheck(lambda v: module(v, index), vector)
-        assert torch.autograd.gradgradcheck(lambda v: module(v, index), vector)
+        assert torch.autograd.gradcheck(lambda v: module(v, index, 4), vector)
+        assert torch.autograd.gradgradcheck(lambda v: module(v, index, 4), vector)
         with gradients_of("parameters"):
-            assert torch.autograd.grad(module(vector, index).sum(), vector, allow_unused=True) == (None,)
+            assert torch.autograd.grad(module(vector, index, 4).sum(), vector, allow_unused=True) == (None,)
 
 
 def test_envelope_slope_is_the_published_closed_form() -> None:
@@ -97,6 +97,7 @@ def test_threads_change_nothing() -> None:
     with use("native"):
         for count in (1, 2):
             torch.set_num_threads(count)
-            results.append([Coordination(CUTOFF, 6)(vector, index), *assemble_forces(vector, vector, index, 2000)])
+            number = Coordination(CUTOFF, 6)(vector, index, 2000)
+            results.append([number, *assemble_forces(vector, vector, index, 2000)])
         torch.set_num_threads(threads)
     assert all(torch.equal(one, two) for one, two in zip(*results))
