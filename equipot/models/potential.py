@@ -249,7 +249,8 @@ class Potential(nn.Module):
             output.virial = total if virial else None
             if stress:
                 volume = torch.linalg.det(graph.cell.detach()).abs().view(-1, 1, 1)
-                output.stress = total * torch.where(volume > 0, -1 / volume, torch.nan)
+                # The NaN is chosen, not multiplied with: a gradient of zero has to stay zero on its way back.
+                output.stress = torch.where(volume > 0, total / -volume.clamp(min=1e-300), torch.nan)
         return output
 
     def hessian_vector_product(self, graph: AtomicGraph, vector: torch.Tensor) -> torch.Tensor:
