@@ -39,6 +39,7 @@ void Engine<T>::add_convolution(const ConvolutionPlan& plan, int input, int outp
   stage.plan = plan;
   stage.turned = reversed(plan);
   stage.table = copy(table, settings.num_rows() * plan.num_weights);
+  if (ScalarConvolution<T>::serves(plan)) stage.scalar = std::make_unique<ScalarConvolution<T>>(plan, stage.table);
   stage.input = input;
   stage.output = output;
   stage.density = density;
@@ -165,6 +166,8 @@ void Engine<T>::convolve_forward(const Stage<T>& stage, const Tile<T>& tile) {
     const AtomEdges<T> edges(structure, stage.settings, tile.first + n, stage.input < 0, workspace);
     if (stage.input < 0)
       stage.embedding->forward(stage.settings, edges, structure.species(), out + n * dim, workspace);
+    else if (stage.scalar != nullptr)
+      stage.scalar->forward(edges.block(), x, out + n * dim);
     else
       convolve<T>(stage.plan, edges.block(), x, weights, out + n * dim, workspace.convolution);
     if (stage.density >= 0) tile.values[stage.density][n] = sum_density(edges, stage.density_table);
@@ -180,9 +183,13 @@ void Engine<T>::convolve_backward(const Stage<T>& stage, const Tile<T>& tile, bo
   for (int64_t n = 0; n < tile.count; ++n) {
     AtomEdges<T> edges(structure, stage.settings, tile.first + n, false, workspace);
     edges.start_gradient();
-    equipot::convolve_backward<T>(stage.turned, edges.block(), tile.values[stage.input] + n * dim, g, weights,
-                                  tile.gradients[stage.input] + n * dim, edges.g_harmonics, edges.g_basis,
-                                  workspace.convolution);
+    const T* x = tile.values[stage.input] + n * dim;
+    T* gx = tile.gradients[stage.input] + n * dim;
+    if (stage.scalar != nullptr)
+      stage.scalar->backward(edges.block(), x, g, gx, edges.g_harmonics, edges.g_basis);
+    else
+      equipot::convolve_backward<T>(stage.turned, edges.block(), x, g, weights, gx, edges.g_harmonics, edges.g_basis,
+                                    workspace.convolution);
     if (stage.density >= 0) {
       const T* g_density = stored(program_.gradient(stage.density));
       for (int64_t e = 0; e < edges.count; ++e)

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine_convolution.hpp"
+#include "engine_scalar_convolution.hpp"
 
 namespace equipot {
 
@@ -17,7 +18,8 @@ template <class T>
 struct Stage {
   EdgeSettings settings;                               // harmonics up to the highest order it couples with
   std::unique_ptr<EmbeddingConvolution<T>> embedding;  // the first stage has this one,
-  ConvolutionPlan plan{}, turned{};                    // later ones these
+  std::unique_ptr<ScalarConvolution<T>> scalar;        // later ones this, where it serves,
+  ConvolutionPlan plan{}, turned{};                    // or these
   std::vector<T> table;                                // (rows, plan.num_weights)
   int input = -1, output = -1;
   int density = -1;              // buffer of the soft count of neighbours, -1: none

@@ -10,7 +10,7 @@ namespace equipot {
 namespace {
 
 // Fewer atoms than this are all in the cache anyway, and keep the caller's order.
-constexpr int64_t reorder_from = 4096;
+constexpr int64_t reorder_from = 200;
 // Atoms whose edges are stored side by side; between chunks there is unused room for the list's skin.
 constexpr int64_t chunk_atoms = 512;
 

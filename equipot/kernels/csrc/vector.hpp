@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace equipot {
 
@@ -57,11 +58,20 @@ inline void store_first(T* p, Vec<T> v, int n) {
   std::memcpy(p, &v, sizeof(T) * n);
 }
 
+// Adds to each lane its partner Half away, again and again with half of it; small steps stay within 16 bytes.
+template <class T, int Half, size_t... Lane>
+inline Vec<T> fold(Vec<T> v, std::index_sequence<Lane...> lane) {
+  if constexpr (Half > 0) {
+    v += __builtin_shufflevector(v, v, (int(Lane) ^ Half)...);
+    return fold<T, Half / 2>(v, lane);
+  } else {
+    return v;
+  }
+}
+
 template <class T>
 inline T sum(Vec<T> v) {
-  T total = 0;
-  for (int k = 0; k < lanes<T>; ++k) total += v[k];
-  return total;
+  return fold<T, lanes<T> / 2>(v, std::make_index_sequence<lanes<T>>())[0];
 }
 
 // n rounded up to whole registers.
