@@ -16,18 +16,21 @@ CUTOFF = 4.0
 
 #: Small but with everything switched on: channels differ, several layers, odd numbers.
 ARCHITECTURES = {
-    "nequip": ("nequip", {"num_layers": 3, "num_channels": (9, 6, 5), "feature_l_max": 2, "radial_hidden": (8,)}),
+    "nequip": ("nequip", {"num_layers": 3, "num_channels": (9, 6, 5), "feature_l_max": 2, "radial_hidden": (8,),
+                           "radial": "mlp"}),
     "nequip both parities": (
         "nequip",
-        {"num_layers": 2, "num_channels": 5, "parity": "both", "trainable_bessel": True, "radial_hidden": (8,)},
+        {"num_layers": 2, "num_channels": 5, "parity": "both", "trainable_bessel": True, "radial_hidden": (8,),
+         "radial": "mlp"},
     ),
     # Three layers: with two, only couplings of even l1 + l2 + l3 reach the scalars.
-    "nequip rotations only": ("nequip", {"num_layers": 3, "num_channels": 6, "parity": "none", "radial_hidden": (8,)}),
-    "mace": ("mace", {"num_channels": 6, "radial_hidden": (8,)}),
+    "nequip rotations only": ("nequip", {"num_layers": 3, "num_channels": 6, "parity": "none", "radial_hidden": (8,),
+                                         "radial": "mlp"}),
+    "mace": ("mace", {"num_channels": 6, "radial_hidden": (8,), "radial": "mlp"}),
     "mace density residual": (
         "mace",
         {"num_channels": 5, "l_max": 3, "feature_l_max": 2, "correlation": 2, "residual_first": True,
-         "density_normalization": True, "num_layers": 3, "radial_hidden": (8,)},
+         "density_normalization": True, "num_layers": 3, "radial_hidden": (8,), "radial": "mlp"},
     ),
     "nequip spline": (
         "nequip",

@@ -49,7 +49,7 @@ class MACEOptions(Section):
     radial_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = (64, 64)
     #: ``mlp``: the radial networks run on every edge. ``spline``: they run on a grid of distances, and cubic splines
     #: through these values are the radial functions: much faster, twice differentiable, exactly zero at the cutoff.
-    radial: Literal["mlp", "spline"] = "mlp"
+    radial: Literal["mlp", "spline"] = "spline"
     #: Intervals of the splines from 0 to the cutoff; without effect with ``radial: mlp``.
     radial_knots: Annotated[int, Limit(at_least=16, at_most=8192)] = 128
     #: Hidden sizes of the last readout; the others are linear.

@@ -25,7 +25,7 @@ CUTOFF = 4.0
 OPTIONS = {
     "mace": {"num_channels": 4, "l_max": 2, "feature_l_max": 1, "radial_hidden": [8]},
     # Rotations only and three layers: the couplings whose sign e3nn has changed take part.
-    "nequip": {"num_channels": 4, "l_max": 2, "feature_l_max": 2, "num_layers": 3, "parity": "none",
+    "nequip": {"num_channels": 4, "l_max": 2, "feature_l_max": 2, "num_layers": 3, "parity": "none", "radial": "mlp",
                "radial_hidden": [8]},
 }
 
