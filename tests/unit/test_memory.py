@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 
-import numpy as np
 import pytest
 
 from equipot import cgroups, memory

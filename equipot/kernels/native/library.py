@@ -68,6 +68,6 @@ def _open(name: str) -> ctypes.CDLL | str:
         return f"The native kernels cannot be loaded: {error}."
     found = functions.equipot_abi_version()
     if found != ABI_VERSION:
-        return (f"The native kernels are of another version of the package (interface {found}, expected {ABI_VERSION}); "
-                "install the package again.")
+        return (f"The native kernels are of another version of the package (interface {found}, expected "
+                f"{ABI_VERSION}); install the package again.")
     return functions
