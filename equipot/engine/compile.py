@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from equipot.engine.document import Document
 from equipot.engine.lowering import Lowering, lowering_of
 from equipot.engine.program import Program
 from equipot.engine.radial import RadialTables
@@ -60,7 +61,8 @@ class CompiledPotential:
     """
 
     def __init__(self, program: Program, elements: tuple[str, ...], species_of_number: np.ndarray) -> None:
-        self._program = program
+        #: What runs; a caller with a list of points (images of atoms of his own, a halo) uses it directly.
+        self.program = program
         #: Symbols of the elements it was compiled for.
         self.elements = elements
         self._species_of_number = species_of_number
@@ -103,9 +105,10 @@ class CompiledPotential:
             np.empty((num_atoms, 3, 3)) if node_virial else None,
         )
         threads = torch.get_num_threads() if num_threads is None else num_threads
-        i, j, distance = self._program.run(positions, cell, min_distance, threads, outputs)
+        i, j, distance = self.program.update(positions, cell, threads)
         if distance < min_distance:
             raise contact_error(i, j, distance, min_distance, "structure")
+        self.program.run(threads, outputs)
         return Evaluation(*outputs)
 
     def _take_in(self, atomic_numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray,
@@ -113,7 +116,7 @@ class CompiledPotential:
         species = self._checked_species(atomic_numbers)
         arrays = [np.ascontiguousarray(array, dtype=np.int64) for array in neighbors]
         self._list = None
-        self._program.set_list(species, *arrays, positions, cell)
+        self.program.set_list(species, *arrays, positions, cell)
         self._list, self._numbers = neighbors, (atomic_numbers.dtype, atomic_numbers.tobytes())
 
     def _checked_species(self, atomic_numbers: np.ndarray) -> np.ndarray:
@@ -123,37 +126,9 @@ class CompiledPotential:
                              f"{int(species.argmin())} has atomic number {int(atomic_numbers[species.argmin()])}.")
         return np.ascontiguousarray(species)
 
-    def evaluate_edges(self, atomic_numbers: np.ndarray, center_ptr: np.ndarray, neighbor: np.ndarray,
-                       vectors: np.ndarray, *, gradient: bool = True,
-                       num_threads: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Evaluate edges as they are given.
-
-        Args:
-            atomic_numbers: (N,).
-            center_ptr: (N+1,) int64, edges of centre i are ``center_ptr[i]`` to ``center_ptr[i + 1]``.
-            neighbor: (E,) int64.
-            vectors: (E, 3) float64 Angstrom from centre to neighbour, all shorter than the cutoff; every edge occurs
-                in both directions.
-            gradient: whether to compute it.
-            num_threads: at most this many; None: as many as torch uses.
-
-        Returns:
-            Node energies (N,) eV, and a gradient g (E, 3) eV/Angstrom such that atom i feels
-            ``sum_e(center = i) g_e - sum_e(neighbor = i) g_e`` and the virial is ``-sum_e vector_e g_e``: the two edges
-            of a pair share the derivatives by (i -> j) and by (j -> i) in some way.
-        """
-        species = self._checked_species(atomic_numbers)
-        vectors = np.ascontiguousarray(vectors, dtype=np.float64)
-        energy, edge_gradient = np.empty(len(species)), np.empty_like(vectors) if gradient else None
-        self._list = None
-        self._program.run_edges(
-            species, np.ascontiguousarray(center_ptr, dtype=np.int64), np.ascontiguousarray(neighbor, dtype=np.int64),
-            vectors, torch.get_num_threads() if num_threads is None else num_threads, energy, edge_gradient)
-        return energy, edge_gradient
-
     def num_bytes(self) -> int:
         """Memory the present structure takes in the engine."""
-        return self._program.num_bytes()
+        return self.program.num_bytes()
 
 
 def compile_potential(potential: Potential, elements: tuple[str, ...] | None = None, *,
@@ -171,6 +146,19 @@ def compile_potential(potential: Potential, elements: tuple[str, ...] | None = N
     Raises:
         NotCompiled: no native kernels, an architecture the engine does not know, or one that would be tabulated.
     """
+    chosen = tuple(potential.elements if elements is None else elements)
+    program = Program(lower_potential(potential, chosen, tabulate=tabulate))
+    of_number = potential._species_of_number.numpy()
+    place = np.full(len(potential.elements), -1, dtype=np.int32)
+    place[[potential.elements.index(element) for element in chosen]] = np.arange(len(chosen))
+    return CompiledPotential(program, chosen, np.where(of_number >= 0, place[of_number], -1).astype(np.int32))
+
+
+def lower_potential(potential: Potential, elements: tuple[str, ...], *, tabulate: bool | None = None) -> bytes:
+    """The document of a potential, from which the engine is built here or in a process without Python.
+
+    Species are numbered as in ``elements``. Arguments and errors as in :func:`compile_potential`.
+    """
     loaded = library.load()
     if isinstance(loaded, str):
         raise NotCompiled(loaded)
@@ -185,27 +173,23 @@ def compile_potential(potential: Potential, elements: tuple[str, ...] | None = N
             raise NotCompiled("The model runs its radial networks on every edge, in float64; the engine would tabulate "
                               "them. Use radial: spline, or float32.")
         num_intervals = MLP_INTERVALS
-    chosen = potential.elements if elements is None else elements
     with torch.no_grad():
-        return _compile(potential, tuple(chosen), num_intervals)
+        return _lower(potential, elements, num_intervals, loaded.functions.equipot_vector_bytes())
 
 
-def _compile(potential: Potential, elements: tuple[str, ...], num_intervals: int) -> CompiledPotential:
+def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, vector_bytes: int) -> bytes:
     species = torch.tensor([potential.elements.index(element) for element in elements])
     # Folded in float64 and rounded once.
     architecture = copy.deepcopy(potential.architecture).requires_grad_(False).to(torch.float64)
     geometry = architecture.edges.geometry
-    program = Program(potential.dtype, len(elements), potential.cutoff, geometry.l_max, num_intervals)
+    document = Document(potential.dtype, len(elements), potential.cutoff, geometry.l_max, num_intervals, vector_bytes)
     tables = RadialTables(architecture.radial, potential.cutoff, num_intervals)
     lower = lowering_of(architecture)
     assert not isinstance(lower, str)
-    lower(Lowering(program, tables, species, TOLERANCE[potential.dtype]))
+    lower(Lowering(document, tables, species, TOLERANCE[potential.dtype]))
     zbl = potential.zbl
-    program.finish(
+    document.finish(
         potential.scale[species], potential.shift[species], potential.atomic_energies[species],
         exact_isolated_atoms=potential.config.exact_isolated_atoms,
         charge=None if zbl is None else zbl.charge[species], radius=None if zbl is None else zbl.radius[species])
-    of_number = potential._species_of_number.numpy()
-    place = np.full(len(potential.elements), -1, dtype=np.int32)
-    place[species.numpy()] = np.arange(len(elements))
-    return CompiledPotential(program, elements, np.where(of_number >= 0, place[of_number], -1).astype(np.int32))
+    return document.to_bytes()

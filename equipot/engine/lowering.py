@@ -1,4 +1,4 @@
-"""From architectures to programs of the engine: what each layer becomes, with everything constant folded.
+"""From architectures to documents of the engine: what each layer becomes, with everything constant folded.
 
 The first layer's features are constants of the species, so its embedding, its linear maps and the mixing of its radial
 functions fold into one matrix a species of the neighbour. Self-connections are computed where the features they act on
@@ -12,30 +12,27 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from equipot.engine.program import GateItem, LinearBlock, Program
+from equipot.engine.document import Document, GateItem, LinearBlock
 from equipot.engine.radial import RadialTables, compress
 from equipot.kernels import Block
-from equipot.kernels.native.convolution_plan import is_native, plan_pointer
-from equipot.kernels.native.convolution_plan import key_of as convolution_key
-from equipot.kernels.native.product_basis import key_of as product_key
-from equipot.kernels.native.product_basis import program_pointer
+from equipot.kernels.native.convolution_plan import is_native
 from equipot.models.mace import MACE, MACELayer
 from equipot.models.nequip import NequIP
 from equipot.nn import Gate, IrrepsLinear, Message, MultiLayerPerceptron, SpeciesLinear, SymmetricProduct
 
 
 class Lowering:
-    """Adds an architecture's operations to a program.
+    """Adds an architecture's operations to a document.
 
     Args:
-        program: new and empty.
+        document: new and empty.
         tables: of the architecture's radial networks.
-        species: (S,) the species of the architecture the program is for, in its order.
+        species: (S,) the species of the architecture the document is for, in its order.
         tolerance: of :func:`equipot.engine.radial.compress`.
     """
 
-    def __init__(self, program: Program, tables: RadialTables, species: torch.Tensor, tolerance: float) -> None:
-        self.program, self.tables, self.species, self.tolerance = program, tables, species, tolerance
+    def __init__(self, document: Document, tables: RadialTables, species: torch.Tensor, tolerance: float) -> None:
+        self.document, self.tables, self.species, self.tolerance = document, tables, species, tolerance
 
     # --- architectures
 
@@ -44,17 +41,17 @@ class Lowering:
         features, up, gated = -1, -1, -1
         for k, layer in enumerate(architecture.layers):
             if k == 0:
-                gated = self.program.buffer(layer.gate.layout_in.dim)
+                gated = self.document.buffer(layer.gate.layout_in.dim)
                 embedding = architecture.embedding[self.species]
                 self._first_message(layer.message, embedding, layer.linear, gated)
-                self.program.rows(gated, layer.self_connection(embedding, self.species))
+                self.document.rows(gated, layer.self_connection(embedding, self.species))
             else:
                 self._message(layer.message, up, layer.linear, gated)
-            features = self.program.buffer(layer.layout_out.dim)
-            self.program.gate(gated, features, _gate_items(layer.gate))
+            features = self.document.buffer(layer.layout_out.dim)
+            self.document.gate(gated, features, _gate_items(layer.gate))
             if k + 1 < len(architecture.layers):
                 following = architecture.layers[k + 1]
-                gated = self.program.buffer(following.gate.layout_in.dim)
+                gated = self.document.buffer(following.gate.layout_in.dim)
                 up = self._up(following.message, features)
                 self._species_linear(following.self_connection, features, gated)
         self._readout(architecture.readout, features)
@@ -64,13 +61,13 @@ class Lowering:
         embedding = architecture.embedding[self.species]
         features, up = -1, -1
         for k, layer in enumerate(architecture.layers):
-            density = self.program.buffer(layer.linear.layout_out.dim)
+            density = self.document.buffer(layer.linear.layout_out.dim)
             mixing = None if layer.residual else layer.skip
             if k == 0:
                 self._first_message(layer.message, embedding, layer.linear, density, mixing)
-                features = self.program.buffer(layer.linear_out.layout_out.dim)
+                features = self.document.buffer(layer.linear_out.layout_out.dim)
                 if layer.residual:
-                    self.program.rows(features, layer.skip(embedding, self.species))
+                    self.document.rows(features, layer.skip(embedding, self.species))
             else:
                 self._message(layer.message, up, layer.linear, density)
             product = self._product(layer.product, density)
@@ -81,7 +78,7 @@ class Lowering:
 
     def _next_features(self, following: MACELayer, features: int) -> tuple[int, int]:
         up = self._up(following.message, features)
-        skipped = self.program.buffer(following.skip.layout_out.dim)
+        skipped = self.document.buffer(following.skip.layout_out.dim)
         self._species_linear(following.skip, features, skipped)
         return skipped, up
 
@@ -95,14 +92,14 @@ class Lowering:
         columns = [range(offset, offset + width) for offset, width in zip(plan.weight_offsets, plan.path_channels)]
         # Columns count as much as the features they multiply, so that the tolerance is one of the messages.
         size = torch.cat([sent.square().mean(0).sqrt()] * len(plan.paths)).clamp(min=1e-30)
-        functions, radial = compress(table * size, self.tolerance, self.program.lanes)
+        functions, radial = compress(table * size, self.tolerance, self.document.lanes)
         radial = radial / size
         num_species, width = len(self.species), functions.shape[1]
         l_max = max(path.l2 for path in plan.paths)
         num_harmonics = (l_max + 1) ** 2
-        sums = self.program.buffer(num_species * num_harmonics * width)
+        sums = self.document.buffer(num_species * num_harmonics * width)
         target, finish = self._with_density(message, output)
-        self.program.embedding(sums, l_max, functions, *finish.arguments)
+        self.document.embedding(sums, l_max, functions, *finish.arguments)
         blocks = []
         for path, part in zip(plan.paths, columns):
             block = plan.output.blocks[path.output]
@@ -120,15 +117,15 @@ class Lowering:
                     matrices = matrix @ _target(mixing, block)[0][self.species]
                 start = z * num_harmonics * width + path.l2**2 * width
                 blocks.append(LinearBlock(block.components, start, offset, matrices))
-        self.program.linear(sums, target, blocks)
+        self.document.linear(sums, target, blocks)
         finish()
 
     def _message(self, message: Message, up: int, linear: IrrepsLinear, output: int) -> None:
         """output += linear(message), and begin a stage with it."""
         plan = message.convolution.plan
-        summed = self.program.buffer(plan.output.dim)
+        summed = self.document.buffer(plan.output.dim)
         target, finish = self._with_density(message, output)
-        self.program.convolution(plan_pointer(convolution_key(plan)), up, summed, self.tables.weights(message),
+        self.document.convolution(plan, up, summed, self.tables.weights(message),
                                  *finish.arguments)
         self._linear(linear, summed, target)
         finish()
@@ -138,13 +135,13 @@ class Lowering:
         table = self.tables.density(message)
         if table is None:
             return output, _Finish((), None)
-        unscaled, density = self.program.buffer(self.program.dims[output]), self.program.buffer(1)
-        return unscaled, _Finish((density, table), lambda: self.program.density_scale(unscaled, density, output))
+        unscaled, density = self.document.buffer(self.document.dims[output]), self.document.buffer(1)
+        return unscaled, _Finish((density, table), lambda: self.document.density_scale(unscaled, density, output))
 
     # --- node-wise operations
 
     def _up(self, message: Message, features: int) -> int:
-        up = self.program.buffer(message.linear_up.layout_out.dim)
+        up = self.document.buffer(message.linear_up.layout_out.dim)
         self._linear(message.linear_up, features, up)
         return up
 
@@ -161,23 +158,23 @@ class Lowering:
             found = _target(linear, block)
             if found is not None:
                 blocks.append(LinearBlock(block.components, offset, found[1], sets(found[0])))
-        self.program.linear(input, output, blocks)
+        self.document.linear(input, output, blocks)
 
     def _product(self, product: SymmetricProduct, density: int) -> int:
-        output = self.program.buffer(product.layout_out.dim)
+        output = self.document.buffer(product.layout_out.dim)
         weights = torch.cat([weight[self.species] for weight in product.weights], dim=1)
-        self.program.product(density, output, program_pointer(product_key(product.plan)), weights)
+        self.document.product(density, output, product.plan, weights)
         return output
 
     def _readout(self, readout: MultiLayerPerceptron, features: int) -> None:
         """Scalars are the first block of the features."""
         *hidden, last = readout.weights
         for weight in hidden:
-            mixed, activated = self.program.buffer(weight.shape[1]), self.program.buffer(weight.shape[1])
-            self.program.linear(features, mixed, [LinearBlock(1, 0, 0, weight.unsqueeze(0))])
-            self.program.gate(mixed, activated, [GateItem("silu", 0, 0, 1, weight.shape[1])])
+            mixed, activated = self.document.buffer(weight.shape[1]), self.document.buffer(weight.shape[1])
+            self.document.linear(features, mixed, [LinearBlock(1, 0, 0, weight.unsqueeze(0))])
+            self.document.gate(mixed, activated, [GateItem("silu", 0, 0, 1, weight.shape[1])])
             features = activated
-        self.program.readout(features, 0, last[:, 0])
+        self.document.readout(features, 0, last[:, 0])
 
 
 class _Finish:

@@ -51,6 +51,14 @@ struct ConvolutionPlan {
   int64_t num_harmonics() const { return int64_t(l_max + 1) * (l_max + 1); }
 };
 
+constexpr int plan_path_numbers = 8;
+
+// A plan from plain numbers; false if they make no sense.
+//   paths         (num_paths, 8): l1, l2, l3, channels, input_offset, output_offset, output_stride, weight_offset
+//   coefficients  for each path (2 l1+1, 2 l2+1, 2 l3+1), one after the other
+bool make_plan(int l_max, int64_t input_dim, int64_t output_dim, int64_t num_weights, int64_t num_paths,
+               const int64_t* paths, const double* coefficients, ConvolutionPlan& plan);
+
 // Working memory of one thread.
 template <class T>
 struct ConvolutionScratch {

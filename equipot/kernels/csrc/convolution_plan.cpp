@@ -33,18 +33,12 @@ bool is_diagonal(const double* coefficients, int dimension) {
 }
 
 }  // namespace
-}  // namespace equipot
 
-// A plan that lives until equipot_convolution_plan_free, or null if the numbers make no sense.
-//   paths         (num_paths, 8): l1, l2, l3, channels, input_offset, output_offset, output_stride, weight_offset
-//   coefficients  for each path (2 l1+1, 2 l2+1, 2 l3+1), one after the other
-EQUIPOT_API equipot::ConvolutionPlan* equipot_convolution_plan(int l_max, int64_t input_dim, int64_t output_dim,
-                                                               int64_t num_weights, int64_t num_paths,
-                                                               const int64_t* paths, const double* coefficients) {
-  using namespace equipot;
-  if (l_max < 0 || l_max > convolution_l_max || num_paths < 0) return nullptr;
-  auto* plan = new ConvolutionPlan{l_max, input_dim, output_dim, num_weights, 0, 0, {}};
-  for (int64_t n = 0; n < num_paths; ++n, paths += 8) {
+bool make_plan(int l_max, int64_t input_dim, int64_t output_dim, int64_t num_weights, int64_t num_paths,
+               const int64_t* paths, const double* coefficients, ConvolutionPlan& plan) {
+  if (l_max < 0 || l_max > convolution_l_max || num_paths < 0) return false;
+  plan = ConvolutionPlan{l_max, input_dim, output_dim, num_weights, 0, 0, {}};
+  for (int64_t n = 0; n < num_paths; ++n, paths += plan_path_numbers) {
     ConvolutionPath path;
     path.l1 = int(paths[0]);
     path.l2 = int(paths[1]);
@@ -61,19 +55,29 @@ EQUIPOT_API equipot::ConvolutionPlan* equipot_convolution_plan(int l_max, int64_
     if (!orders_fit || path.channels < 1 || path.input_offset + d1 * path.channels > input_dim ||
         path.output_offset + (d3 - 1) * path.output_stride + path.channels > output_dim ||
         path.weight_offset + path.channels > num_weights ||
-        ((path.l1 == 0 || path.l2 == 0) && !is_diagonal(coefficients, d3))) {
-      delete plan;
-      return nullptr;
-    }
+        ((path.l1 == 0 || path.l2 == 0) && !is_diagonal(coefficients, d3)))
+      return false;
     path.over_m2 = list_couplings(coefficients, d1, d2, d3, true);
     path.over_m1 = list_couplings(coefficients, d1, d2, d3, false);
     path.diagonal = coefficients[0];
     coefficients += d1 * d2 * d3;
-    plan->work += path.channels * (d1 * d3 + 4);
-    if (path.channels > plan->max_channels) plan->max_channels = path.channels;
-    plan->paths.push_back(std::move(path));
+    plan.work += path.channels * (d1 * d3 + 4);
+    if (path.channels > plan.max_channels) plan.max_channels = path.channels;
+    plan.paths.push_back(std::move(path));
   }
-  return plan;
+  return true;
+}
+
+}  // namespace equipot
+
+// A plan that lives until equipot_convolution_plan_free, or null if the numbers make no sense; see make_plan.
+EQUIPOT_API equipot::ConvolutionPlan* equipot_convolution_plan(int l_max, int64_t input_dim, int64_t output_dim,
+                                                               int64_t num_weights, int64_t num_paths,
+                                                               const int64_t* paths, const double* coefficients) {
+  auto* plan = new equipot::ConvolutionPlan;
+  if (equipot::make_plan(l_max, input_dim, output_dim, num_weights, num_paths, paths, coefficients, *plan)) return plan;
+  delete plan;
+  return nullptr;
 }
 
 EQUIPOT_API void equipot_convolution_plan_free(equipot::ConvolutionPlan* plan) { delete plan; }

@@ -14,7 +14,7 @@ constexpr int64_t atoms_per_thread = 16;
 
 template <class T>
 Engine<T>::Engine(const EdgeSettings& settings, int64_t num_species, int64_t tile)
-    : EngineBase(settings, tile), num_species_(num_species) {}
+    : EngineBase(settings, num_species, tile) {}
 
 template <class T>
 void Engine<T>::add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
@@ -22,7 +22,7 @@ void Engine<T>::add_embedding(int output, int l_max, int64_t num_radial, const d
   Stage<T>& stage = program_.add_stage();
   stage.settings = settings;
   stage.settings.l_max = l_max;
-  stage.embedding = std::make_unique<EmbeddingConvolution<T>>(num_radial, num_species_,
+  stage.embedding = std::make_unique<EmbeddingConvolution<T>>(num_radial, num_species,
                                                               copy(table, settings.num_rows() * num_radial));
   stage.output = output;
   stage.density = density;
@@ -49,7 +49,7 @@ void Engine<T>::add_convolution(const ConvolutionPlan& plan, int input, int outp
 template <class T>
 void Engine<T>::add_rows(int output, const double* table) {
   const int64_t dim = program_.dim(output);
-  program_.add(std::make_unique<SpeciesRows<T>>(output, dim, copy(table, num_species_ * dim)));
+  program_.add(std::make_unique<SpeciesRows<T>>(output, dim, copy(table, num_species * dim)));
 }
 
 template <class T>
@@ -70,10 +70,10 @@ void Engine<T>::add_density_scale(int input, int density, int output) {
 }
 
 template <class T>
-void Engine<T>::add_product(int input, int output, const ProductBasisProgram& program, int64_t channels,
+void Engine<T>::add_product(int input, int output, ProductBasisProgram program, int64_t channels,
                             const double* weights) {
-  program_.add(std::make_unique<Product<T>>(input, output, program, channels, num_species_,
-                                            copy(weights, num_species_ * program.num_paths * channels)));
+  const std::vector<T> copied = copy(weights, num_species * program.num_paths * channels);
+  program_.add(std::make_unique<Product<T>>(input, output, std::move(program), channels, num_species, copied));
 }
 
 template <class T>
@@ -85,26 +85,28 @@ template <class T>
 void Engine<T>::finish() {
   program_.finish();
   seed_ = {terms.scale.begin(), terms.scale.end()};
+  // A lone atom of each species.
   std::vector<int32_t> species;
-  for (int64_t z = 0; z < num_species_; ++z) species.push_back(int32_t(z));
-  const std::vector<int64_t> no_edges(species.size() + 1, 0);
-  structure.set_edges(num_species_, species.data(), no_edges.data(), nullptr, nullptr);
-  network(false, 1);
+  for (int64_t z = 0; z < num_species; ++z) species.push_back(int32_t(z));
+  const std::vector<double> positions(3 * species.size(), 0.0), cell(9, 0.0);
+  structure.set_list({num_species, 0, species.data(), nullptr, nullptr, nullptr, positions.data(), cell.data()});
+  structure.update(positions.data(), cell.data(), settings.cutoff, 1);
+  network(false, 1, {});
   terms.isolated.assign(species.size(), 0.0);
-  for (int64_t n = 0; n < num_species_; ++n) terms.isolated[size_t(structure.species()[n])] = energy_[size_t(n)];
+  for (int64_t n = 0; n < num_species; ++n) terms.isolated[size_t(structure.species()[n])] = energy_[size_t(n)];
 }
 
 template <class T>
-void Engine<T>::run(const Results& results, int num_threads) {
+void Engine<T>::run(const Results& results, int num_threads, const Exchange& exchange) {
   const int64_t useful = std::min(structure.num_tiles(), structure.num_atoms() / atoms_per_thread);
   num_threads = int(std::max<int64_t>(1, std::min<int64_t>(num_threads, useful)));
-  network(results.wants_gradient(), num_threads);
+  network(results.wants_gradient(), num_threads, exchange);
   collect(results, num_threads);
 }
 
 template <class T>
-void Engine<T>::network(bool wants_gradient, int num_threads) {
-  pool_.reserve(structure.num_atoms() * program_.stored_columns());
+void Engine<T>::network(bool wants_gradient, int num_threads, const Exchange& exchange) {
+  pool_.reserve(structure.num_nodes() * program_.stored_columns());
   energy_.assign(size_t(structure.num_atoms()), 0.0);
   if (wants_gradient) gradient_.start(structure);
   while (int(threads_.size()) < num_threads) threads_.push_back(std::make_unique<Thread>());
@@ -114,10 +116,27 @@ void Engine<T>::network(bool wants_gradient, int num_threads) {
     thread->workspace.rows.reserve(structure.tile() * program_.tile_columns());
   }
   const int num_phases = wants_gradient ? 2 * program_.num_stages() - 1 : program_.num_stages();
-  for (int phase = 0; phase < num_phases; ++phase)
+  for (int phase = 0; phase < num_phases; ++phase) {
+    if (exchange.function != nullptr) fill_halo(phase, exchange);
     in_parallel(structure.num_tiles(), num_threads, [&](int thread, int64_t tile) {
       run_tile(phase, tile, wants_gradient, *threads_[size_t(thread)]);
     });
+  }
+}
+
+// What a phase gathers from an atom's neighbours: features going forward, gradients of the convolution's result going
+// back. The edges of the halo's atoms are worked on where those atoms are evaluated.
+template <class T>
+void Engine<T>::fill_halo(int phase, const Exchange& exchange) {
+  const int last = program_.num_stages() - 1;
+  const auto fill = [&](const Placement& placement) {
+    exchange.function(exchange.context, stored(placement), placement.dim * int64_t(sizeof(T)));
+  };
+  if (phase == 0) return;
+  if (phase <= last) return fill(program_.value(program_.stage(phase).input));
+  const Stage<T>& stage = program_.stage(2 * last - phase + 1);
+  fill(program_.gradient(stage.output));
+  if (stage.density >= 0) fill(program_.gradient(stage.density));
 }
 
 template <class T>
@@ -222,7 +241,7 @@ void Engine<T>::embedding_backward(const Stage<T>& stage, const Tile<T>& tile, b
 
 template <class T>
 int64_t Engine<T>::bytes() const {
-  return structure.num_atoms() * program_.stored_columns() * int64_t(sizeof(T)) +
+  return structure.num_nodes() * program_.stored_columns() * int64_t(sizeof(T)) +
          structure.capacity() * int64_t(3 * sizeof(T)) + structure.bytes();
 }
 

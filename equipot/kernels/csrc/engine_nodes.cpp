@@ -222,15 +222,16 @@ void DensityScale<T>::backward(const Tile<T>& tile) const {
 }
 
 template <class T>
-Product<T>::Product(int input, int output, const ProductBasisProgram& program, int64_t channels, int64_t num_species,
+Product<T>::Product(int input, int output, ProductBasisProgram program, int64_t channels, int64_t num_species,
                     const std::vector<T>& weights)
-    : program_(program), channels_(channels), coefficients_size_(product_basis_coefficients<T>(program, channels)),
+    : program_(std::move(program)), channels_(channels),
+      coefficients_size_(product_basis_coefficients<T>(program_, channels)),
       coefficients_(size_t(num_species * coefficients_size_)) {
   this->inputs = {{input, true, true}};
   this->output = output;
   this->adds = false;
   for (int64_t z = 0; z < num_species; ++z)
-    product_basis_fold<T>(program, channels, weights.data() + z * program.num_paths * channels,
+    product_basis_fold<T>(program_, channels, weights.data() + z * program_.num_paths * channels,
                           coefficients_.data() + z * coefficients_size_);
 }
 

@@ -82,13 +82,13 @@ template <class T>
 class Product : public Operation<T> {
  public:
   // weights (num_species, program.num_paths, channels)
-  Product(int input, int output, const ProductBasisProgram& program, int64_t channels, int64_t num_species,
+  Product(int input, int output, ProductBasisProgram program, int64_t channels, int64_t num_species,
           const std::vector<T>& weights);
   void forward(const Tile<T>& tile) const override;
   void backward(const Tile<T>& tile) const override;
 
  private:
-  const ProductBasisProgram& program_;
+  ProductBasisProgram program_;
   int64_t channels_, coefficients_size_;
   std::vector<T> coefficients_;
 };

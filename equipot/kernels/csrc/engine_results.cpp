@@ -64,13 +64,71 @@ void Engine<T>::collect(const Results& results, int num_threads) {
     switch_slope_.resize(size_t(num_atoms));
     for_atoms([&](int64_t n, Thread&) { switch_[size_t(n)] = switch_of(n, switch_slope_[size_t(n)]); });
   }
+  if (structure.has_points()) start_points(results);
   for_atoms([&](int64_t n, Thread& thread) { collect_atom(n, results, thread); });
+  if (structure.has_points()) finish_points(results, num_threads);
   if (results.virial != nullptr) {
     double total[6] = {};
     for (const auto& thread : threads_)
       for (int k = 0; k < 6; ++k) total[k] += thread->virial[k];
     spread(total, results.virial);
   }
+}
+
+// Several atoms may add to one point: the first thread adds where the caller wants it, the others for themselves.
+template <class T>
+void Engine<T>::start_points(const Results& results) {
+  const int64_t num_points = structure.num_points();
+  for (size_t t = 0; t < threads_.size(); ++t) {
+    Thread& thread = *threads_[t];
+    thread.forces = results.forces;
+    thread.node_virial = results.node_virial;
+    if (t == 0) continue;
+    if (results.forces != nullptr) thread.forces = thread.point_forces.reserve(3 * num_points);
+    if (results.node_virial != nullptr) thread.node_virial = thread.point_virial.reserve(9 * num_points);
+    if (results.forces != nullptr) std::fill_n(thread.forces, 3 * num_points, 0.0);
+    if (results.node_virial != nullptr) std::fill_n(thread.node_virial, 9 * num_points, 0.0);
+  }
+}
+
+template <class T>
+void Engine<T>::finish_points(const Results& results, int num_threads) {
+  const auto add = [&](double* to, int64_t width, double* Thread::*part) {
+    if (to == nullptr || threads_.size() < 2) return;
+    in_parallel((structure.num_points() + atoms_at_once - 1) / atoms_at_once, num_threads, [&](int, int64_t block) {
+      const int64_t first = block * atoms_at_once * width;
+      const int64_t last = std::min(first + atoms_at_once * width, structure.num_points() * width);
+      for (size_t t = 1; t < threads_.size(); ++t)
+        for (int64_t k = first; k < last; ++k) to[k] += (threads_[t].get()->*part)[k];
+    });
+  };
+  add(results.forces, 3, &Thread::forces);
+  add(results.node_virial, 9, &Thread::node_virial);
+}
+
+// An edge pulls its atom one way and the point where it ends the other way; each has half of its virial.
+template <class T>
+void Engine<T>::scatter(int64_t n, const double* v, const double* gradient, int64_t stride, const Results& results,
+                        Thread& thread) const {
+  const int64_t count = structure.edge_count(n), here = structure.point(n);
+  const int32_t* ends = structure.edge_points(n);
+  if (results.forces != nullptr) {
+    double total[3] = {};
+    for (int64_t e = 0; e < count; ++e)
+      for (int a = 0; a < 3; ++a) {
+        total[a] += gradient[a * stride + e];
+        thread.forces[3 * int64_t(ends[e]) + a] -= gradient[a * stride + e];
+      }
+    for (int a = 0; a < 3; ++a) thread.forces[3 * here + a] += total[a];
+  }
+  for (int64_t e = 0; results.node_virial != nullptr && e < count; ++e)
+    for (int a = 0; a < 3; ++a)
+      for (int b = 0; b < 3; ++b) {
+        const double share = -0.25 * (v[a * stride + e] * gradient[b * stride + e] +
+                                      v[b * stride + e] * gradient[a * stride + e]);
+        thread.node_virial[9 * here + 3 * a + b] += share;
+        thread.node_virial[9 * int64_t(ends[e]) + 3 * a + b] += share;
+      }
 }
 
 template <class T>
@@ -118,9 +176,10 @@ double Engine<T>::collect_edges(int64_t n, const Results& results, Thread& threa
     }
   }
   if (results.virial != nullptr) add_outer(v, own, stride, -1.0, thread.virial);
-  if (results.edge_gradient != nullptr)
-    for (int64_t e = 0; e < count; ++e)
-      for (int a = 0; a < 3; ++a) results.edge_gradient[3 * structure.callers_edges(n)[e] + a] = own[a * stride + e];
+  if (structure.has_points()) {
+    scatter(n, v, own, stride, results, thread);
+    return pair_energy;
+  }
   if (results.forces == nullptr && results.node_virial == nullptr) return pair_energy;
 
   for (int64_t e = 0; e < count; ++e) {
@@ -160,7 +219,8 @@ double Engine<T>::radial_slopes(int64_t n, const double* v, int64_t stride, doub
     double own = 0, both = 0;
     if (terms.has_switch()) {
       own = switch_slope_[size_t(n)] * own_slope[e];
-      both = own + switch_slope_[size_t(neighbors[e])] * own_slope[e];
+      // With points, what belongs to the reverse edge is added from there.
+      if (!structure.has_points()) both = own + switch_slope_[size_t(neighbors[e])] * own_slope[e];
     }
     if (terms.has_zbl) {
       double slope;

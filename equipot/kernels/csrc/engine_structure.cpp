@@ -40,18 +40,18 @@ bool invert(const double* c, double* inverse) {
 }  // namespace
 
 // Along a space-filling (Morton) curve, so that neighbours in space are neighbours in memory.
-void Structure::order_atoms(const SkinList& list) {
-  order_.resize(size_t(num_atoms_));
+void Structure::order_atoms(const double* positions, const double* cell) {
+  order_.resize(size_t(num_nodes_));
   std::iota(order_.begin(), order_.end(), int64_t(0));
   if (num_atoms_ >= reorder_from) {
     constexpr double bin = 4.0;  // Angstrom: a few atoms
-    double inverse[9], lengths[3];
-    const bool is_periodic = invert(list.cell, inverse);
-    for (int a = 0; a < 3; ++a)
-      lengths[a] = std::hypot(list.cell[3 * a], std::hypot(list.cell[3 * a + 1], list.cell[3 * a + 2]));
+    double inverse[9], lengths[3] = {0, 0, 0};
+    const bool is_periodic = cell != nullptr && invert(cell, inverse);
+    for (int a = 0; is_periodic && a < 3; ++a)
+      lengths[a] = std::hypot(cell[3 * a], std::hypot(cell[3 * a + 1], cell[3 * a + 2]));
     std::vector<uint64_t> key(size_t(num_atoms_), 0);
     for (int64_t n = 0; n < num_atoms_; ++n) {
-      const double* r = list.positions + 3 * n;
+      const double* r = positions + 3 * n;
       for (int a = 0; a < 3; ++a) {
         double place = r[a];
         if (is_periodic) {
@@ -62,7 +62,7 @@ void Structure::order_atoms(const SkinList& list) {
         key[size_t(n)] |= spread(uint64_t(std::min(std::max(number, 0.0), 1048575.0))) << a;
       }
     }
-    std::stable_sort(order_.begin(), order_.end(),
+    std::stable_sort(order_.begin(), order_.begin() + num_atoms_,
                      [&](int64_t a, int64_t b) { return key[size_t(a)] < key[size_t(b)]; });
   }
 }
@@ -71,9 +71,9 @@ void Structure::sort_species_in_tiles(const int32_t* species) {
   for (int64_t first = 0; first < num_atoms_; first += tile_)
     std::stable_sort(order_.begin() + first, order_.begin() + std::min(first + tile_, num_atoms_),
                      [&](int64_t a, int64_t b) { return species[a] < species[b]; });
-  place_.resize(size_t(num_atoms_));
-  species_.resize(size_t(num_atoms_));
-  for (int64_t n = 0; n < num_atoms_; ++n) {
+  place_.resize(size_t(num_nodes_));
+  species_.resize(size_t(num_nodes_));
+  for (int64_t n = 0; n < num_nodes_; ++n) {
     place_[size_t(order_[size_t(n)])] = n;
     species_[size_t(n)] = species[order_[size_t(n)]];
   }
@@ -100,17 +100,31 @@ void Structure::number_shifts(const SkinList& list) {
   }
 }
 
+// What all lists have: nodes in their order, and room for edges.
+void Structure::start_list(int64_t num_atoms, int64_t num_nodes, const int32_t* species, const double* positions,
+                           const double* cell, int64_t num_edges) {
+  num_atoms_ = num_atoms;
+  num_nodes_ = num_nodes;
+  order_atoms(positions, cell);
+  sort_species_in_tiles(species);
+  skin_start_.assign(size_t(num_atoms_) + 1, 0);
+  capacity_ = num_edges;
+  skin_neighbor_.reserve(capacity_);
+  neighbor_.reserve(capacity_);
+  vector_.reserve(3 * capacity_);
+  edge_start_.resize(size_t(num_atoms_));
+  edge_count_.resize(size_t(num_atoms_));
+}
+
 void Structure::set_list(const SkinList& list) {
-  num_atoms_ = list.num_atoms;
-  order_atoms(list);
-  sort_species_in_tiles(list.species);
+  start_list(list.num_atoms, list.num_atoms, list.species, list.positions, list.cell, list.num_edges);
+  has_points_ = false;
+  num_points_ = 0;
   number_shifts(list);
   std::vector<int64_t> start(size_t(num_atoms_) + 1, 0);
   for (int64_t e = 0; e < list.num_edges; ++e) ++start[size_t(list.center[e]) + 1];
   std::partial_sum(start.begin(), start.end(), start.begin());
-  skin_start_.assign(size_t(num_atoms_) + 1, 0);
-  capacity_ = list.num_edges;
-  int32_t* neighbor = skin_neighbor_.reserve(capacity_);
+  int32_t* neighbor = skin_neighbor_.data();
   int32_t* shift = skin_shift_.reserve(capacity_);
   std::vector<std::pair<int64_t, int32_t>> row;
   for (int64_t n = 0, e = 0; n < num_atoms_; ++n) {
@@ -126,56 +140,98 @@ void Structure::set_list(const SkinList& list) {
     }
     skin_start_[size_t(n) + 1] = e;
   }
-  neighbor_.reserve(capacity_);
-  vector_.reserve(3 * capacity_);
-  edge_start_.resize(size_t(num_atoms_));
-  edge_count_.resize(size_t(num_atoms_));
   positions_.resize(size_t(3 * num_atoms_));
 }
 
+void Structure::set_points(const PointList& list) {
+  std::vector<double> positions(size_t(3 * list.num_atoms));
+  for (int64_t n = 0; n < list.num_atoms; ++n)
+    std::copy_n(list.positions + 3 * int64_t(list.atom_point[n]), 3, positions.begin() + 3 * n);
+  const int64_t num_edges = list.start[list.num_atoms];
+  start_list(list.num_atoms, list.num_nodes, list.species, positions.data(), nullptr, num_edges);
+  has_points_ = true;
+  num_points_ = list.num_points;
+  edge_point_.reserve(capacity_);
+  int32_t *neighbor = skin_neighbor_.data(), *point = skin_point_.reserve(capacity_);
+  atom_point_.resize(size_t(num_atoms_));
+  std::vector<std::pair<int32_t, int32_t>> row;  // node in the engine's order, point
+  for (int64_t n = 0, e = 0; n < num_atoms_; ++n) {
+    const int64_t atom = order_[size_t(n)];
+    atom_point_[size_t(n)] = list.atom_point[atom];
+    row.clear();
+    for (int64_t k = list.start[atom]; k < list.start[atom + 1]; ++k)
+      row.emplace_back(int32_t(place_[size_t(list.point_node[list.point[k]])]), list.point[k]);
+    std::sort(row.begin(), row.end());
+    for (const auto& [to, end] : row) {
+      neighbor[e] = to;
+      point[e++] = end;
+    }
+    skin_start_[size_t(n) + 1] = e;
+  }
+}
+
 void Structure::update(const double* positions, const double* cell, double cutoff, int num_threads) {
-  translations_.resize(3 * shifts_.size());
-  for (size_t k = 0; k < shifts_.size(); ++k)
-    for (int a = 0; a < 3; ++a)
-      translations_[3 * k + a] = double(shifts_[k][0]) * cell[a] + double(shifts_[k][1]) * cell[3 + a] +
-                                 double(shifts_[k][2]) * cell[6 + a];
-  for (int64_t n = 0; n < num_atoms_; ++n)
-    for (int a = 0; a < 3; ++a) positions_[3 * n + a] = positions[3 * order_[size_t(n)] + a];
+  if (has_points_) {
+    point_positions_ = positions;
+  } else {
+    translations_.resize(3 * shifts_.size());
+    for (size_t k = 0; k < shifts_.size(); ++k)
+      for (int a = 0; a < 3; ++a)
+        translations_[3 * k + a] = double(shifts_[k][0]) * cell[a] + double(shifts_[k][1]) * cell[3 + a] +
+                                   double(shifts_[k][2]) * cell[6 + a];
+    for (int64_t n = 0; n < num_atoms_; ++n)
+      for (int a = 0; a < 3; ++a) positions_[3 * n + a] = positions[3 * order_[size_t(n)] + a];
+  }
   closest_ = ClosestPair();
   const int64_t num_chunks = (num_atoms_ + chunk_atoms - 1) / chunk_atoms;
 #pragma omp parallel num_threads(num_threads) if (num_threads > 1)
   {
     ClosestPair closest;
 #pragma omp for schedule(static)
-    for (int64_t k = 0; k < num_chunks; ++k)
-      update_atoms(k * chunk_atoms, std::min((k + 1) * chunk_atoms, num_atoms_), cutoff, closest);
+    for (int64_t k = 0; k < num_chunks; ++k) {
+      const int64_t first = k * chunk_atoms, last = std::min((k + 1) * chunk_atoms, num_atoms_);
+      if (has_points_)
+        update_atoms<true>(first, last, cutoff, closest);
+      else
+        update_atoms<false>(first, last, cutoff, closest);
+    }
 #pragma omp critical
     if (closest.distance < closest_.distance) closest_ = closest;
   }
-  if (closest_.i >= 0) {
+  if (closest_.i >= 0 && !has_points_) {
     closest_.i = order_[size_t(closest_.i)];
     closest_.j = order_[size_t(closest_.j)];
     if (closest_.j < closest_.i) std::swap(closest_.i, closest_.j);
   }
 }
 
+template <bool has_points>
 void Structure::update_atoms(int64_t first, int64_t last, double cutoff, ClosestPair& closest) {
-  const double *position = positions_.data(), *translation = translations_.data();
+  const double* position = has_points ? point_positions_ : positions_.data();
+  const double* translation = translations_.data();
   int64_t next = skin_start_[size_t(first)];
   for (int64_t n = first; n < last; ++n) {
     const int64_t begin = skin_start_[size_t(n)], end = skin_start_[size_t(n) + 1];
     int32_t* neighbor = neighbor_.data() + next;
     // Gathered with room for all of the skin, then closed up: the room behind belongs to later atoms.
     double *x = vector_.data() + 3 * next, *y = x + (end - begin), *z = y + (end - begin);
-    const double here[3] = {position[3 * n], position[3 * n + 1], position[3 * n + 2]};
+    int32_t* point = has_points ? edge_point_.data() + next : nullptr;
+    const double* here = position + 3 * (has_points ? int64_t(atom_point_[size_t(n)]) : n);
     int64_t count = 0;
     double nearest = 1e300;
     int64_t nearest_neighbor = -1;
     for (int64_t e = begin; e < end; ++e) {
-      const int64_t to = skin_neighbor_.data()[e];
-      const double* t = translation + 3 * skin_shift_.data()[e];
-      const double vx = (position[3 * to] - here[0]) + t[0], vy = (position[3 * to + 1] - here[1]) + t[1],
-                   vz = (position[3 * to + 2] - here[2]) + t[2];
+      const int64_t to = skin_neighbor_.data()[e], end_point = has_points ? skin_point_.data()[e] : to;
+      const double* there = position + 3 * end_point;
+      double vx = there[0] - here[0], vy = there[1] - here[1], vz = there[2] - here[2];
+      if constexpr (has_points) {
+        point[count] = int32_t(end_point);
+      } else {
+        const double* t = translation + 3 * skin_shift_.data()[e];
+        vx += t[0];
+        vy += t[1];
+        vz += t[2];
+      }
       const double square = vx * vx + vy * vy + vz * vz;
       neighbor[count] = int32_t(to);
       x[count] = vx;
@@ -184,7 +240,7 @@ void Structure::update_atoms(int64_t first, int64_t last, double cutoff, Closest
       count += std::sqrt(square) < cutoff;
       if (square < nearest) {
         nearest = square;
-        nearest_neighbor = to;
+        nearest_neighbor = end_point;
       }
     }
     if (count < end - begin) {
@@ -195,47 +251,7 @@ void Structure::update_atoms(int64_t first, int64_t last, double cutoff, Closest
     edge_count_[size_t(n)] = count;
     next += count;
     if (nearest_neighbor >= 0 && std::sqrt(nearest) < closest.distance)
-      closest = {n, nearest_neighbor, std::sqrt(nearest)};
-  }
-}
-
-void Structure::set_edges(int64_t num_atoms, const int32_t* species, const int64_t* center_ptr,
-                          const int64_t* neighbor, const double* vectors) {
-  num_atoms_ = num_atoms;
-  capacity_ = center_ptr[num_atoms];
-  order_.resize(size_t(num_atoms));
-  std::iota(order_.begin(), order_.end(), int64_t(0));
-  sort_species_in_tiles(species);
-  int32_t* to = neighbor_.reserve(capacity_);
-  double* vector = vector_.reserve(3 * capacity_);
-  edge_start_.resize(size_t(num_atoms));
-  edge_count_.resize(size_t(num_atoms));
-  struct Edge {
-    int64_t to;
-    std::array<double, 3> vector;
-    int64_t number;
-  };
-  std::vector<Edge> row;
-  callers_edge_.resize(size_t(capacity_));
-  closest_ = ClosestPair();
-  for (int64_t n = 0, next = 0; n < num_atoms; ++n) {
-    const int64_t center = order_[size_t(n)], begin = center_ptr[center], count = center_ptr[center + 1] - begin;
-    row.clear();
-    for (int64_t e = begin; e < begin + count; ++e)
-      row.push_back({place_[size_t(neighbor[e])], {vectors[3 * e], vectors[3 * e + 1], vectors[3 * e + 2]}, e});
-    // Edges of one pair by vector: the reverse ones have them backwards.
-    std::sort(row.begin(), row.end(), [](const Edge& a, const Edge& b) {
-      return a.to != b.to ? a.to < b.to : a.vector < b.vector;
-    });
-    edge_start_[size_t(n)] = next;
-    edge_count_[size_t(n)] = count;
-    for (int64_t e = 0; e < count; ++e) {
-      const Edge& edge = row[size_t(e)];
-      to[next + e] = int32_t(edge.to);
-      for (int a = 0; a < 3; ++a) vector[3 * next + a * count + e] = edge.vector[size_t(a)];
-      callers_edge_[size_t(next + e)] = edge.number;
-    }
-    next += count;
+      closest = {has_points ? int64_t(atom_point_[size_t(n)]) : n, nearest_neighbor, std::sqrt(nearest)};
   }
 }
 
@@ -253,8 +269,8 @@ int64_t Structure::reverse(int64_t atom, int64_t edge) const {
 }
 
 int64_t Structure::bytes() const {
-  return num_atoms_ * int64_t(6 * sizeof(int64_t) + 3 * sizeof(double) + sizeof(int32_t)) +
-         capacity_ * int64_t(4 * sizeof(int32_t) + 3 * sizeof(double));
+  return num_nodes_ * int64_t(6 * sizeof(int64_t) + 3 * sizeof(double) + sizeof(int32_t)) +
+         capacity_ * int64_t((has_points_ ? 5 : 4) * sizeof(int32_t) + 3 * sizeof(double));
 }
 
 }  // namespace equipot

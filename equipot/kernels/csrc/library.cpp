@@ -2,7 +2,7 @@
 #include "vector.hpp"
 
 // Raised with every change of an entry point, together with ABI_VERSION in equipot/kernels/native/library.py.
-EQUIPOT_API int equipot_abi_version() { return 1; }
+EQUIPOT_API int equipot_abi_version() { return 2; }
 
 EQUIPOT_API int equipot_vector_bytes() { return equipot::vector_bytes; }
 

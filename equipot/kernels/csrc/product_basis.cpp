@@ -62,21 +62,14 @@ template void product_basis_backward(const ProductBasisProgram&, int64_t, const 
 
 }  // namespace equipot
 
-EQUIPOT_API equipot::ProductBasisProgram* equipot_product_basis_program(
-    int32_t num_inputs, int32_t num_outputs, int32_t num_paths, int32_t num_products, const int32_t* products,
-    int32_t num_groups, const int32_t* first_group, const int32_t* groups, int32_t num_entries, const int32_t* factor,
-    const int32_t* first_term, const int32_t* term_path, const double* term_value) {
-  auto* program = new equipot::ProductBasisProgram;
-  program->num_inputs = num_inputs;
-  program->num_outputs = num_outputs;
-  program->num_paths = num_paths;
-  for (int32_t n = 0; n < num_products; ++n) program->products.push_back({products[2 * n], products[2 * n + 1]});
-  program->first_group.assign(first_group, first_group + num_outputs + 1);
-  for (int32_t n = 0; n < num_groups; ++n) {
-    program->groups.push_back({groups[3 * n], groups[3 * n + 1], groups[3 * n + 2]});
-  }
-  program->factor.assign(factor, factor + num_entries);
-  program->first_term.assign(first_term, first_term + num_entries + 1);
-  for (int32_t n = 0; n < first_term[num_entries]; ++n) program->terms.push_back({term_path[n], term_value[n]});
-  return program;
+// Numbers as read_product_basis_program takes them. The program lives as long as the process.
+EQUIPOT_API equipot::ProductBasisProgram* equipot_product_basis_program(const int64_t* integers, const double* reals) {
+  struct {
+    const int64_t* integers(int64_t count) { return (next_integer += count) - count; }
+    const double* reals(int64_t count) { return (next_real += count) - count; }
+    int64_t integer() { return *integers(1); }
+    const int64_t* next_integer;
+    const double* next_real;
+  } source{integers, reals};
+  return new equipot::ProductBasisProgram(equipot::read_product_basis_program(source));
 }

@@ -39,6 +39,38 @@ struct ProductBasisProgram {
   int32_t num_entries() const { return int32_t(factor.size()); }
 };
 
+// A program from plain numbers, taken one after the other from source.integer(), source.integers(count) and
+// source.reals(count): numbers of inputs, outputs and paths; number of products, (num_products, 2); number of groups,
+// first_group, (num_groups, 3); number of entries, factor, first_term, path of each term; value of each term.
+template <class Source>
+ProductBasisProgram read_product_basis_program(Source& source) {
+  ProductBasisProgram program;
+  const auto list = [&](int64_t count) {
+    const int64_t* from = source.integers(count);
+    return std::vector<int32_t>(from, from + count);
+  };
+  program.num_inputs = int32_t(source.integer());
+  program.num_outputs = int32_t(source.integer());
+  program.num_paths = int32_t(source.integer());
+  for (int64_t n = source.integer(); n > 0; --n) {
+    const int64_t* pair = source.integers(2);
+    program.products.push_back({int32_t(pair[0]), int32_t(pair[1])});
+  }
+  const int64_t num_groups = source.integer();
+  program.first_group = list(program.num_outputs + 1);
+  for (int64_t n = 0; n < num_groups; ++n) {
+    const int64_t* group = source.integers(3);
+    program.groups.push_back({int32_t(group[0]), int32_t(group[1]), int32_t(group[2])});
+  }
+  const int64_t num_entries = source.integer();
+  program.factor = list(num_entries);
+  program.first_term = list(num_entries + 1);
+  const std::vector<int32_t> path = list(program.first_term.back());
+  const double* value = source.reals(int64_t(path.size()));
+  for (size_t n = 0; n < path.size(); ++n) program.terms.push_back({path[n], value[n]});
+  return program;
+}
+
 // Channels are worked on in tiles of this many registers, so that the tables are read once for all of them.
 constexpr int product_basis_registers = 2;
 
@@ -71,10 +103,3 @@ void product_basis_backward(const ProductBasisProgram& program, int64_t channels
                             const T* g, T* gx, ProductBasisScratch<T>& scratch);
 
 }  // namespace equipot
-
-// products (num_products, 2); groups (num_groups, 3); terms: first (num_entries + 1), path and value. The program lives
-// as long as the process.
-EQUIPOT_API equipot::ProductBasisProgram* equipot_product_basis_program(
-    int32_t num_inputs, int32_t num_outputs, int32_t num_paths, int32_t num_products, const int32_t* products,
-    int32_t num_groups, const int32_t* first_group, const int32_t* groups, int32_t num_entries, const int32_t* factor,
-    const int32_t* first_term, const int32_t* term_path, const double* term_value);

@@ -39,6 +39,17 @@ def plan_of(key: str) -> ConvolutionPlan:
     )
 
 
+def plan_numbers(plan: ConvolutionPlan) -> tuple[list[int], list[float]]:
+    """Eight numbers a path and the coefficients of all paths, as ``make_plan`` in C++ takes them."""
+    rows, coefficients = [], []
+    for path, weight_offset in zip(plan.paths, plan.weight_offsets):
+        source, target = plan.input.blocks[path.input], plan.output.blocks[path.output]
+        rows += [source.l, path.l2, target.l, source.channels, plan.input.offsets[path.input],
+                 plan.output.offsets[path.output] + path.channel_offset, target.channels, weight_offset]
+        coefficients += plan.coefficients(path).flatten().tolist()
+    return rows, coefficients
+
+
 @cache
 def plan_pointer(key: str) -> int:
     """The address of the C++ plan, which lives as long as the process; for the library of :func:`library.load`.
@@ -49,12 +60,7 @@ def plan_pointer(key: str) -> int:
     plan, loaded = plan_of(key), library.load()
     if isinstance(loaded, str):
         raise UsageError(loaded)
-    rows, coefficients = [], []
-    for path, weight_offset in zip(plan.paths, plan.weight_offsets):
-        source, target = plan.input.blocks[path.input], plan.output.blocks[path.output]
-        rows += [source.l, path.l2, target.l, source.channels, plan.input.offsets[path.input],
-                 plan.output.offsets[path.output] + path.channel_offset, target.channels, weight_offset]
-        coefficients += plan.coefficients(path).flatten().tolist()
+    rows, coefficients = plan_numbers(plan)
     create = loaded.functions.equipot_convolution_plan
     create.restype = ctypes.c_void_p
     pointer = create(

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch  # noqa: F401  loads its OpenMP runtime first: ours then shares it, and there is one thread pool
 
 #: Raised with every change of an entry point, together with equipot_abi_version() in csrc/library.cpp.
-ABI_VERSION = 1
+ABI_VERSION = 2
 INSTRUCTION_SETS = ("plain", "avx2", "avx512")
 
 

@@ -44,6 +44,14 @@ def program_pointer(key: str) -> int:
 
 def make_program(functions: ctypes.CDLL, program: ProductProgram) -> int:
     """Hand a program to C++ and return its address."""
+    integers, reals = program_numbers(program)
+    create = functions.equipot_product_basis_program
+    create.restype = ctypes.c_void_p
+    return create((ctypes.c_int64 * len(integers))(*integers), (ctypes.c_double * max(1, len(reals)))(*reals))
+
+
+def program_numbers(program: ProductProgram) -> tuple[list[int], list[float]]:
+    """A program as plain numbers, in the order of ``read_product_basis_program`` in C++."""
     groups = [group for output in program.outputs for group in output]
     entries = [terms for group in groups for terms in group.terms]
     first_group, first_entry, first_term = [0], 0, [0]
@@ -55,24 +63,14 @@ def make_program(functions: ctypes.CDLL, program: ProductProgram) -> int:
         first_entry += len(group.factors)
     for terms in entries:
         first_term.append(first_term[-1] + len(terms))
-    create = functions.equipot_product_basis_program
-    create.restype = ctypes.c_void_p
-    return create(
-        *map(ctypes.c_int32, (program.num_inputs, len(program.outputs), program.num_paths, len(program.products))),
-        _integers([node for pair in program.products for node in pair]),
-        ctypes.c_int32(len(groups)),
-        _integers(first_group),
-        _integers(rows),
-        ctypes.c_int32(len(entries)),
-        _integers([factor for group in groups for factor in group.factors]),
-        _integers(first_term),
-        _integers([path for terms in entries for path, _ in terms]),
-        (ctypes.c_double * max(1, first_term[-1]))(*[value for terms in entries for _, value in terms]),
-    )
-
-
-def _integers(values: list[int]) -> ctypes.Array:
-    return (ctypes.c_int32 * max(1, len(values)))(*values)
+    integers = [
+        program.num_inputs, len(program.outputs), program.num_paths,
+        len(program.products), *(node for pair in program.products for node in pair),
+        len(groups), *first_group, *rows,
+        len(entries), *(factor for group in groups for factor in group.factors), *first_term,
+        *(path for terms in entries for path, _ in terms),
+    ]
+    return integers, [value for terms in entries for _, value in terms]
 
 
 def _functions() -> ctypes.CDLL:

@@ -140,25 +140,6 @@ def test_derivatives_that_are_not_wanted_are_none() -> None:
     np.testing.assert_allclose(virial.virial, everything.virial, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("structure", ["alloy", "cell below the cutoff", "empty"])
-def test_edges_of_a_callers_own(structure: str) -> None:
-    atoms, engine = CASES[structure](), compiled("nequip", "float64")
-    expected = engine_results(engine, atoms)
-    edges = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, 4.0)
-    # Within a centre, edges in any order.
-    order = np.lexsort((np.random.default_rng(0).random(len(edges)), edges.center))
-    center, neighbor, shift = edges.center[order], edges.neighbor[order], edges.shift[order]
-    vectors = atoms.positions[neighbor] - atoms.positions[center] + shift @ atoms.cell.array
-    ptr = np.searchsorted(center, np.arange(len(atoms) + 1))
-    energy, gradient = engine.evaluate_edges(atoms.numbers, ptr, neighbor, vectors)
-    np.testing.assert_allclose(energy, expected.node_energy, rtol=0, atol=1e-11)
-    forces = np.zeros((len(atoms), 3))
-    np.add.at(forces, center, gradient)
-    np.subtract.at(forces, neighbor, gradient)
-    np.testing.assert_allclose(forces, expected.forces, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(-vectors.T @ gradient, expected.virial, rtol=0, atol=1e-10)
-
-
 def test_compiled_for_some_elements_only() -> None:
     atoms, potential = CASES["alloy"](), potential_of("mace", "float64")
     engine = compile_potential(potential, ("Cu", "Au"))
