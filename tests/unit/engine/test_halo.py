@@ -1,4 +1,4 @@
-"""The engine on lists of points: images of atoms of the caller's own, and halos of atoms that are evaluated elsewhere."""
+"""The engine on lists of points: images of atoms of the caller's own, and halos of atoms evaluated elsewhere."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ def run_domains(engines: list[CompiledPotential], atoms: Atoms, owners: np.ndarr
 
     def work(rank: int) -> None:
         part, program = domain(atoms, owners == rank), engines[rank].program
-        places = program.set_points(engines[rank].species(atoms.numbers[part.nodes]), np.arange(part.num_atoms, dtype=np.int32),
-                                    part.point_node, part.start, part.point, part.positions)
+        species = engines[rank].species(atoms.numbers[part.nodes])
+        own_points = np.arange(part.num_atoms, dtype=np.int32)
+        places = program.set_points(species, own_points, part.point_node, part.start, part.point, part.positions)
 
         def exchange(rows: np.ndarray) -> None:
             own = part.nodes[: part.num_atoms]
