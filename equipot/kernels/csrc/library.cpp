@@ -1,7 +1,7 @@
 // What the library says of itself: which instruction set it was compiled for, and which one this CPU can run.
 #include "vector.hpp"
 
-// Raised with every change of an entry point, together with ABI_VERSION in equipot/kernels/native/library.py.
+// Raised with every change of an entry point, together with KERNELS_ABI_VERSION in equipot/version.py.
 EQUIPOT_API int equipot_abi_version() { return 2; }
 
 EQUIPOT_API int equipot_vector_bytes() { return equipot::vector_bytes; }

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch  # noqa: F401  loads its OpenMP runtime first: ours then shares it, and there is one thread pool
 
-#: Raised with every change of an entry point, together with equipot_abi_version() in csrc/library.cpp.
-ABI_VERSION = 2
+from equipot.version import KERNELS_ABI_VERSION
+
 INSTRUCTION_SETS = ("plain", "avx2", "avx512")
 
 
@@ -67,7 +67,7 @@ def _open(name: str) -> ctypes.CDLL | str:
     except OSError as error:
         return f"The native kernels cannot be loaded: {error}."
     found = functions.equipot_abi_version()
-    if found != ABI_VERSION:
+    if found != KERNELS_ABI_VERSION:
         return (f"The native kernels are of another version of the package (interface {found}, expected "
-                f"{ABI_VERSION}); install the package again.")
+                f"{KERNELS_ABI_VERSION}); install the package again.")
     return functions

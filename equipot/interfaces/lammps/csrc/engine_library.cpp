@@ -1,0 +1,93 @@
+// Loading the kernels and calling them.
+#include "engine_library.hpp"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+namespace equipot_lammps {
+namespace {
+
+constexpr const char* names[] = {"plain", "avx2", "avx512"};
+
+void* open(const std::string& folder, const std::string& name) {
+  const std::string path = folder + "/libequipot_" + name + ".so";
+  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) {
+    const char* reason = dlerror();
+    throw std::runtime_error("equipot's native kernels cannot be loaded (" + std::string(reason ? reason : path) +
+                             "). Install equipot again where there is a C++ compiler");
+  }
+  return handle;
+}
+
+template <class Function>
+void find(void* handle, const char* name, Function& function) {
+  function = reinterpret_cast<Function>(dlsym(handle, name));
+  if (function == nullptr)
+    throw std::runtime_error(std::string("equipot's native kernels have no ") + name + "; install equipot again");
+}
+
+}  // namespace
+
+EngineLibrary::EngineLibrary(const std::string& folder) {
+  void* handle = open(folder, names[0]);
+  int (*version)() = nullptr;
+  int (*best)() = nullptr;
+  find(handle, "equipot_abi_version", version);
+  if (version() != EQUIPOT_ABI_VERSION)
+    throw std::runtime_error("the LAMMPS plugin and equipot's native kernels are of different versions (interface " +
+                             std::to_string(EQUIPOT_ABI_VERSION) + " and " + std::to_string(version()) +
+                             "). `equipot lammps build` makes the plugin anew");
+  find(handle, "equipot_best_instruction_set", best);
+  int set = best();
+  // A narrower one for tests, as in Python.
+  if (const char* asked = std::getenv("EQUIPOT_INSTRUCTION_SET"))
+    for (int k = 0; k <= best(); ++k)
+      if (std::string(asked) == names[k]) set = k;
+  instruction_set_ = names[set];
+  if (set != 0) handle = open(folder, names[set]);
+  find(handle, "equipot_engine_error", error);
+  find(handle, "equipot_engine_load", load);
+  find(handle, "equipot_engine_destroy", destroy);
+  find(handle, "equipot_engine_cutoff", cutoff);
+  find(handle, "equipot_engine_num_species", num_species);
+  find(handle, "equipot_engine_is_double", is_double);
+  find(handle, "equipot_engine_set_points", set_points);
+  find(handle, "equipot_engine_update", update);
+  find(handle, "equipot_engine_run", run);
+  find(handle, "equipot_engine_bytes", bytes);
+}
+
+Engine::Engine(std::shared_ptr<const EngineLibrary> library, const std::string& document)
+    : library_(std::move(library)), engine_(library_->load(document.data(), int64_t(document.size()))) {
+  if (engine_ == nullptr) throw std::runtime_error(library_->error());
+}
+
+void Engine::check(int failed) const {
+  if (failed != 0) throw std::runtime_error(library_->error());
+}
+
+const int64_t* Engine::set_points(const std::vector<int32_t>& species, const std::vector<int32_t>& atom_point,
+                                  const std::vector<int32_t>& point_node, const std::vector<int64_t>& start,
+                                  const std::vector<int32_t>& point, const double* positions) {
+  const int64_t* places = nullptr;
+  check(library_->set_points(engine_, int64_t(atom_point.size()), int64_t(species.size()), int64_t(point_node.size()),
+                             species.data(), atom_point.data(), point_node.data(), start.data(), point.data(),
+                             positions, &places));
+  return places;
+}
+
+double Engine::update(const double* positions, int num_threads, int64_t closest_pair[2]) {
+  double distance = 0;
+  check(library_->update(engine_, positions, nullptr, num_threads, closest_pair, &distance));
+  return distance;
+}
+
+void Engine::run(int num_threads, double* node_energy, double* forces, double* virial, double* node_virial,
+                 void (*exchange)(void*, void*, int64_t), void* context) {
+  check(library_->run(engine_, num_threads, node_energy, forces, virial, node_virial, exchange, context));
+}
+
+}  // namespace equipot_lammps

