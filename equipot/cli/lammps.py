@@ -105,7 +105,8 @@ def _input(arguments: argparse.Namespace) -> int:
     for path, text in paths.items():
         write_text(path, text)
     print(f"{len(atoms)} atoms: {', '.join(map(str, paths))}")
-    print(f"One rank:      cd {folder} && lmp -in in.lammps\nSeveral ranks: cd {folder} && mpirun -np 4 lmp -in in.lammps")
+    print(f"One rank:      cd {folder} && lmp -in in.lammps")
+    print(f"Several ranks: cd {folder} && mpirun -np 4 lmp -in in.lammps")
     return 0
 
 

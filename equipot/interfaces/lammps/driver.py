@@ -62,8 +62,8 @@ class Driver:
             self._take(tags, x, types, num_local)
         i, j, distance = self._program.update(x, None, 1)
         if distance < self._min_distance:
-            raise StructureError(f"Atoms {tags[i]} and {tags[j]} are {distance:.4g} Angstrom apart at step {step}, nearer "
-                                 f"than min_distance {self._min_distance:g}.")
+            raise StructureError(f"Atoms {tags[i]} and {tags[j]} are {distance:.4g} Angstrom apart at step {step}, "
+                                 f"nearer than min_distance {self._min_distance:g}.")
         energy, point_forces, virial = np.zeros(num_local), np.zeros((total, 3)), np.zeros((3, 3))
         self._program.run(1, (energy, point_forces, virial, None), self._exchange if self._comm.size > 1 else None)
         if not (np.isfinite(energy).all() and np.isfinite(point_forces).all()):
@@ -137,7 +137,8 @@ def attach(lmp: Any, model: str | Path | Potential, elements: Sequence[str], *, 
     if lmp.extract_global("units") != "metal":
         raise UsageError(f"The driver needs units metal, not {lmp.extract_global('units')}.")
     if len(elements) != lmp.extract_setting("ntypes"):
-        raise UsageError(f"LAMMPS has {lmp.extract_setting('ntypes')} atom types and {len(elements)} elements were given.")
+        raise UsageError(f"LAMMPS has {lmp.extract_setting('ntypes')} atom types and {len(elements)} "
+                         "elements were given.")
     potential = model if isinstance(model, Potential) else checkpoint.load_model(model, dtype=dtype)
     unique = tuple(dict.fromkeys(elements))
     document, _ = lowered(potential, unique)

@@ -95,7 +95,8 @@ def atom_types(atoms: Atoms) -> tuple[list[tuple[str, float]], np.ndarray]:
 def data_file(atoms: Atoms) -> str:
     """The structure as a data file of ``atom_style atomic`` in units metal, every number in full precision."""
     box, (types, numbers) = lammps_box(atoms), atom_types(atoms)
-    lines = [f"LAMMPS data file of {atoms.get_chemical_formula()}, written by equipot; units metal, atom_style atomic", "",
+    lines = [f"LAMMPS data file of {atoms.get_chemical_formula()}, written by equipot; units metal, "
+             "atom_style atomic", "",
              f"{len(atoms)} atoms", f"{len(types)} atom types", ""]
     for axis, name in enumerate("xyz"):
         low = float(box.low[axis])
@@ -186,7 +187,8 @@ def _integrator(config: InputConfig) -> str:
     if config.ensemble == "nvt":
         return f"fix motion all nvt temp {temperature!r} {temperature!r} {heat!r}"
     if config.ensemble == "npt":
-        return f"fix motion all npt temp {temperature!r} {temperature!r} {heat!r} iso {pressure!r} {pressure!r} {squeeze!r}"
+        return (f"fix motion all npt temp {temperature!r} {temperature!r} {heat!r} iso {pressure!r} "
+                f"{pressure!r} {squeeze!r}")
     if config.ensemble == "melt":
         end = 3 * temperature if config.final_temperature is None else config.final_temperature
         return (f"# Heated evenly over the run; the enthalpy jumps where it melts (superheated without a surface).\n"

@@ -45,7 +45,8 @@ run 0
 print "ENERGY $(pe:%.16g) $((pxx+pyy+pzz)*vol:%.16g)"
 write_dump all custom f.dump id fx fy fz modify sort id format float %.16g
 """)
-    done = subprocess.run([MPIRUN, "-np", str(ranks), sys.executable, "-m", "equipot.interfaces.lammps.driver", path.name],
+    command = [MPIRUN, "-np", str(ranks), sys.executable, "-m", "equipot.interfaces.lammps.driver", path.name]
+    done = subprocess.run(command,
                           cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     words = next(line for line in done.stdout.splitlines() if line.startswith("ENERGY")).split()
