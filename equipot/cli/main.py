@@ -21,6 +21,7 @@ VERBS = {
     "data": ("equipot.cli.data", "check a file of frames, or make the embedded data set"),
     "info": ("equipot.cli.info", "what a model file or a run folder holds"),
     "md": ("equipot.cli.md", "molecular dynamics with a potential"),
+    "lammps": ("equipot.cli.lammps", "inputs for LAMMPS, its pair style, and whether it works"),
     "bench": ("equipot.cli.bench", "speed and memory of a potential against size and threads"),
     "doctor": ("equipot.cli.doctor", "what equipot found on this machine, and a speed test"),
 }

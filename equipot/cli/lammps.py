@@ -1,0 +1,126 @@
+"""``equipot lammps``: inputs for LAMMPS, its pair style, and whether it works."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from equipot.cli.parser import Parser, finite, nearest, positive, positive_integer
+from equipot.errors import UsageError
+
+ACTIONS = {"input": "write a data file and an input that runs at once", "build": "compile the pair style",
+           "doctor": "prove that LAMMPS gives what ASE gives"}
+
+EPILOG = "actions:\n" + "\n".join(f"  {name.ljust(6)} {text}" for name, text in ACTIONS.items()) + """
+
+examples:
+  equipot lammps input model.eqp cell.xyz -o run --ensemble npt --temperature 600 --repeat 4 4 4
+  equipot lammps build --again
+  equipot lammps doctor model.eqp
+"""
+
+INPUT_EPILOG = """examples:
+  equipot lammps input model.eqp cell.xyz -o run
+  equipot lammps input model.eqp POSCAR -o hot --ensemble melt --temperature 300 --final-temperature 4000
+
+Writes structure.data and in.lammps. The input names the model by its absolute path.
+"""
+
+
+def parser(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the words after ``equipot lammps``."""
+    arguments = list(arguments)
+    if not arguments or arguments[0].startswith("-"):
+        Parser("equipot lammps", usage="equipot lammps {input,build,doctor} ...", epilog=EPILOG,
+               description="Run a potential in LAMMPS.").parse(arguments)
+        raise UsageError("No action was given: equipot lammps input, build or doctor.")
+    action, *rest = arguments
+    if action not in ACTIONS:
+        raise UsageError(f"equipot lammps has no action {action!r}{nearest(action, ACTIONS)}; it has "
+                         f"{', '.join(ACTIONS)}.")
+    parser = Parser(f"equipot lammps {action}", description=ACTIONS[action].capitalize() + ".",
+                    epilog=INPUT_EPILOG if action == "input" else None)
+    {"input": _input_options, "build": _build_options, "doctor": _doctor_options}[action](parser)
+    parsed = parser.parse(rest)
+    parsed.action = action
+    return parsed
+
+
+def _input_options(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
+    parser.add_argument("structure", metavar="STRUCTURE", help=".xyz, .extxyz, .cif, POSCAR, ... (the last structure)")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write to; made where missing")
+    parser.add_argument("--ensemble", choices=("nve", "nvt", "npt", "deform", "melt"), default="nvt",
+                        help="default nvt")
+    parser.add_argument("--temperature", type=positive, default=300.0, metavar="K", help="K (default 300)")
+    parser.add_argument("--final-temperature", type=positive, metavar="K",
+                        help="where melt ends, K (default three times --temperature)")
+    parser.add_argument("--pressure", type=finite, default=0.0, metavar="GPA",
+                        help="GPa, compression positive (npt, deform, melt; default 0)")
+    parser.add_argument("--timestep", type=positive, default=1.0, metavar="FS", help="fs (default 1)")
+    parser.add_argument("--steps", type=positive_integer, default=10000, metavar="N", help="default 10000")
+    parser.add_argument("--strain-rate", type=finite, default=0.001, metavar="PER_PS", help="deform: 1/ps along x "
+                        "(default 0.001)")
+    parser.add_argument("--seed", type=positive_integer, default=1, help="of the velocities (default 1)")
+    parser.add_argument("--repeat", type=positive_integer, nargs=3, default=(1, 1, 1), metavar=("NX", "NY", "NZ"),
+                        help="copies along the lattice vectors (default 1 1 1)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files if they exist")
+
+
+def _build_options(parser: Parser) -> None:
+    parser.add_argument("--again", action="store_true", help="compile also where it is there")
+
+
+def _doctor_options(parser: Parser) -> None:
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model file (.eqp); default: one made for the test")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it."""
+    return {"input": _input, "build": _build, "doctor": _doctor}[arguments.action](arguments)
+
+
+def _input(arguments: argparse.Namespace) -> int:
+    from equipot import checkpoint
+    from equipot.checkpoint.atomic import write_text
+    from equipot.errors import ElementError
+    from equipot.interfaces.lammps.inputs import InputConfig, atom_types, data_file, input_file
+    from equipot.interfaces.structures import read_structure
+    from equipot.report.files import refuse_existing
+    from equipot.workflow.evaluation import find_model
+
+    model = Path(find_model(arguments.model))
+    atoms = read_structure(arguments.structure) * tuple(arguments.repeat)
+    known = checkpoint.load_model(model).elements
+    unknown = [symbol for symbol, _ in atom_types(atoms)[0] if symbol not in known]
+    if unknown:
+        raise ElementError(f"{arguments.structure} holds {unknown[0]}, which {model} does not know; it knows "
+                           f"{', '.join(known)}.")
+    config = InputConfig(**{name: getattr(arguments, name) for name in InputConfig.__dataclass_fields__})
+    texts = {"structure.data": data_file(atoms), "in.lammps": input_file(atoms, model, "structure.data", config)}
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {refuse_existing(folder / name, overwrite=arguments.overwrite): text for name, text in texts.items()}
+    for path, text in paths.items():
+        write_text(path, text)
+    print(f"{len(atoms)} atoms: {', '.join(map(str, paths))}")
+    print(f"One rank:      cd {folder} && lmp -in in.lammps")
+    print(f"Several ranks: cd {folder} && mpirun -np 4 lmp -in in.lammps")
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from equipot.interfaces.lammps.plugin import build
+
+    print(build(again=arguments.again))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from equipot.interfaces.lammps.doctor import examine
+
+    findings = examine(arguments.model)
+    for finding in findings:
+        print(f"{'ok' if finding.is_ok else 'FAILED':<7} {finding.name}: {finding.text}")
+    return 0 if all(finding.is_ok for finding in findings) else 1
