@@ -177,7 +177,7 @@ void PairEquipot::check_environment() const {
   if (!atom->tag_enable) error->all(FLERR, "pair_style equipot needs atom IDs: leave `atom_modify id yes` as it is");
   if (atom->map_style == Atom::MAP_NONE)
     error->all(FLERR, "pair_style equipot needs to find atoms by ID: write `atom_modify map yes` before the box is made");
-  if (neighbor->exclude_setting())
+  if (neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0)  // `exclude` itself is set later
     error->all(FLERR,
                "pair_style equipot: `neigh_modify exclude` takes neighbours away that the potential needs; use "
                "`fix setforce 0 0 0` or leave atoms out of the integration to keep them still");

