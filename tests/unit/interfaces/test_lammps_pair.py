@@ -1,4 +1,4 @@
-"""The pair style in LAMMPS: the numbers of the ASE calculator on any number of ranks, and what an input can do with it."""
+"""The pair style in LAMMPS: the numbers of the ASE calculator on any number of ranks, and what an input can do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.data import atomic_numbers
+from ase.io import read
 
 from equipot import checkpoint
 from equipot.engine.compile import lower_potential
@@ -69,7 +70,8 @@ def boxed_molecule() -> Atoms:
     return atoms
 
 
-CASES = {"bcc metal": bcc, "alloy": STRUCTURES["alloy"], "molecule in a box": boxed_molecule, "slab": STRUCTURES["slab"],
+CASES = {"bcc metal": bcc, "alloy": STRUCTURES["alloy"], "molecule in a box": boxed_molecule,
+         "slab": STRUCTURES["slab"],
          "skewed cell": STRUCTURES["skewed cell"], "cell below the cutoff": STRUCTURES["cell below the cutoff"],
          "atom beside a crystal": beside_a_crystal, "molecule": STRUCTURES["molecule"]}
 HEAD = """clear
@@ -196,8 +198,9 @@ def test_without_the_exchange_it_does_not(lammps: Lammps) -> None:
 
 def test_float32_is_within_rounding(lammps: Lammps) -> None:
     atoms = CASES["alloy"]()
-    model = lammps.model("Cu Au", dtype="float32") if elements_of(atoms) == "Cu Au" else lammps.model("Au Cu", dtype="float32")
-    text = lammps.structure(atoms) + f"pair_style equipot\npair_coeff * * {model} {elements_of(atoms)}\n" + RESULT + DUMP
+    names = elements_of(atoms)
+    pair = f"pair_style equipot\npair_coeff * * {lammps.model(names, dtype='float32')} {names}\n"
+    text = lammps.structure(atoms) + pair + RESULT + DUMP
     energy, forces, _ = expected("alloy")
     found = results(lammps.run(text, 2))[0]
     assert abs(found[0] - energy) / len(atoms) < TWIN.e
@@ -272,7 +275,7 @@ def test_beside_other_styles(lammps: Lammps) -> None:
     names, cell = elements_of(atoms), lammps.structure(atoms)
     z = [atomic_numbers[name] for name in names.split()]
     zbl = "".join(f"pair_coeff {a + 1} {b + 1} zbl {z[a]} {z[b]}\n" for a in range(2) for b in range(a, 2))
-    both = (f"pair_style hybrid/overlay equipot zbl 5.0 6.0\npair_coeff * * equipot {lammps.model(names)} {names}\n{zbl}")
+    both = f"pair_style hybrid/overlay equipot zbl 5.0 6.0\npair_coeff * * equipot {lammps.model(names)} {names}\n{zbl}"
     said = lammps.run(cell + lammps.pair(names) + RESULT + cell + "pair_style zbl 5.0 6.0\n" + zbl.replace("zbl ", "")
                       + RESULT + cell + both + RESULT, 2)
     one, other, sum_ = results(said)
@@ -286,7 +289,8 @@ def test_two_models_and_types_of_one_element(lammps: Lammps) -> None:
     rest = atoms[[atom.index for atom in atoms if atom.symbol == "Au"]]
     names = elements_of(atoms).split()
     first, second = (" ".join(name if name == wanted else "NULL" for name in names) for wanted in ("Cu", "Au"))
-    hybrid = (f"pair_style hybrid equipot equipot min_distance 0.1\npair_coeff * * equipot 1 {lammps.model(first)} {first}\n"
+    hybrid = ("pair_style hybrid equipot equipot min_distance 0.1\n"
+              f"pair_coeff * * equipot 1 {lammps.model(first)} {first}\n"
               f"pair_coeff * * equipot 2 {lammps.model(second, 1)} {second}\npair_coeff 1 2 none\n")
     found = results(lammps.run(cell + hybrid + RESULT + cell + lammps.pair("Cu Cu") + RESULT, 2))
     lone.calc, rest.calc = Calculator(potential()), Calculator(potential(1))
@@ -327,10 +331,9 @@ print "LARGEST $(c_pair[1]:%.16g)"
         np.testing.assert_allclose(rows[:, 1:4], mean, rtol=0, atol=1e-8)
         np.testing.assert_allclose(rows[:, 4], deviation, rtol=0, atol=1e-8)
         assert "the run stops" in said and not re.search(r"^ +5 ", said, re.MULTILINE)
-        from ase.io import read
-
         frame = read(lammps.folder / "disagreement.xyz", index=0)
-        assert len(frame) == len(atoms) and frame.arrays["force_deviation"].max() == pytest.approx(deviation.max(), rel=1e-4)
+        assert len(frame) == len(atoms)
+        assert frame.arrays["force_deviation"].max() == pytest.approx(deviation.max(), rel=1e-4)
         assert frame.get_volume() == pytest.approx(atoms.get_volume(), rel=1e-9)
 
 
@@ -344,7 +347,8 @@ print "LARGEST $(c_pair[1]:%.16g)"
     ("displace_atoms all move 0 0 0\ncreate_atoms 1 single 1.0 1.0 1.0\ncreate_atoms 1 single 1.0 1.0 1.01", "",
      "apart at step 0, nearer than min_distance 0.05"),
 ])
-def test_failures_stop_all_ranks_with_a_sentence(lammps: Lammps, ranks: int, before: str, pair: str, sentence: str) -> None:
+def test_failures_stop_all_ranks_with_a_sentence(lammps: Lammps, ranks: int, before: str, pair: str,
+                                                 sentence: str) -> None:
     lammps.model("Cu Au")
     text = lammps.structure(crystal())
     if before.startswith("newton"):
