@@ -238,8 +238,9 @@ def test_a_trajectory_is_the_same_on_one_and_two_ranks(lammps: Lammps) -> None:
 
 
 def test_what_inputs_do(lammps: Lammps) -> None:
-    """Barostat, deformation, minimisation, atoms that go, restart, rerun, a list used for several steps."""
-    text = lammps.structure(crystal()) + "change_box all triclinic\n" + lammps.pair(elements_of(crystal())) + MOTION + """
+    """Barostat, deformation, minimisation, atoms that go, restart, a list used for several steps."""
+    pair = lammps.pair(elements_of(crystal()))
+    text = lammps.structure(crystal()) + "change_box all triclinic\n" + pair + MOTION + """
 dump 1 all custom 5 t.dump id type x y z
 run 5
 write_restart t.restart
@@ -260,7 +261,7 @@ undump 1
 min_style cg
 minimize 0 1e-3 5 20
 print "BEFORE $(pe:%.12g)"
-""" + HEAD.format(boundary="p p p") + "read_restart t.restart\n" + lammps.pair(elements_of(crystal())) + (
+""" + HEAD.format(boundary="p p p") + "read_restart t.restart\n" + pair + (
         "fix nve all nve\ntimestep 0.0002\nthermo_style custom step pe ke press\n"
         "thermo_modify norm no format float %.10g\nthermo 5\nrun 5\n")
     said = lammps.run(text, 2)
