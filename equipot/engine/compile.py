@@ -11,7 +11,7 @@ import torch
 
 from equipot.engine.lowering import Lowering, lowering_of
 from equipot.engine.program import Program
-from equipot.engine.radial import RadialTables
+from equipot.engine.radial import RadialTables, table_form
 from equipot.errors import UsageError
 from equipot.graph import NeighborList
 from equipot.graph.validation import contact_error
@@ -195,8 +195,13 @@ def _compile(potential: Potential, elements: tuple[str, ...], num_intervals: int
     # Folded in float64 and rounded once.
     architecture = copy.deepcopy(potential.architecture).requires_grad_(False).to(torch.float64)
     geometry = architecture.edges.geometry
-    program = Program(potential.dtype, len(elements), potential.cutoff, geometry.l_max, num_intervals)
-    tables = RadialTables(architecture.radial, potential.cutoff, num_intervals)
+    form = table_form(architecture.radial, num_intervals, species)
+    if form is None:
+        raise NotCompiled(f"The cutoff function begins at {architecture.radial.onset} Angstrom, which no knot of the "
+                          "radial tables meets.")
+    program = Program(potential.dtype, len(elements), potential.cutoff, geometry.l_max, form.num_intervals)
+    program.tables(-1 if form.break_interval is None else form.break_interval, form.table_of_pair)
+    tables = RadialTables(architecture.radial, potential.cutoff, form, solid=architecture.edges.solid)
     lower = lowering_of(architecture)
     assert not isinstance(lower, str)
     lower(Lowering(program, tables, species, TOLERANCE[potential.dtype]))
@@ -204,7 +209,8 @@ def _compile(potential: Potential, elements: tuple[str, ...], num_intervals: int
     program.finish(
         potential.scale[species], potential.shift[species], potential.atomic_energies[species],
         exact_isolated_atoms=potential.config.exact_isolated_atoms,
-        charge=None if zbl is None else zbl.charge[species], radius=None if zbl is None else zbl.radius[species])
+        charge=None if zbl is None else zbl.charge[species], radius=None if zbl is None else zbl.radius[species],
+        repulsion=None if zbl is None else zbl.constants.in_a_row())
     of_number = potential._species_of_number.numpy()
     place = np.full(len(potential.elements), -1, dtype=np.int32)
     place[species.numpy()] = np.arange(len(elements))

@@ -21,6 +21,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "error": (ctypes.c_char_p, ()),
     "create": (_POINTER, (_INT, _LONG, _DOUBLE, _INT, _INT, _LONG)),
     "destroy": (None, (_POINTER,)),
+    "tables": (_INT, (_POINTER, _INT, _LONG, _LONG, _POINTER)),
+    "repulsion": (_INT, (_POINTER, _POINTER)),
     "buffer": (_INT, (_POINTER, _LONG)),
     "embedding": (_INT, (_POINTER, _INT, _INT, _LONG, _POINTER, _INT, _POINTER)),
     "convolution": (_INT, (_POINTER, _POINTER, _INT, _INT, _POINTER, _INT, _POINTER)),
@@ -105,6 +107,18 @@ class Program:
 
     # --- building
 
+    def tables(self, break_interval: int, table_of_pair: np.ndarray | None) -> None:
+        """Say the form of all radial tables, before any operation.
+
+        Args:
+            break_interval: first interval of the second piece of the splines, whose rows come three later; -1: splines
+                in one piece.
+            table_of_pair: (num_species, num_species) int32: which of the tables, one behind the other, serves a pair of
+                centre and neighbour; None: one table serves all.
+        """
+        num_species, num_tables = (0, 1) if table_of_pair is None else (len(table_of_pair), int(table_of_pair.max()) + 1)
+        self._call("tables", break_interval, num_species, num_tables, _at(table_of_pair))
+
     def buffer(self, dim: int) -> int:
         """An array of (atoms, dim); its number."""
         self.dims.append(dim)
@@ -163,8 +177,12 @@ class Program:
         self._call("readout", input, offset, len(vector), _at(vector))
 
     def finish(self, scale: torch.Tensor, shift: torch.Tensor, atomic_energies: torch.Tensor, *,
-               exact_isolated_atoms: bool, charge: torch.Tensor | None, radius: torch.Tensor | None) -> None:
-        """Plan the program; arguments as in ``Potential``, by species."""
+               exact_isolated_atoms: bool, charge: torch.Tensor | None, radius: torch.Tensor | None,
+               repulsion: Sequence[float] | None = None) -> None:
+        """Plan the program; arguments as in ``Potential``, by species; ``repulsion``: the constants in a row."""
+        if repulsion is not None:
+            constants = np.array(repulsion, dtype=np.float64)
+            self._call("repulsion", _at(constants))
         arrays = [_doubles(array) for array in (scale, shift, atomic_energies, charge, radius)]
         pointers = [_at(array) for array in arrays]
         self._call("finish", len(scale), *pointers[:3], int(exact_isolated_atoms), *pointers[3:])

@@ -1,5 +1,6 @@
 // C entry points of the inference engine. Numbers come in as float64 whatever the engine's own precision.
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 #include "engine.hpp"
@@ -34,6 +35,28 @@ EQUIPOT_API EngineBase* equipot_engine_create(int is_double, int64_t num_species
   if (l_max < 0 || l_max > equipot::max_l || num_intervals < 1 || num_species < 1 || tile < 1) return nullptr;
   if (is_double != 0) return new equipot::Engine<double>(settings, num_species, tile);
   return new equipot::Engine<float>(settings, num_species, tile);
+}
+
+// Before any operation: the form of the radial tables. break_interval -1: splines in one piece; table_of_pair
+// (num_species, num_species) with numbers below num_tables, null: one table serves every pair.
+EQUIPOT_API int equipot_engine_tables(EngineBase* engine, int break_interval, int64_t num_species, int64_t num_tables,
+                                      const int32_t* table_of_pair) {
+  return guarded([&] {
+    equipot::EdgeSettings& settings = engine->settings;
+    if (break_interval == 0 || break_interval >= settings.num_intervals)
+      throw std::invalid_argument("the break of the splines is not inside them");
+    settings.break_interval = break_interval;
+    if (table_of_pair == nullptr) return;
+    settings.num_species = num_species;
+    settings.num_tables = num_tables;
+    settings.table_of_pair.assign(table_of_pair, table_of_pair + num_species * num_species);
+  });
+}
+
+// The constants of the core repulsion, where they are not the universal ones: exponent of the charges, screening length,
+// strength (eV Angstrom), four weights, four decays, power of the envelope.
+EQUIPOT_API int equipot_engine_repulsion(EngineBase* engine, const double* constants) {
+  return guarded([&] { engine->terms.pair = equipot::RepulsionConstants(constants); });
 }
 
 EQUIPOT_API void equipot_engine_destroy(EngineBase* engine) { delete engine; }
