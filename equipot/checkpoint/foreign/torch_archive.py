@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,8 +67,6 @@ def read_archive(path: str | Path) -> Archive:
         kind = "a bare pickle, or a file of torch before 1.6" if old else "not a file of torch.save"
         advice = "; load it with the program that wrote it and save it again with a recent torch" if old else ""
         raise CheckpointError(f"{path}: this is {kind}, expected the zip form of torch.save{advice}.")
-    import io
-
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as zipped:
             return _read(path, hashlib.sha256(content).hexdigest(), _Members(path, zipped, len(content)))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import sevenn
 import torch
+from ase.neighborlist import neighbor_list
 from e3nn import o3
 from e3nn.math import _normalize_activation
 from sevenn import _const as const
@@ -55,15 +56,21 @@ def evaluate(model, atoms, cutoff: float, modal: str | None) -> dict:
     for key, value in graph:
         if torch.is_tensor(value) and value.is_floating_point():
             graph[key] = value.double()
-    # The graph keeps positions and cell in float32: give it the exact ones.
-    graph[KEY.POS] = torch.tensor(atoms.positions, dtype=torch.float64)
-    graph[KEY.CELL] = torch.tensor(atoms.cell.array, dtype=torch.float64)
+    # The graph keeps edge vectors in float32: give it the exact ones.
+    positions, cell = (torch.tensor(array, dtype=torch.float64) for array in (atoms.positions, atoms.cell.array))
+    source, target, shift = neighbor_list("ijS", atoms, cutoff)
+    graph[KEY.EDGE_IDX] = torch.tensor(np.array([source, target]))
+    vectors = positions[target] - positions[source] + torch.tensor(shift, dtype=torch.float64) @ cell
+    graph[KEY.POS], graph[KEY.CELL], graph[KEY.EDGE_VEC] = positions, cell, vectors
+    if KEY.CELL_VOLUME in graph:
+        graph[KEY.CELL_VOLUME] = torch.linalg.det(cell).abs()
     if modal is not None:
         graph[KEY.DATA_MODALITY] = modal
     graph.to("cpu")
     model.set_is_batch_data(False)
     model.eval()
     graph[KEY.POS].requires_grad_(True)
+    graph[KEY.EDGE_VEC].requires_grad_(True)
     output = model(graph)
     record = {"energy": output[KEY.PRED_TOTAL_ENERGY].item(), "forces": output[KEY.PRED_FORCE].tolist(), "stress": None}
     if atoms.cell.rank == 3:
