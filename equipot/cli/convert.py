@@ -15,6 +15,7 @@ sevenn distribution has: 7net-0, 7net-0_22may2024, 7net-l3i5, 7net-mf-0. Nothing
 examples:
   equipot convert sevennet 7net-0 -o 7net-0.eqp
   equipot convert sevennet checkpoint_sevennet_mf_0.pth --head R2SCAN -o r2scan.eqp
+  equipot convert mace my.model -o my.eqp
   equipot info 7net-0.eqp
 """
 
@@ -23,7 +24,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot convert``."""
     parser = Parser("equipot convert", epilog=EPILOG,
                     description="Take in the weights of a model of another package, exactly.")
-    parser.add_argument("family", metavar="FAMILY", help="which package's: sevennet")
+    parser.add_argument("family", metavar="FAMILY", help="which package's: sevennet or mace")
     parser.add_argument("source", metavar="FILE", help="the checkpoint")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model file to write (.eqp)")
     parser.add_argument("--head", metavar="NAME", help="which of several levels of theory the model has")

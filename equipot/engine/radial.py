@@ -43,7 +43,8 @@ def table_form(radial: RadialEmbedding, num_intervals: int, species: torch.Tenso
         first, second = torch.triu_indices(count, count)
         pairs = torch.stack([species[first], species[second]], dim=1)
         table_of_pair = np.empty((count, count), dtype=np.int32)
-        table_of_pair[first, second] = table_of_pair[second, first] = np.arange(len(first))
+        places = first.numpy(), second.numpy()
+        table_of_pair[places] = table_of_pair[places[::-1]] = np.arange(len(first))
     if radial.onset is None:
         return TableForm(num_intervals, None, pairs, table_of_pair)
     for intervals in range(num_intervals, 2 * num_intervals):
