@@ -16,6 +16,7 @@ examples:
   equipot convert sevennet 7net-0 -o 7net-0.eqp
   equipot convert sevennet checkpoint_sevennet_mf_0.pth --head R2SCAN -o r2scan.eqp
   equipot convert mace my.model -o my.eqp
+  equipot convert nequip deployed.pth -o mine.eqp
   equipot info 7net-0.eqp
 """
 
@@ -24,7 +25,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot convert``."""
     parser = Parser("equipot convert", epilog=EPILOG,
                     description="Take in the weights of a model of another package, exactly.")
-    parser.add_argument("family", metavar="FAMILY", help="which package's: sevennet or mace")
+    parser.add_argument("family", metavar="FAMILY", help="which package's: sevennet, mace or nequip")
     parser.add_argument("source", metavar="FILE", help="the checkpoint")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model file to write (.eqp)")
     parser.add_argument("--head", metavar="NAME", help="which of several levels of theory the model has")

@@ -13,7 +13,6 @@ from equipot.config import Limit, Section
 from equipot.nn.radial import PolynomialEnvelope
 
 
-
 @dataclass(frozen=True)
 class RepulsionConstants(Section):
     """Constants of a screened nuclear repulsion; those of LAMMPS' ``pair_style zbl`` unless others are given.

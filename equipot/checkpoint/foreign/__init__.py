@@ -1,4 +1,4 @@
-"""Models of other packages taken in: SevenNet and MACE checkpoints become potentials of equipot."""
+"""Models of other packages taken in: SevenNet, MACE and NequIP checkpoints become potentials of equipot."""
 
 from __future__ import annotations
 

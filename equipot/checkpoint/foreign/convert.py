@@ -9,6 +9,7 @@ from pathlib import Path
 from equipot.checkpoint.foreign.facts import PUBLISHED, Facts
 from equipot.checkpoint.foreign.imported import Imported
 from equipot.checkpoint.foreign.mace import read_mace
+from equipot.checkpoint.foreign.nequip import read_nequip
 from equipot.checkpoint.foreign.sevennet import read_sevennet
 from equipot.checkpoint.foreign.torch_archive import Archive, read_archive
 from equipot.errors import UsageError
@@ -16,19 +17,19 @@ from equipot.models import Potential
 
 #: Family -> its importer.
 FAMILIES: dict[str, Callable[[Archive, str | None, str], Imported]] = {
-    "sevennet": read_sevennet, "mace": read_mace,
+    "sevennet": read_sevennet, "mace": read_mace, "nequip": read_nequip,
 }
 DTYPES = ("float32", "float64")
 
 
 def convert(family: str, source: str | Path, *, head: str | None = None, dtype: str = "float32") -> Potential:
-    """Take in the weights of a checkpoint of SevenNet or MACE, exactly.
+    """Take in the weights of a checkpoint of SevenNet, MACE or NequIP, exactly.
 
     Nothing in the file is imported or executed, and the package that wrote it is not needed. The potential is an
     ordinary one, to be saved with :func:`equipot.checkpoint.save_model`; its ``metadata`` says where it came from.
 
     Args:
-        family: ``sevennet`` or ``mace``.
+        family: ``sevennet``, ``mace`` or ``nequip``.
         source: the checkpoint; or, for ``sevennet``, the name of a model (``7net-0``, ``7net-l3i5``, ``7net-mf-0``)
             that an installed ``sevenn`` distribution has.
         head: which of several levels of theory.

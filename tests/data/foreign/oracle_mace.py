@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 from e3nn import o3
-from mace import data, modules
+from mace import modules
 from mace.calculators import MACECalculator
 from mace.modules import interaction_classes
 from structures import SYMBOLS, structures

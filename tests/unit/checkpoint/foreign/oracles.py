@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from equipot.checkpoint.foreign.folding import CouplingSigns
 from equipot.graph import from_ase
 from equipot.models import Potential
 from tests.tolerances import FOREIGN, Tolerance
@@ -54,3 +55,22 @@ def calculator_errors(calculator, expected: dict[str, dict]) -> Tolerance:
 def assert_within(found: Tolerance, allowed: Tolerance = FOREIGN) -> None:
     """Every error is within the tolerance."""
     assert found.e < allowed.e and found.f < allowed.f and found.s < allowed.s, found
+
+
+def plant_other_coupling_signs(monkeypatch) -> None:
+    """Take files to be of another release of e3nn: from 0.4 to 0.6 the tables (1, 2, 2), (1, 3, 3), ... changed sign.
+
+    The random models are small and hardly chiral, so that the error is far above rounding (1e-14 eV/Angstrom) but not
+    large; with SevenNet-0's weights it is 0.2 eV/Angstrom.
+    """
+    original = CouplingSigns.__call__
+
+    def wrong(self, *orders):
+        low, middle, high = sorted(orders)
+        return original(self, *orders) * (-1 if low == 1 and middle == high > 1 else 1)
+
+    monkeypatch.setattr(CouplingSigns, "__call__", wrong)
+
+
+#: eV/Angstrom: what forces on the chiral cluster are off by at least where signs are wrong.
+SIGN_ERROR = 1e-8
