@@ -35,3 +35,6 @@ STRESS_DIFFERENCE = 1e-8
 CUTOFF_FORCE = 1e-4
 #: The native kernels against the reference path: the same sums in another order.
 PATHS = {"float64": Tolerance(1e-10, 1e-10, 1e-10), "float32": TWIN}
+#: Converted models against the packages they come from, both in float64: eV/atom, eV/Angstrom (absolute),
+#: eV/Angstrom^3.
+FOREIGN = Tolerance(1e-9, 1e-7, 1e-9)

@@ -20,6 +20,7 @@ VERBS = {
     "predict": ("equipot.cli.predict", "energies, forces and stresses of structures"),
     "data": ("equipot.cli.data", "check a file of frames, or make the embedded data set"),
     "info": ("equipot.cli.info", "what a model file or a run folder holds"),
+    "convert": ("equipot.cli.convert", "take in a model of another package"),
     "md": ("equipot.cli.md", "molecular dynamics with a potential"),
     "lammps": ("equipot.cli.lammps", "inputs for LAMMPS, its pair style, and whether it works"),
     "bench": ("equipot.cli.bench", "speed and memory of a potential against size and threads"),

@@ -12,7 +12,7 @@ import torch
 from equipot.engine.document import Document
 from equipot.engine.lowering import Lowering, lowering_of
 from equipot.engine.program import Program
-from equipot.engine.radial import RadialTables
+from equipot.engine.radial import RadialTables, table_form
 from equipot.errors import UsageError
 from equipot.graph import NeighborList
 from equipot.graph.validation import contact_error
@@ -182,8 +182,14 @@ def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, 
     # Folded in float64 and rounded once.
     architecture = copy.deepcopy(potential.architecture).requires_grad_(False).to(torch.float64)
     geometry = architecture.edges.geometry
-    document = Document(potential.dtype, len(elements), potential.cutoff, geometry.l_max, num_intervals, vector_bytes)
-    tables = RadialTables(architecture.radial, potential.cutoff, num_intervals)
+    form = table_form(architecture.radial, num_intervals, species)
+    if form is None:
+        raise NotCompiled(f"The cutoff function begins at {architecture.radial.onset} Angstrom, which no knot of the "
+                          "radial tables meets.")
+    document = Document(potential.dtype, len(elements), potential.cutoff, geometry.l_max, form.num_intervals,
+                        vector_bytes)
+    document.tables(-1 if form.break_interval is None else form.break_interval, form.table_of_pair)
+    tables = RadialTables(architecture.radial, potential.cutoff, form, solid=architecture.edges.solid)
     lower = lowering_of(architecture)
     assert not isinstance(lower, str)
     lower(Lowering(document, tables, species, TOLERANCE[potential.dtype]))
@@ -191,5 +197,6 @@ def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, 
     document.finish(
         potential.scale[species], potential.shift[species], potential.atomic_energies[species],
         exact_isolated_atoms=potential.config.exact_isolated_atoms,
-        charge=None if zbl is None else zbl.charge[species], radius=None if zbl is None else zbl.radius[species])
+        charge=None if zbl is None else zbl.charge[species], radius=None if zbl is None else zbl.radius[species],
+        repulsion=None if zbl is None else zbl.constants.in_a_row())
     return document.to_bytes()

@@ -76,6 +76,18 @@ class Document:
         """The document; complete after :meth:`finish`."""
         return b"".join(self._parts)
 
+    def tables(self, break_interval: int, table_of_pair: np.ndarray | None) -> None:
+        """Say the form of all radial tables, before any operation.
+
+        Args:
+            break_interval: first interval of the second piece of the splines, whose rows come three later; -1: splines
+                in one piece.
+            table_of_pair: (num_species, num_species) integers: which of the tables, one behind the other, serves a pair
+                of centre and neighbour; None: one table serves all.
+        """
+        table = [] if table_of_pair is None else table_of_pair.ravel().tolist()
+        self._add("tables", [break_interval, max(table, default=0) + 1, len(table), *table])
+
     def buffer(self, dim: int) -> int:
         """An array of (atoms, dim); its number."""
         self.dims.append(dim)
@@ -133,8 +145,11 @@ class Document:
         self._add("readout", [input, offset, len(vector)], vector)
 
     def finish(self, scale: torch.Tensor, shift: torch.Tensor, atomic_energies: torch.Tensor, *,
-               exact_isolated_atoms: bool, charge: torch.Tensor | None, radius: torch.Tensor | None) -> None:
-        """The last record; arguments as in ``Potential``, by species."""
+               exact_isolated_atoms: bool, charge: torch.Tensor | None, radius: torch.Tensor | None,
+               repulsion: Sequence[float] | None = None) -> None:
+        """The last records; arguments as in ``Potential``, by species; ``repulsion``: its constants in a row."""
+        if repulsion is not None:
+            self._add("repulsion", [], repulsion)
         self._add("finish", [exact_isolated_atoms, charge is not None], scale, shift, atomic_energies, charge, radius)
 
 

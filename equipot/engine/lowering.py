@@ -44,16 +44,18 @@ class Lowering:
                 gated = self.document.buffer(layer.gate.layout_in.dim)
                 embedding = architecture.embedding[self.species]
                 self._first_message(layer.message, embedding, layer.linear, gated)
-                self.document.rows(gated, layer.self_connection(embedding, self.species))
+                self._bias(layer.linear, gated)
+                self.document.rows(gated, self._first_connection(layer.self_connection, embedding))
             else:
                 self._message(layer.message, up, layer.linear, gated)
+                self._bias(layer.linear, gated)
             features = self.document.buffer(layer.layout_out.dim)
             self.document.gate(gated, features, _gate_items(layer.gate))
             if k + 1 < len(architecture.layers):
                 following = architecture.layers[k + 1]
                 gated = self.document.buffer(following.gate.layout_in.dim)
                 up = self._up(following.message, features)
-                self._species_linear(following.self_connection, features, gated)
+                self._any_linear(following.self_connection, features, gated)
         self._readout(architecture.readout, features)
 
     def mace(self, architecture: MACE) -> None:
@@ -143,7 +145,21 @@ class Lowering:
     def _up(self, message: Message, features: int) -> int:
         up = self.document.buffer(message.linear_up.layout_out.dim)
         self._linear(message.linear_up, features, up)
+        self._bias(message.linear_up, up)
         return up
+
+    def _first_connection(self, linear: IrrepsLinear | SpeciesLinear, embedding: torch.Tensor) -> torch.Tensor:
+        return linear(embedding, self.species) if isinstance(linear, SpeciesLinear) else linear(embedding)
+
+    def _any_linear(self, linear: IrrepsLinear | SpeciesLinear, input: int, output: int) -> None:
+        if isinstance(linear, SpeciesLinear):
+            self._species_linear(linear, input, output)
+        else:
+            self._linear(linear, input, output)
+
+    def _bias(self, linear: IrrepsLinear, output: int) -> None:
+        if linear.bias is not None:
+            self.document.rows(output, linear.bias_row().expand(len(self.species), -1))
 
     def _linear(self, linear: IrrepsLinear, input: int, output: int) -> None:
         self._mix(linear, input, output, lambda weight: weight.unsqueeze(0))

@@ -12,6 +12,7 @@ import torch
 from equipot.config import FieldError, Limit, Section, build
 from equipot.elements import atomic_number, sorted_symbols
 from equipot.errors import ElementError
+from equipot.nn import RepulsionConstants
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -29,12 +30,19 @@ class PotentialConfig(Section):
     #: dtype of the network; geometry and energy sums are float64.
     dtype: Literal["float32", "float64"] = "float32"
     zbl: bool = False
+    #: Constants of the repulsion; None: the universal ones.
+    zbl_constants: RepulsionConstants | None = None
+    #: Angstrom, for each element: where the repulsion of a pair ends is the sum; None: Cordero's covalent radii.
+    zbl_radii: tuple[Annotated[float, Limit(above=0, at_most=10)], ...] | None = None
     trainable_scale_shift: bool = False
     #: An atom without neighbours has exactly its atomic energy.
     exact_isolated_atoms: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
+        if self.zbl_radii is not None and len(self.zbl_radii) != len(self.elements):
+            raise FieldError("zbl_radii", f"has {len(self.zbl_radii)} numbers, expected {len(self.elements)}, one for "
+                                          "each element")
         if not self.elements:
             raise FieldError("elements", "is empty, expected at least one element symbol")
         for symbol in self.elements:

@@ -1,7 +1,8 @@
 """MACE: a convolution builds each atom's density, symmetric products of it give many-body messages.
 
 Batatia et al., NeurIPS 2022 (arXiv:2206.07697). Correlation order up to 4, residual and non-residual interactions,
-optional density normalisation; every layer has a readout.
+optional density normalisation; every layer has a readout. The options cover the scale-shift models of mace-torch
+(MACE-MP-0, MACE-MPA-0), whose weights ``equipot convert`` takes in.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import torch
 from torch import nn
 
 from equipot.config import FieldError, Limit, Section
+from equipot.errors import ConfigError
 from equipot.kernels import Block, FeatureLayout
 from equipot.models.architecture import Edges
 from equipot.models.registry import register
 from equipot.nn import (
+    AgnesiTransform,
     EdgeEmbedding,
     EdgeFeatures,
     IrrepsLinear,
@@ -45,6 +48,12 @@ class MACEOptions(Section):
     num_bessel: Annotated[int, Limit(at_least=1, at_most=128)] = 8
     #: Power p of the polynomial cutoff.
     envelope_power: Annotated[int, Limit(at_least=3, at_most=32)] = 5
+    #: Whether the polynomial cutoff multiplies the Bessel functions or what the radial networks make of them.
+    cutoff_on: Literal["basis", "weights"] = "basis"
+    #: a, q and p of the Agnesi transform of the distances that enter the Bessel functions (MACE's foundation models).
+    agnesi: tuple[float, float, float] | None = None
+    #: Angstrom, for each element: the length scale of the transform is a pair's mean.
+    agnesi_radii: tuple[Annotated[float, Limit(above=0, at_most=10)], ...] | None = None
     #: Hidden sizes of the radial networks.
     radial_hidden: tuple[Annotated[int, Limit(at_least=1, at_most=4096)], ...] = (64, 64)
     #: ``mlp``: the radial networks run on every edge. ``spline``: they run on a grid of distances, and cubic splines
@@ -61,6 +70,10 @@ class MACEOptions(Section):
     density_normalization: bool = False
 
     def check(self) -> None:
+        if (self.agnesi is None) != (self.agnesi_radii is None):
+            raise FieldError("agnesi", "and agnesi_radii, one radius for each element, go together")
+        if self.agnesi is not None and self.radial == "spline":
+            raise FieldError("agnesi", "needs radial: mlp; radial functions depend on the pair of elements")
         if self.feature_l_max > self.l_max:
             raise FieldError("feature_l_max", f"can be at most l_max = {self.l_max}")
         if self.correlation == 4 and self.l_max > 2:
@@ -133,7 +146,16 @@ class MACE(nn.Module):
     def __init__(self, options: MACEOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float) -> None:
         super().__init__()
         self.options = options
-        self.radial = RadialEmbedding(cutoff, options.num_bessel, options.envelope_power)
+        transform = None
+        if options.agnesi is not None:
+            if len(options.agnesi_radii) != num_species:
+                raise ConfigError(f"model.agnesi_radii has {len(options.agnesi_radii)} numbers, expected one for each of "
+                                  f"the {num_species} elements.")
+            transform = AgnesiTransform(options.agnesi, options.agnesi_radii)
+        self.radial = RadialEmbedding(
+            cutoff, options.num_bessel, options.envelope_power, transform=transform,
+            envelope_on_weights=options.cutoff_on == "weights",
+        )
         self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals)
         self.embedding = normal_matrix(num_species, options.num_channels, fan_in=1)
         self.layers, self.readouts = nn.ModuleList(), nn.ModuleList()
@@ -151,7 +173,7 @@ class MACE(nn.Module):
     def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
         """(N,) species and the edges -> (N,) node energies."""
         length = edges.length if self.options.radial == "mlp" else None
-        features = self.edges(self.radial, edges.vector, length, edges.index)
+        features = self.edges(self.radial, edges.vector, length, edges.index, species)
         x = self.embedding
         energy = 0.0
         for layer, readout in zip(self.layers, self.readouts):

@@ -1,7 +1,8 @@
-"""NequIP: equivariant convolutions with a gate and a self-connection of the atom's own species.
+"""NequIP: equivariant convolutions with a gate and a self-connection.
 
 Batzner et al., Nature Communications 13, 2453 (2022). Any number of layers, channels for each l, natural parity
-(0e, 1o, 2e, ...), both parities, or rotations only.
+(0e, 1o, 2e, ...), both parities, or rotations only. The options cover SevenNet (Park et al., J. Chem. Theory Comput.
+20, 4857 (2024)), whose weights ``equipot convert`` takes in.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ class NequIPOptions(Section):
     trainable_bessel: bool = False
     #: Power p of the polynomial cutoff.
     envelope_power: Annotated[int, Limit(at_least=3, at_most=32)] = 6
+    #: Angstrom: the cutoff function is XPLOR's, beginning here, instead of the polynomial (SevenNet-0).
+    xplor_onset: Annotated[float, Limit(above=0, at_most=50)] | None = None
+    #: Harmonics of order l are times r^l (the first SevenNet-0).
+    solid_harmonics: bool = False
+    #: ``species``: a matrix of the atom's own species; ``shared``: one for all (SevenNet).
+    self_connection: Literal["species", "shared"] = "species"
+    #: Biases on the even scalars before and after each convolution (a chosen level of theory of SevenNet-MF).
+    scalar_bias: bool = False
     #: Hidden sizes of the radial networks.
     radial_hidden: tuple[Size, ...] = (64, 64)
     #: ``mlp``: the radial networks run on every edge. ``spline``: they run on a grid of distances, and cubic splines
@@ -67,6 +76,8 @@ class NequIPOptions(Section):
             )
         if self.feature_l_max > 2 * self.l_max:
             raise FieldError("feature_l_max", f"can be at most 2 * l_max = {2 * self.l_max}")
+        if self.xplor_onset is not None and self.radial == "spline":
+            raise FieldError("xplor_onset", "needs radial: mlp; its curvature jumps, which splines cannot follow")
 
     def channels(self, l: int) -> int:
         """Channels of the features of order l."""
@@ -86,7 +97,7 @@ PRESETS = {
 
 
 class NequIPLayer(nn.Module):
-    """gate(linear(message(x)) + species_linear(x))."""
+    """gate(linear(message(x)) + self_connection(x))."""
 
     def __init__(
         self,
@@ -110,18 +121,24 @@ class NequIPLayer(nn.Module):
             harmonic_parity=options.parity != "none",
             spline=options.radial == "spline",
             constant_features=is_first,
+            scalar_bias=options.scalar_bias,
         )
         reached = {block.irrep for block in self.message.layout_out.blocks} | {(0, 1)}
         self.layout_out = FeatureLayout(tuple(block for block in wanted if block.irrep in reached))
         self.gate = Gate(self.layout_out)
-        self.linear = IrrepsLinear(self.message.layout_out, self.gate.layout_in)
-        self.self_connection = SpeciesLinear(layout_in, self.gate.layout_in, num_species)
+        self.linear = IrrepsLinear(self.message.layout_out, self.gate.layout_in, scalar_bias=options.scalar_bias)
+        if options.self_connection == "species":
+            self.self_connection = SpeciesLinear(layout_in, self.gate.layout_in, num_species)
+        else:
+            self.self_connection = IrrepsLinear(layout_in, self.gate.layout_in)
 
     def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
         """(N, layout_in.dim) -> (N, layout_out.dim); the first layer takes (num_species, layout_in.dim)."""
         message = self.linear(self.message(x, edges, species))
         x = x.index_select(0, species) if self.is_first else x
-        return self.gate(self.self_connection(x, species, message))
+        if isinstance(self.self_connection, SpeciesLinear):
+            return self.gate(self.self_connection(x, species, message))
+        return self.gate(self.self_connection(x, message))
 
 
 class NequIP(nn.Module):
@@ -135,9 +152,10 @@ class NequIP(nn.Module):
         hidden = [Block(options.channels(l), l, p) for l, p in _feature_irreps(options)]
         scalars = [block for block in hidden if block.irrep == (0, 1)]
         self.radial = RadialEmbedding(
-            cutoff, options.num_bessel, options.envelope_power, trainable=options.trainable_bessel
+            cutoff, options.num_bessel, options.envelope_power, trainable=options.trainable_bessel,
+            onset=options.xplor_onset,
         )
-        self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals)
+        self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals, solid=options.solid_harmonics)
         self.embedding = normal_matrix(num_species, options.channels(0), fan_in=1)
         self.layers = nn.ModuleList()
         layout = FeatureLayout(tuple(scalars))

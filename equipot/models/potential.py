@@ -67,7 +67,8 @@ class Potential(nn.Module):
         self.coordination = Coordination(config.cutoff, 6)
         self.zbl = None
         if config.zbl:
-            self.zbl = ZBLRepulsion(numbers, [covalent_radius(element) for element in config.elements], config.cutoff)
+            radii = config.zbl_radii or [covalent_radius(element) for element in config.elements]
+            self.zbl = ZBLRepulsion(numbers, radii, config.cutoff, config.zbl_constants)
 
     # --- what it is
 

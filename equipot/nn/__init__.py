@@ -10,10 +10,19 @@ from equipot.nn.linear import IrrepsLinear, SpeciesLinear
 from equipot.nn.message import Message
 from equipot.nn.mlp import MultiLayerPerceptron
 from equipot.nn.product import SymmetricProduct
-from equipot.nn.radial import BesselBasis, EdgeEmbedding, EdgeFeatures, PolynomialEnvelope, RadialEmbedding
-from equipot.nn.zbl import ZBLRepulsion
+from equipot.nn.radial import (
+    AgnesiTransform,
+    BesselBasis,
+    EdgeEmbedding,
+    EdgeFeatures,
+    PolynomialEnvelope,
+    RadialEmbedding,
+    XPLOREnvelope,
+)
+from equipot.nn.zbl import RepulsionConstants, ZBLRepulsion
 
 __all__ = [
+    "AgnesiTransform",
     "BesselBasis",
     "EdgeEmbedding",
     "EdgeFeatures",
@@ -23,7 +32,9 @@ __all__ = [
     "MultiLayerPerceptron",
     "PolynomialEnvelope",
     "RadialEmbedding",
+    "RepulsionConstants",
     "SpeciesLinear",
     "SymmetricProduct",
+    "XPLOREnvelope",
     "ZBLRepulsion",
 ]

@@ -14,20 +14,34 @@ def normal_matrix(*shape: int, fan_in: int) -> nn.Parameter:
 
 
 class IrrepsLinear(nn.Module):
-    """Mix the channels of every irrep that occurs in both layouts (e3nn's ``o3.Linear`` without biases).
+    """Mix the channels of every irrep that occurs in both layouts (e3nn's ``o3.Linear``).
 
     Irreps of the output that the input lacks are zero. Each irrep may occur once in a layout.
+
+    Args:
+        layout_in, layout_out: irreps of features and result.
+        scalar_bias: add a bias, at first zero, to the even scalars of the result.
     """
 
-    def __init__(self, layout_in: FeatureLayout, layout_out: FeatureLayout) -> None:
+    def __init__(self, layout_in: FeatureLayout, layout_out: FeatureLayout, *, scalar_bias: bool = False) -> None:
         super().__init__()
         self.layout_in, self.layout_out = layout_in, layout_out
         self.mixing = ChannelMixing(layout_in, layout_out)
         self.fan_in = _add_weights(self, ())
+        scalars = layout_out.index(0, 1)
+        self.bias = None
+        if scalar_bias and scalars is not None:
+            self.bias = nn.Parameter(torch.zeros(layout_out.blocks[scalars].channels))
 
     def forward(self, features: torch.Tensor, addend: torch.Tensor | None = None) -> torch.Tensor:
         """(N, layout_in.dim) -> (N, layout_out.dim), plus ``addend`` of the same shape."""
-        return self.mixing(features, [getattr(self, name) for name in self.fan_in], addend=addend)
+        mixed = self.mixing(features, [getattr(self, name) for name in self.fan_in], addend=addend)
+        return mixed if self.bias is None else mixed + self.bias_row()
+
+    def bias_row(self) -> torch.Tensor:
+        """(layout_out.dim,): the bias where it goes, zeros elsewhere."""
+        start = self.layout_out.offsets[self.layout_out.index(0, 1)]
+        return nn.functional.pad(self.bias, (start, self.layout_out.dim - start - len(self.bias)))
 
 
 class SpeciesLinear(nn.Module):

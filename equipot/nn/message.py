@@ -30,6 +30,7 @@ class Message(nn.Module):
             ``norm`` (the density blocks of MACE).
         spline: evaluate the radial network at the knots and interpolate, instead of on every edge.
         constant_features: the features are functions of the species alone (first layers), and given once a species.
+        scalar_bias: a bias on the even scalars of W x.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class Message(nn.Module):
         density_normalization: bool = False,
         spline: bool = False,
         constant_features: bool = False,
+        scalar_bias: bool = False,
     ) -> None:
         super().__init__()
         plan = ConvolutionPlan.build(layout_in, l_max, irreps_out, harmonic_parity=harmonic_parity)
         self.layout_out, self.norm = plan.output, norm
-        self.linear_up = IrrepsLinear(layout_in, layout_in)
+        self.linear_up = IrrepsLinear(layout_in, layout_in, scalar_bias=scalar_bias)
         self.radial_network = MultiLayerPerceptron([num_radial, *radial_sizes, plan.num_weights])
         self.is_spline, self.constant_features = spline, constant_features
         convolution = SplineConvolution if spline else Convolution
@@ -69,17 +71,25 @@ class Message(nn.Module):
         if self.constant_features:
             features = features.index_select(0, species)
         scale = 1 / self.norm if self.density_network is None else 1.0
-        if self.is_spline:
+        if not self.is_spline:
+            weights = (network.hidden(edges.radial) * scale) @ network.weights[-1]
+            weights = weights if edges.envelope is None else weights * edges.envelope
+        elif edges.envelope is None:
             weights = radial_table(edges.radial, list(network.weights), scale)
         else:
-            weights = (network.hidden(edges.radial) * scale) @ network.weights[-1]
+            weights = control_points(network(edges.radial) * edges.envelope, scale)
         message = self._convolve(self.convolution, features, weights, edges)
         if self.density_network is None:
             return message
-        density = torch.tanh(self.density_network(edges.radial) ** 2)
+        density = self.density(edges.radial, edges.envelope)
         density = control_points(density) if self.is_spline else density
         ones = features.new_ones(len(features), 1)
         return message / (1 + self._convolve(self.density_convolution, ones, density, edges))
+
+    def density(self, radial: torch.Tensor, envelope: torch.Tensor | None) -> torch.Tensor:
+        """(E, num_radial) and, where the envelope multiplies outputs, (E, 1) -> (E, 1): what a neighbour counts for."""
+        density = torch.tanh(self.density_network(radial) ** 2)
+        return density if envelope is None else density * envelope
 
     def _convolve(
         self, convolution: nn.Module, features: torch.Tensor, weights: torch.Tensor, edges: EdgeFeatures

@@ -99,6 +99,24 @@ std::unique_ptr<EngineBase> create(Record& record) {
   return std::make_unique<Engine<float>>(settings, num_species, tile);
 }
 
+// Before any operation: the form of the radial tables. Break interval, -1: splines in one piece; number of tables;
+// (num_species, num_species) which of them serves a pair, or nothing: one table serves every pair.
+void read_tables(EngineBase& engine, Record& record) {
+  EdgeSettings& settings = engine.settings;
+  const int64_t break_interval = record.integer(), num_tables = record.integer(), count = record.integer();
+  if (break_interval < -1 || break_interval == 0 || break_interval >= settings.num_intervals)
+    refuse("the break of its splines");
+  settings.break_interval = int(break_interval);
+  if (count == 0) return;
+  const int64_t* table = record.integers(count);
+  if (count != engine.num_species * engine.num_species ||
+      std::any_of(table, table + count, [&](int64_t t) { return t < 0 || t >= num_tables; }))
+    refuse("the tables of its pairs");
+  settings.num_species = engine.num_species;
+  settings.num_tables = num_tables;
+  settings.table_of_pair.assign(table, table + count);
+}
+
 struct Density {
   int buffer;
   const double* table;
@@ -216,6 +234,11 @@ void read(EngineBase& engine, Record& record) {
     const int64_t dim = record.integer();
     if (dim < 1) refuse("the size of a buffer");
     engine.add_buffer(dim);
+  } else if (record.name == "tables") {
+    read_tables(engine, record);
+  } else if (record.name == "repulsion") {
+    // Exponent of the charges, screening length, strength (eV Angstrom), four weights, four decays, power of the envelope.
+    engine.terms.pair = RepulsionConstants(record.reals(12));
   } else if (record.name == "embedding") {
     read_embedding(engine, record);
   } else if (record.name == "convolution") {

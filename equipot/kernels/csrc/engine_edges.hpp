@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "edges.hpp"
 #include "engine_structure.hpp"
@@ -15,9 +16,25 @@ namespace equipot {
 struct EdgeSettings {
   int l_max, num_intervals;
   double cutoff;
+  // Radial functions whose curvature jumps are splines in two pieces, one table behind the other: the second piece begins
+  // with this interval, and its rows three later. -1: one piece.
+  int break_interval = -1;
+  // Which table serves a pair, (species of the centre, of the neighbour), tables one behind the other; empty: all the same.
+  std::vector<int32_t> table_of_pair{};
+  int64_t num_species = 0, num_tables = 1;
 
   int64_t num_harmonics() const { return int64_t(l_max + 1) * (l_max + 1); }
-  int64_t num_rows() const { return num_intervals + 3; }
+  int64_t rows_of_table() const { return num_intervals + (break_interval < 0 ? 3 : 6); }
+  int64_t num_rows() const { return num_tables * rows_of_table(); }
+
+  // From intervals to rows of the tables.
+  void place(const int32_t* species, int32_t center, const int64_t* neighbor, int64_t count, int32_t* knot) const {
+    if (break_interval >= 0)
+      for (int64_t e = 0; e < count; ++e) knot[e] += knot[e] < break_interval ? 0 : 3;
+    if (table_of_pair.empty()) return;
+    const int32_t* table = table_of_pair.data() + center * num_species;
+    for (int64_t e = 0; e < count; ++e) knot[e] += int32_t(table[species[neighbor[e]]] * rows_of_table());
+  }
 };
 
 // Derivatives of the energy with respect to each edge's vector, x, y and z of an atom's edges one after the other like
@@ -70,6 +87,7 @@ class AtomEdges {
     knot = workspace.knot.reserve(stride);
     edge_geometry<T>(settings.l_max, T(settings.cutoff), settings.num_intervals, count, stride, vector, harmonics,
                      basis, knot);
+    settings.place(structure.species(), structure.species()[atom], other, count, knot);
   }
 
   EdgeBlock<T> block() const { return {count, stride, workspace_.other.data(), nullptr, harmonics, basis, knot}; }

@@ -22,8 +22,32 @@ inline Number envelope_slope(Number x) {
   return -168.0 * square * square * x * rest * rest;
 }
 
+// Screened repulsion of nuclei: the universal constants of Ziegler, Biersack and Littmark, or others of the same form.
+struct RepulsionConstants {
+  double exponent = 0.23, screening_length = 0.8854 * 0.529177210903, strength = 14.3996454784255;
+  double weights[4] = {0.18175, 0.50986, 0.28022, 0.02817}, decays[4] = {3.19980, 0.94229, 0.40290, 0.20162};
+  double power = 6;  // of the envelope
+
+  RepulsionConstants() = default;
+  explicit RepulsionConstants(const double* c)
+      : exponent(c[0]), screening_length(c[1]), strength(c[2]), weights{c[3], c[4], c[5], c[6]},
+        decays{c[7], c[8], c[9], c[10]}, power(c[11]) {}
+
+  // The polynomial envelope of any power and its slope, for 0 <= x <= 1.
+  double envelope(double x, double& slope) const {
+    if (power == 6) {
+      slope = envelope_slope(x);
+      return envelope_value(x);
+    }
+    const double p = power, low = std::pow(x, p - 1), rest = 1 - x;
+    slope = -0.5 * p * (p + 1) * (p + 2) * low * rest * rest;
+    return 1 - low * x * (0.5 * (p + 1) * (p + 2) - x * (p * (p + 2) - x * 0.5 * p * (p + 1)));
+  }
+};
+
 struct PotentialTerms {
   double cutoff = 0;
+  RepulsionConstants pair;
   bool has_exact_isolated_atoms = false, has_zbl = false;
   std::vector<double> scale, shift, atomic_energy, isolated;  // by species; isolated: network energy of a lone atom
   std::vector<double> charge, radius;                         // by species, for the repulsion
@@ -41,18 +65,17 @@ struct PotentialTerms {
     const double reach = std::fmin(radius[size_t(a)] + radius[size_t(b)], cutoff);
     slope = 0;
     if (!(distance < reach)) return 0;
-    constexpr double coulomb = 14.3996454784255, screening_length = 0.8854 * 0.529177210903;
-    constexpr double weights[] = {0.18175, 0.50986, 0.28022, 0.02817}, decays[] = {3.19980, 0.94229, 0.40290, 0.20162};
     const double za = charge[size_t(a)], zb = charge[size_t(b)];
-    const double per_length = (std::pow(za, 0.23) + std::pow(zb, 0.23)) / screening_length;
+    const double per_length = (std::pow(za, pair.exponent) + std::pow(zb, pair.exponent)) / pair.screening_length;
     double screening = 0, screening_slope = 0;
     for (int k = 0; k < 4; ++k) {
-      const double term = weights[k] * std::exp(-decays[k] * distance * per_length);
+      const double term = pair.weights[k] * std::exp(-pair.decays[k] * distance * per_length);
       screening += term;
-      screening_slope -= term * decays[k] * per_length;
+      screening_slope -= term * pair.decays[k] * per_length;
     }
-    const double factor = 0.5 * coulomb * za * zb / distance, x = distance / reach, cut = envelope_value(x);
-    slope = factor * ((screening_slope - screening / distance) * cut + screening * envelope_slope(x) / reach);
+    double cut_slope = 0;
+    const double factor = 0.5 * pair.strength * za * zb / distance, cut = pair.envelope(distance / reach, cut_slope);
+    slope = factor * ((screening_slope - screening / distance) * cut + screening * cut_slope / reach);
     return factor * screening * cut;
   }
 };
