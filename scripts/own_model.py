@@ -74,7 +74,7 @@ class PaiNN(nn.Module):
         self.readout = MultiLayerPerceptron([options.num_channels, options.num_channels, 1])
 
     def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
-        radial, direction = self.radial(edges.length), edges.vector / edges.length.unsqueeze(1)
+        (radial, _), direction = self.radial(edges.length), edges.vector / edges.length.unsqueeze(1)
         s = self.embedding(species)
         v = s.new_zeros(len(s), 3, s.shape[1])
         for layer in self.layers:

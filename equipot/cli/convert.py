@@ -9,8 +9,9 @@ from pathlib import Path
 from equipot.cli.parser import Parser
 from equipot.errors import UsageError
 
-EPILOG = """FILE is the checkpoint as its package writes it. For sevennet it may also be the name of a model that an installed
-sevenn distribution has: 7net-0, 7net-0_22may2024, 7net-l3i5, 7net-mf-0. Nothing in the file is imported or executed.
+EPILOG = """FILE is the checkpoint as its package writes it. For sevennet it may also be the name of a model that
+an installed sevenn distribution has: 7net-0, 7net-0_22may2024, 7net-l3i5, 7net-mf-0. Nothing in the file
+is imported or executed.
 
 examples:
   equipot convert sevennet 7net-0 -o 7net-0.eqp

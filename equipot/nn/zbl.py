@@ -17,7 +17,8 @@ from equipot.nn.radial import PolynomialEnvelope
 class RepulsionConstants(Section):
     """Constants of a screened nuclear repulsion; those of LAMMPS' ``pair_style zbl`` unless others are given.
 
-    V(r) = strength Z_i Z_j / r sum_k weights_k exp(-decays_k x), x = r (Z_i^exponent + Z_j^exponent) / screening_length.
+    V(r) = strength Z_i Z_j / r sum_k weights_k exp(-decays_k x),
+    x = r (Z_i^exponent + Z_j^exponent) / screening_length.
     """
 
     exponent: Annotated[float, Limit(above=0, at_most=1)] = 0.23

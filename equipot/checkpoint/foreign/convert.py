@@ -61,7 +61,7 @@ def _find(family: str, source: str | Path) -> Path:
     try:
         files = distribution("sevenn").files or []
     except PackageNotFoundError:
-        raise UsageError(f"{source} is looked for in an installed sevenn distribution, and there is none here; give the "
+        raise UsageError(f"{source} is looked for in an installed sevenn distribution; there is none here, so give the "
                          "checkpoint's path.") from None
     folder = next(facts.file for facts in PUBLISHED.values() if name in facts.aliases)
     for file in files:

@@ -1,4 +1,4 @@
-"""Weights of e3nn modules folded and put in the order of equipot's: linear maps, radial networks, tensor-product paths."""
+"""Weights of e3nn modules, folded and in equipot's order: linear maps, radial networks, tensor-product paths."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class CouplingSigns:
         table = self._tables.get((l1, l2, l3))
         if table is None:
             if (l1 + l2 + l3) % 2 and 0 not in (l1, l2, l3):
-                raise CheckpointError(f"{self._where}: does not hold its Clebsch-Gordan table ({l1}, {l2}, {l3}), whose "
+                raise CheckpointError(f"{self._where}: has no Clebsch-Gordan table ({l1}, {l2}, {l3}), whose "
                                       "sign differs between releases of e3nn, so that its weights cannot be read "
                                       "with certainty.")
             return 1.0

@@ -41,7 +41,7 @@ def choose_head(where: str, head: str | None, heads: Sequence[str], what: str) -
         UsageError: none of several was chosen, or one that is not there.
     """
     if head is None and len(heads) > 1:
-        raise UsageError(f"{where}: the model has several heads ({what}): {', '.join(heads)}. Say which one with --head.")
+        raise UsageError(f"{where}: the model has several heads ({what}): {', '.join(heads)}. Choose one with --head.")
     if head is None:
         return heads[0] if heads else None
     if head in heads:

@@ -228,7 +228,8 @@ class _Reader:
             order = 0 if coupling.dim() == 2 else (coupling.shape[0] - 1) // 2
             found.append((order, max(n for n in range(1, 6) if f"{prefix}U_matrix_{n}" in self.tensors), prefix))
         if not found:
-            raise refuse(self.where, "MACE with a product basis of another form", "symmetric contractions of e3nn's form")
+            raise refuse(self.where, "MACE with a product basis of another form",
+                         "symmetric contractions of e3nn's form")
         return found
 
     def _matrices(self, prefix: str) -> list[str]:

@@ -48,7 +48,7 @@ def read_nequip(archive: Archive, head: str | None, dtype: str) -> Imported:
     """
     where = str(archive.path)
     if not archive.is_script or not isinstance(archive.content, Record) or "nequip_version" not in archive.extra:
-        raise CheckpointError(f"{where}: not a deployed model of NequIP 0.5 or 0.6 (a TorchScript file of nequip-deploy).")
+        raise CheckpointError(f"{where}: not a deployed model of NequIP 0.5 or 0.6 (TorchScript, from nequip-deploy).")
     try:
         settings = yaml.safe_load(archive.extra["config"].decode("utf-8"))
         extra = {name: value.decode("utf-8").strip() for name, value in archive.extra.items() if len(value) < 10_000}
@@ -126,7 +126,7 @@ class _Reader:
             potential.scale.copy_(self.scale_by * self._by_species("scales", 1.0))
             potential.atomic_energies.copy_(self.scale_by * self._by_species("shifts", 0.0))
         self.tensors.refuse_left_over(lambda name: any(part in name for part in _CONSTANTS))
-        return Imported(potential, None, (), "the per-species shifts of the file: not those of isolated atoms unless it "
+        return Imported(potential, None, (), "the per-species shifts of the file: not of isolated atoms unless it "
                         "was trained so", {"nequip_version": self.extra.get("nequip_version"),
                                            "flipped_couplings": sorted(self.flipped)})
 
@@ -153,7 +153,8 @@ class _Reader:
         channels = [irreps.get((l, 1), irreps.get((l, -1))) for l in range(feature_l_max + 1)]
         if (parity is None or len(irreps) != len(hidden)
                 or any(irreps[l, p] != channels[l] for l, p in irreps)
-                or [irrep for _, irrep in sphere] != [(l, (-1) ** l if has_parity else 1) for l in range(self.l_max + 1)]):
+                or [irrep for _, irrep in sphere]
+                != [(l, (-1) ** l if has_parity else 1) for l in range(self.l_max + 1)]):
             raise refuse(self.where, f"NequIP with the features {settings.get('feature_irreps_hidden')}",
                          "every l with one number of channels, of natural, both or no parities")
         self.hidden = hidden

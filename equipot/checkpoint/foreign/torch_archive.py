@@ -1,4 +1,4 @@
-"""Files of ``torch.save`` and ``torch.jit.save`` read as data: tensors, plain values, and records of everything else."""
+"""Files of ``torch.save`` and ``torch.jit.save`` read as data: tensors, plain values, records of everything else."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class _Members:
 
     def read(self, name: str) -> bytes:
         if name not in self._by_name:
-            raise CheckpointError(f"{self._path}: its archive has no {name}; it is damaged or not a file of torch.save.")
+            raise CheckpointError(f"{self._path}: its archive has no {name}; it is damaged or not of torch.save.")
         return self._zipped.read(self._by_name[name])
 
 
@@ -150,7 +150,7 @@ def _tensor(path: Path, storage: _Storage, offset: int, size: tuple, stride: tup
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if prod(size) else -1
     # No broadcast views: they ask for more numbers than the file has.
     if last >= available or prod(size) > max(available, 1):
-        raise CheckpointError(f"{path}: the file is cut short: a tensor of shape {tuple(size)} reaches beyond its data.")
+        raise CheckpointError(f"{path}: the file is cut short: a tensor of shape {tuple(size)} exceeds its data.")
     if not prod(size):
         return torch.empty(tuple(size), dtype=storage.dtype)
     flat = torch.frombuffer(bytearray(storage.content), dtype=storage.dtype)

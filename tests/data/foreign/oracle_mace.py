@@ -1,5 +1,5 @@
-"""Writes small MACE models with random weights, and what mace-torch itself says in float64; run with mace-torch 0.3.16 and
-cuequivariance-torch 0.13 (for the reduced coupling basis of ``mpa0``).
+"""Writes small MACE models with random weights, and what mace-torch itself says in float64; run with mace-torch 0.3.16
+and cuequivariance-torch 0.13 (for the reduced coupling basis of ``mpa0``).
 
     python oracle_mace.py            # mace_*.model and mace.json beside this file
     python oracle_mace.py mp0 FILE   # a model of the shape of MACE-MP-0 (medium), float32, for timings
@@ -31,8 +31,8 @@ MODELS = {
     "plain": {"first": "RealAgnosticInteractionBlock", "other": R, "correlation": 3, "max_ell": 2,
               "hidden": "4x0e"},
     "mp0": {"first": R, "other": R, "correlation": 2, "max_ell": 3},
-    "mpa0": {"first": "RealAgnosticDensityInteractionBlock", "other": D, "correlation": 3, "max_ell": 2, "reduced": True,
-             "pair_repulsion": True, "distance_transform": "Agnesi"},
+    "mpa0": {"first": "RealAgnosticDensityInteractionBlock", "other": D, "correlation": 3, "max_ell": 2,
+             "reduced": True, "pair_repulsion": True, "distance_transform": "Agnesi"},
     "deep": {"first": R, "other": R, "correlation": 2, "max_ell": 2, "hidden": "3x0e+3x1o+3x2e", "layers": 3,
              "apply_cutoff": False},
     "heads": {"first": D, "other": D, "correlation": 2, "max_ell": 2, "heads": ["pbe", "r2scan"],

@@ -37,7 +37,8 @@ def main() -> None:
         random = np.random.default_rng(len(name))
         symbols = sorted(SYMBOLS)
         config = Config.from_dict({
-            "model_builders": ["SimpleIrrepsConfig", "EnergyModel", "PerSpeciesRescale", "StressForceOutput"], "r_max": 4.5,
+            "model_builders": ["SimpleIrrepsConfig", "EnergyModel", "PerSpeciesRescale", "StressForceOutput"],
+            "r_max": 4.5,
             "num_types": len(symbols), "type_names": symbols, "chemical_symbols": symbols, "num_basis": 6,
             "PolynomialCutoff_p": 6, "BesselBasis_trainable": True, "avg_num_neighbors": 9.5, "invariant_layers": 2,
             "invariant_neurons": 8, "use_sc": True, "nonlinearity_type": "gate", "resnet": False,

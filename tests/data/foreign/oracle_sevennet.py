@@ -1,4 +1,4 @@
-"""Writes small SevenNet checkpoints with random weights, and what ``sevenn`` itself says in float64; run with sevenn 0.13.
+"""Writes small SevenNet checkpoints with random weights, and what sevenn itself says in float64; run with it (0.13).
 
     python oracle_sevennet.py           # sevennet_*.pth and sevennet.json beside this file
     python oracle_sevennet.py published # sevennet_published.json, for the checkpoints that come with sevenn

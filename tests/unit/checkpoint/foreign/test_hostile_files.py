@@ -38,7 +38,8 @@ def _wrappings(folder, victim):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".model", ".ckpt", ".eqp", ".safetensors", ".zip", ".nequip.pth", ""])
+@pytest.mark.parametrize("suffix",
+                         [".pth", ".pt", ".model", ".ckpt", ".eqp", ".safetensors", ".zip", ".nequip.pth", ""])
 def test_does_nothing(tmp_path, family, suffix):
     victim = tmp_path / "victim"
     for number, (_, content) in enumerate(_wrappings(tmp_path, victim)):
