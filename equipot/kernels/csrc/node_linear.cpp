@@ -142,20 +142,21 @@ int mix(Mixing mixing, int64_t num_atoms, int64_t num_species, const int64_t* sp
   const int64_t longest = std::max<int64_t>(1, rows_at_once / widest(mixing));
   if (!cut(num_atoms, num_species, species, longest, order, runs)) return 1;
   std::vector<MixBlock> blocks;
-  std::vector<T> matrices;
   if (is_transposed) {
+    // Kept between calls and not cleared: only the matrices of species that occur are written, and read.
+    static thread_local Scratch<T> turned;
+    T* matrices = turned.reserve(num_species * mixing.weight_size);
     blocks = transposed_blocks(mixing);
-    matrices.resize(size_t(num_species * mixing.weight_size));
     int64_t done = -1;
     for (const Run& run : runs) {
       if (run.species == done) continue;
       done = run.species;
       for (const MixBlock& block : blocks) {
         const int64_t offset = done * mixing.weight_size + block.weight_offset;
-        transpose(block.out_channels, block.in_channels, weights + offset, matrices.data() + offset);
+        transpose(block.out_channels, block.in_channels, weights + offset, matrices + offset);
       }
     }
-    weights = matrices.data();
+    weights = matrices;
     mixing.blocks = blocks.data();
     std::swap(mixing.in_dim, mixing.out_dim);
   }
