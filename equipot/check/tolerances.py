@@ -34,7 +34,7 @@ PATHS = {"float64": Tolerance(1e-10, 1e-10, 1e-10), "float32": TWIN}
 NET_FORCE = {"float64": 1e-10, "float32": 1e-5}
 #: Largest |stress - transposed stress| (eV/Angstrom^3).
 STRESS_ASYMMETRY = {"float64": 1e-14, "float32": 1e-8}
-#: |-dE/dr - F| by fourth-order differences with step 1e-3 Angstrom (eV/Angstrom), times max(force rms, 1).
+#: |-dE/dr - F| by fourth-order differences (eV/Angstrom), times max(force rms, 1).
 FORCE_DIFFERENCE = 1e-7
 #: |(1/V) dE/d(strain) - stress| with step 1e-4 (eV/Angstrom^3).
 STRESS_DIFFERENCE = 1e-8
@@ -76,7 +76,7 @@ SKIN = {"float64": 1e-12, "float32": 1e-6}
 
 # --- dynamics and behaviour (group V): what a simulation asks of a model
 
-#: Energy drift (meV/atom/ps), beyond twice its own standard error.
+#: Energy drift (meV/atom/ps); twice its own standard error comes on top.
 DRIFT = {"float64": 0.005, "float32": 0.05}
 #: Ratio of energy fluctuations at twice the timestep: 4 within this.
 TIMESTEP_RATIO = 0.6

@@ -60,9 +60,12 @@ def wings(context: Context) -> Iterator[Measure]:
         energies = curve["energies"]
         centre = int(np.argmin(np.abs(curve["scales"] - 1.0)))
         inner, outer = np.diff(energies[:centre + 1]), np.diff(energies[centre:])
-        yield Measure("runs down on compression by", float(np.maximum(inner, 0.0).sum()), WRONG_WAY, "eV/atom", name)
-        yield Measure("runs down on expansion by", float(np.maximum(-outer, 0.0).sum()), 10 * WRONG_WAY, "eV/atom",
-                      name)
+        for kind, steps, scales in (("compression", inner, curve["scales"][:centre]),
+                                    ("expansion", -outer, curve["scales"][centre + 1:])):
+            wrong = steps > 0.0
+            place = f" at {scales[wrong].min():.2f} to {scales[wrong].max():.2f} a" if wrong.any() else ""
+            yield Measure(f"runs down on {kind} by", float(steps[wrong].sum()), 10 * WRONG_WAY, "eV/atom",
+                          name + place)
         deeper = float(energies[centre] - np.nanmin(energies))
         yield Measure("a deeper minimum elsewhere, by", deeper, WRONG_WAY, "eV/atom", name)
 
