@@ -22,10 +22,11 @@ _EXPORTS = {
     "load": "equipot.checkpoint",
     "train": "equipot.workflow",
     "evaluate": "equipot.workflow",
+    "check_model": "equipot.check",
 }
 
 _SUBPACKAGES = (
-    "checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report",
+    "check", "checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report",
     "training",
 )
 

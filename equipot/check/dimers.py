@@ -1,0 +1,96 @@
+"""Dimer curves of every pair of elements: a wall at short range, no kinks, and what the curve looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from ase import Atoms
+
+from equipot.check.cutoff import dimer, pairs_of
+from equipot.check.registry import Context, check
+from equipot.check.result import Measure, Skip
+from equipot.check.tolerances import ROUGHNESS
+from equipot.elements import covalent_radius
+from equipot.errors import EquipotError
+
+#: The wall is looked for from here (Angstrom) ...
+_INNERMOST = 0.1
+#: ... to this fraction of the sum of the covalent radii; a ZBL term has it built in up to the second fraction.
+_WALL, _ZBL_WALL = 0.7, 0.35
+_STEP = 0.01
+
+
+def _curves(context: Context) -> dict[str, dict]:
+    """Energies less the two atoms' (eV) and forces along the bond (eV/Angstrom) of every pair, computed once."""
+    if "dimers" in context.curves:
+        return context.curves["dimers"]
+    subject = context.exact
+    found = {}
+    for pair in pairs_of(subject.elements, 6 if context.is_short else 300):
+        radii = sum(map(covalent_radius, pair))
+        outermost = subject.cutoff if subject.cutoff is not None else 4.0 * radii
+        distances = np.concatenate([np.arange(_INNERMOST, _WALL * radii, 0.02),
+                                    np.arange(_WALL * radii, outermost + 0.1, _STEP)])
+        try:
+            results = subject.evaluate_many([dimer(pair, distance) for distance in distances])
+        except EquipotError as error:
+            found["-".join(pair)] = {"error": str(error)}
+            continue
+        isolated = sum(subject.energy(Atoms([element])) for element in pair)
+        found["-".join(pair)] = {
+            "distances": distances, "covalent": radii, "energies": np.array([r.energy for r in results]) - isolated,
+            "forces": np.array([r.forces[1, 2] for r in results])}
+    context.curves["dimers"] = found
+    return found
+
+
+def _sound(context: Context) -> dict[str, dict]:
+    return {name: curve for name, curve in _curves(context).items() if "error" not in curve}
+
+
+def _wall(context: Context, fraction: float) -> Iterator[Measure]:
+    for name, curve in _curves(context).items():
+        if "error" in curve:
+            yield Measure("not computed", 1.0, 0.0, curve["error"], name)
+            continue
+        inside = curve["distances"] < fraction * curve["covalent"]
+        finite = np.isfinite(curve["energies"]) & np.isfinite(curve["forces"])
+        yield Measure("not finite", float((~finite).sum()), 0.0, "points", name)
+        attractive = inside & ~(curve["forces"] > 0.0)
+        outermost = float(curve["distances"][attractive].max()) if attractive.any() else 0.0
+        yield Measure("atoms attract up to", outermost, 0.0, "Å", name)
+
+
+@check("C6", "core repulsion is a wall (ZBL)")
+def zbl_wall(context: Context) -> Iterator[Measure]:
+    """Where the potential has a ZBL term, two atoms repel each other at every short distance."""
+    if context.potential.zbl is None:
+        raise Skip("the potential has no ZBL term; see V7")
+    yield from _wall(context, _ZBL_WALL)
+
+
+@check("C7", "dimer curves have no kinks")
+def kinks(context: Context) -> Iterator[Measure]:
+    """The stiffness changes little from one point to the next: a kink or a jump would stand out."""
+    for name, curve in _sound(context).items():
+        # The wall is so steep that nothing else would be seen beside it.
+        outside = curve["distances"] >= max(_WALL, 0.8) * curve["covalent"]
+        slopes = np.diff(curve["forces"][outside])
+        if len(slopes) < 5:
+            continue
+        largest = max(float(np.abs(slopes).max()), 1e-6)
+        yield Measure("jump of the stiffness", float(np.abs(np.diff(slopes)).max()) / largest, ROUGHNESS,
+                      "of the stiffest", name)
+
+
+@check("V7", "dimers repel at short range", severity="warn")
+def short_range(context: Context) -> Iterator[Measure]:
+    """From 0.1 Å to 0.7 of the covalent radii; without it, hot or dense simulations fall into holes."""
+    if not _curves(context):
+        raise Skip("no pairs")
+    yield from _wall(context, _WALL)
+    for name, curve in _sound(context).items():
+        outside = (curve["distances"] >= 0.9 * curve["covalent"]) & (np.abs(curve["forces"]) > 1e-4)
+        signs = np.sign(curve["forces"][outside])
+        yield Measure("force changes sign", float((np.diff(signs) != 0).sum()), np.inf, "times", name)
