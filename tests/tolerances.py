@@ -1,4 +1,4 @@
-"""The tolerances of the physics tests are those of ``equipot check``: one definition, in equipot/check/tolerances.py."""
+"""The tolerances of the physics tests: those of ``equipot check``, defined in equipot/check/tolerances.py."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ from equipot.check.tolerances import (
     Tolerance,
 )
 
-__all__ = ["BATCHING", "CUTOFF_FORCE", "FOREIGN", "FORCE_DIFFERENCE", "INVARIANCE", "NET_FORCE", "PATHS",
-           "STRESS_DIFFERENCE", "TWIN", "Tolerance"]
+__all__ = [
+    "BATCHING",
+    "CUTOFF_FORCE",
+    "FORCE_DIFFERENCE",
+    "FOREIGN",
+    "INVARIANCE",
+    "NET_FORCE",
+    "PATHS",
+    "STRESS_DIFFERENCE",
+    "TWIN",
+    "Tolerance",
+]
 
 #: Converted models against the packages they come from, both in float64: eV/atom, eV/Angstrom (absolute),
 #: eV/Angstrom^3.

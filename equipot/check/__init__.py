@@ -1,4 +1,4 @@
-"""The physics check-up: is a model's energy invariant, smooth, extensive, the source of its forces, and fit to simulate?
+"""The physics check-up: is a model's energy invariant, smooth, extensive, the source of its forces, fit to run?
 
     from equipot.check import check_model
     report = check_model("model.eqp", "frames.xyz")

@@ -30,7 +30,7 @@ from equipot.check.tolerances import (
 from equipot.graph import collate
 
 _GRADIENT_PARAMETERS, _HESSIAN_ATOMS = 20, 12
-#: Angstrom. The third derivative of a spline jumps at its knots, so the error of the difference goes like the step cubed.
+#: Angstrom. The third derivative of a spline jumps at its knots, so the difference's error goes like the step cubed.
 _STEP = 2.5e-4
 
 

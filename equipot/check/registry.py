@@ -169,7 +169,8 @@ def run_check(entry: Check, context: Context) -> CheckResult:
         status, note = "skip", str(reason)
     except Exception as error:
         logger.debug("check %s raised", entry.code, exc_info=True)
-        status, note = entry.severity, f"raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        said = str(error).splitlines()[0] if str(error) else ""
+        status, note = entry.severity, f"raised {type(error).__name__}: {said}"
     return CheckResult(entry.code, entry.title, status, tuple(measures), note, time.perf_counter() - begin)
 
 

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from ase.calculators.calculator import BaseCalculator
 
-# Importing a group registers its checks, in the order they run.
-from equipot.check import (  # noqa: F401
-    symmetry,  # isort: skip
-    derivatives,  # isort: skip
-    cutoff,  # isort: skip
-    extensivity,  # isort: skip
-    neighbors,  # isort: skip
-    calculator,  # isort: skip
-    dimers,  # isort: skip
-    labels,  # isort: skip
-    volumes,  # isort: skip
-    dynamics,  # isort: skip
-)
 from equipot.check.registry import CHECKS, Check, Context, Settings, run_check
 from equipot.check.result import CheckReport, CheckResult
 from equipot.check.structures import equilibrium_structures, frames_to_check, generated_structures
@@ -32,6 +20,10 @@ from equipot.models import Potential
 from equipot.signals import StopRequest
 
 FORMS = ("short", "full")
+# Importing a group registers its checks, in the order they run.
+for _group in ("symmetry", "derivatives", "cutoff", "extensivity", "neighbors", "calculator", "dimers", "labels",
+               "volumes", "dynamics"):
+    import_module(f"equipot.check.{_group}")
 
 
 def check_model(model: str | Path | Potential | BaseCalculator, data: str | Path | Sequence[Frame] | None = None, *,

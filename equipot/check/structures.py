@@ -1,4 +1,4 @@
-"""The structures a model is checked on: the user's own frames, slightly shaken, and awkward ones made of its elements."""
+"""The structures a model is checked on: the user's own frames, slightly shaken, and awkward ones of its elements."""
 
 from __future__ import annotations
 

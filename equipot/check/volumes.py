@@ -85,7 +85,7 @@ def pressures(context: Context) -> Iterator[Measure]:
 
 @check("V10", "compressed and shaken cells stay together", severity="warn", short=False)
 def compressed(context: Context) -> Iterator[Measure]:
-    """Down to 60 % of the volume: forces stay finite, the pressure rises, and atoms let go do not fall into each other."""
+    """Down to 60 % of the volume: forces stay finite, the pressure rises, atoms let go do not fall into each other."""
     rng = context.rng()
     for name, crystal in _need_crystals(context).items():
         if len(crystal) > 100:

@@ -61,7 +61,8 @@ def check_table(report: CheckReport, *, skipped: bool = True) -> Table:
 
 def margin_plot(report: CheckReport) -> Figure:
     """How far each figure is below, or above, its threshold, on a logarithmic axis."""
-    shown = [(result, result.worst) for result in report.results if result.status != "skip" and result.worst is not None]
+    shown = [(result, result.worst) for result in report.results
+             if result.status != "skip" and result.worst is not None]
     with style():
         figure = new_figure(7.5, 0.8 + 0.22 * max(len(shown), 3))
         axes = figure.subplots()
@@ -171,8 +172,8 @@ def check_pictures(report: CheckReport) -> dict[str, Picture]:
     if curves.get("dimers"):
         left_out = len(curves["dimers"]) - _MOST_PANELS
         pictures["check_dimers"] = Picture(
-            dimer_plot(curves["dimers"]), "Two atoms alone, energy less that of the atoms. Grey: closer than 0.7 of the "
-            "covalent radii, where there are no data as a rule and only a repulsion is safe; dotted: their sum."
+            dimer_plot(curves["dimers"]), "Two atoms alone, energy less that of the atoms. Grey: closer than 0.7 of "
+            "the covalent radii, where there are no data as a rule and only a repulsion is safe; dotted: their sum."
             + (f" The first {_MOST_PANELS} of {len(curves['dimers'])} pairs." if left_out > 0 else ""))
     if curves.get("volumes"):
         pictures["check_volumes"] = Picture(

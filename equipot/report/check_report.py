@@ -35,7 +35,7 @@ def write_check_report(report: CheckReport, folder: str | Path) -> list[Path]:
         headline=[(status, str(counts[name]), "") for name, status in
                   (("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("skip", "skipped"))],
         facts=[("Elements", ", ".join(facts["elements"])), ("Cutoff", "unknown" if cutoff is None else f"{cutoff:g} Å"),
-               ("Precision", facts["dtype"]), ("Architecture", facts.get("architecture") or facts.get("calculator", "")),
+               ("Precision", facts["dtype"]), ("Architecture", facts.get("architecture", facts.get("calculator", ""))),
                ("Structures", ", ".join(f"{name} ({number})" for name, number in facts["structures"].items())),
                ("Simulated", ", ".join(facts["simulated"]) or "nothing")],
         sections=[section for section in sections if section.blocks],
