@@ -80,7 +80,7 @@ def margin_plot(report: CheckReport) -> Figure:
         axes.grid(axis="y", visible=False)
         for status in ("pass", "warn", "fail"):
             axes.barh([-9], [0], color=_COLORS[status], label=status)
-        axes.legend(loc="lower right", ncols=3)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
         return figure
 
 
