@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 
+from equipot.check.neighbors import Edges, brute_force
+
 #: Cells of N1: rows are lattice vectors, about 5 Å.
 CELLS = {
     "cubic": np.diag([5.0, 5.0, 5.0]),
@@ -14,40 +16,6 @@ CELLS = {
     "left_handed": np.array([[0.0, 5.5, 0.3], [6.0, 0.2, 0.0], [0.1, 0.0, 4.5]]),
 }
 PBC = list(itertools.product((False, True), repeat=3))
-
-Edges = dict[tuple[int, int, int, int, int], float]
-
-
-def brute_force(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> Edges:
-    """Return every edge with its distance, from all pairs over all lattice translations that could matter."""
-    positions, cell = np.asarray(positions, dtype=float), np.asarray(cell, dtype=float)
-    pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), 3)
-    edges: Edges = {}
-    if len(positions) == 0:
-        return edges
-    difference = positions[None, :, :] - positions[:, None, :]
-    for shift in itertools.product(*image_ranges(positions, cell, pbc, cutoff)):
-        translation = shift[0] * cell[0] + shift[1] * cell[1] + shift[2] * cell[2]
-        distance = np.sqrt(((difference + translation) ** 2).sum(axis=2))
-        for i, j in zip(*np.nonzero(distance < cutoff)):
-            if i != j or any(shift):
-                edges[(int(i), int(j), *shift)] = float(distance[i, j])
-    return edges
-
-
-def image_ranges(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> list[range]:
-    """Return the lattice translations along each vector beyond which no pair can be within the cutoff."""
-    periodic = cell[pbc]
-    ranges = [range(1)] * 3
-    if len(periodic):
-        # Coefficients along the periodic vectors of the part of each position that lies in their span.
-        dual = np.linalg.pinv(periodic)
-        coefficients = positions @ dual
-        reach = cutoff * np.linalg.norm(dual, axis=0)  # cutoff over the height of the cell
-        width = np.ptp(coefficients, axis=0)
-        for axis, largest in zip(np.flatnonzero(pbc), np.ceil(reach + width).astype(int)):
-            ranges[axis] = range(-largest, largest + 1)
-    return ranges
 
 
 def as_dict(edges) -> Edges:
