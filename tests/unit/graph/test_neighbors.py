@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from equipot.check.neighbors import brute_force, image_ranges
 from equipot.errors import UsageError
 from equipot.graph import native_search, neighbor_list, neighbors, search
 from equipot.kernels import selection
@@ -19,8 +20,6 @@ from tests.unit.graph.reference import (
     PBC,
     as_dict,
     assert_same_edges,
-    brute_force,
-    image_ranges,
     random_structure,
 )
 
