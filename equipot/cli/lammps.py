@@ -56,11 +56,11 @@ def _input_options(parser: Parser) -> None:
     parser.add_argument("--temperature", type=positive, default=300.0, metavar="K", help="K (default 300)")
     parser.add_argument("--final-temperature", type=positive, metavar="K",
                         help="where melt ends, K (default three times --temperature)")
-    parser.add_argument("--pressure", type=finite, default=0.0, metavar="GPA",
+    parser.add_argument("--pressure", type=finite, metavar="GPA",
                         help="GPa, compression positive (npt, deform, melt; default 0)")
     parser.add_argument("--timestep", type=positive, default=1.0, metavar="FS", help="fs (default 1)")
     parser.add_argument("--steps", type=positive_integer, default=10000, metavar="N", help="default 10000")
-    parser.add_argument("--strain-rate", type=finite, default=0.001, metavar="PER_PS", help="deform: 1/ps along x "
+    parser.add_argument("--strain-rate", type=finite, metavar="PER_PS", help="deform: 1/ps along x "
                         "(default 0.001)")
     parser.add_argument("--seed", type=positive_integer, default=1, help="of the velocities (default 1)")
     parser.add_argument("--repeat", type=positive_integer, nargs=3, default=(1, 1, 1), metavar=("NX", "NY", "NZ"),
@@ -90,6 +90,7 @@ def _input(arguments: argparse.Namespace) -> int:
     from equipot.report.files import refuse_existing
     from equipot.workflow.evaluation import find_model
 
+    _refuse_ineffective(arguments)
     model = Path(find_model(arguments.model))
     atoms = read_structure(arguments.structure) * tuple(arguments.repeat)
     known = checkpoint.load_model(model).elements
@@ -97,7 +98,8 @@ def _input(arguments: argparse.Namespace) -> int:
     if unknown:
         raise ElementError(f"{arguments.structure} holds {unknown[0]}, which {model} does not know; it knows "
                            f"{', '.join(known)}.")
-    config = InputConfig(**{name: getattr(arguments, name) for name in InputConfig.__dataclass_fields__})
+    config = InputConfig(**{name: getattr(arguments, name) for name in InputConfig.__dataclass_fields__
+                            if hasattr(arguments, name)})
     texts = {"structure.data": data_file(atoms), "in.lammps": input_file(atoms, model, "structure.data", config)}
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +110,17 @@ def _input(arguments: argparse.Namespace) -> int:
     print(f"One rank:      cd {folder} && lmp -in in.lammps")
     print(f"Several ranks: cd {folder} && mpirun -np 4 lmp -in in.lammps")
     return 0
+
+
+def _refuse_ineffective(arguments: argparse.Namespace) -> None:
+    """An option that changes nothing in the ensemble that was chosen is a mistake."""
+    uses = {"pressure": ("npt", "deform", "melt"), "final_temperature": ("melt",), "strain_rate": ("deform",)}
+    for name, ensembles in uses.items():
+        if getattr(arguments, name) is None:
+            delattr(arguments, name)  # the default of InputConfig
+        elif arguments.ensemble not in ensembles:
+            raise UsageError(f"--{name.replace('_', '-')} has no effect with --ensemble {arguments.ensemble}; it is "
+                             f"for {', '.join(ensembles)}.")
 
 
 def _build(arguments: argparse.Namespace) -> int:

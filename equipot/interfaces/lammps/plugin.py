@@ -8,6 +8,7 @@ headers the wheel ships, which takes some ten seconds once for a version of LAMM
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -99,6 +100,17 @@ def folder() -> str:
 def kernels_folder() -> Path:
     """Where the native kernels lie."""
     return Path(__file__).parents[2] / "kernels" / "native"
+
+
+def preload_mpi() -> None:
+    """Load the MPI that pip brought, before LAMMPS or mpi4py look for one; nothing where there is none."""
+    candidates = [Path(sys.prefix) / "lib" / "libmpi.so.12"]
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        candidates += [Path(str(file.locate())).resolve() for file in metadata.files("mpich") or []
+                       if file.name == "libmpi.so.12"]
+    found = next((path for path in candidates if path.exists()), None)
+    if found is not None:
+        ctypes.CDLL(str(found), ctypes.RTLD_GLOBAL)
 
 
 def plugin_path(wheel: Wheel) -> Path:

@@ -56,6 +56,15 @@ def test_every_template_runs(ensemble: str, model: Path, tmp_path: Path) -> None
     assert (tmp_path / "run" / "final.data").is_file()
 
 
+def test_options_without_effect_are_refused_and_nothing_is_made(model: Path, tmp_path: Path, capsys) -> None:
+    write(tmp_path / "cell.extxyz", skewed())
+    for words in (["--pressure", "1"], ["--final-temperature", "900"], ["--strain-rate", "0.1"]):
+        assert main(["lammps", "input", str(model), str(tmp_path / "cell.extxyz"), "-o", str(tmp_path / "run"),
+                     "--ensemble", "nvt", *words]) == 2
+        assert f"{words[0]} has no effect with --ensemble nvt" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @needs_lammps
 @pytest.mark.parametrize("left_handed", [False, True])
 def test_the_data_file_has_the_energy_of_the_structure(left_handed: bool, model: Path, tmp_path: Path) -> None:

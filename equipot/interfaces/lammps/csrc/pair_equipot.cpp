@@ -204,12 +204,6 @@ void PairEquipot::agree(const std::string& problem) const {
   error->all(FLERR, "pair_style equipot: {}", text);
 }
 
-void* PairEquipot::extract(const char* name, int& dimension) {
-  dimension = 0;
-  if (std::strcmp(name, "largest_deviation") == 0 && is_committee()) return &largest_deviation_;
-  return nullptr;
-}
-
 // For `fix pair`: `fix ID all pair N equipot deviation 0`.
 void* PairEquipot::extract_peratom(const char* name, int& columns) {
   columns = 0;

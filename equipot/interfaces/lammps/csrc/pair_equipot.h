@@ -32,7 +32,6 @@ class PairEquipot : public Pair {
   int pack_reverse_comm(int n, int first, double* buffer) override;
   void unpack_reverse_comm(int n, int* list, double* buffer) override;
 
-  void* extract(const char* name, int& dimension) override;
   void* extract_peratom(const char* name, int& columns) override;
   double memory_usage() override;
 
