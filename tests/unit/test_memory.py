@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
+import subprocess
+import sys
 
 import pytest
 
@@ -50,13 +51,26 @@ def test_the_narrowest_limit_counts(groups):
     assert memory.total_memory() == machine
 
 
+_STRETCH = """
+import mmap
+from equipot import memory
+before = memory.resident_memory()
+able = memory.reset_peak_memory()
+with mmap.mmap(-1, 600_000_000) as block:  # fresh pages: an array could lie in memory the process has kept
+    for _ in range(5):
+        block.write(b"x" * 100_000_000)
+peak = memory.peak_memory()
+memory.reset_peak_memory()
+print(able, before, peak, memory.peak_memory())
+"""
+
+
 def test_peak_of_a_stretch_of_the_program():
-    before = memory.resident_memory()
-    assert 10e6 < before < memory.peak_memory() + 5e6 < 1e12
-    if not memory.reset_peak_memory():
+    """In a process of its own and with wide margins: Linux counts pages per processor and adds them up late."""
+    words = subprocess.run([sys.executable, "-c", _STRETCH], check=True, capture_output=True, text=True).stdout.split()
+    before, peak, after = map(int, words[1:])
+    assert 5e6 < before < 1e12
+    if words[0] != "True":
         pytest.skip("this system does not count peaks anew")
-    with mmap.mmap(-1, 60_000_000) as block:  # fresh pages: an array could lie in memory the process has kept
-        block.write(b"x" * 40_000_000)
-    assert memory.peak_memory() - before > 30e6
-    memory.reset_peak_memory()
-    assert memory.peak_memory() - before < 20e6
+    assert peak - before > 400e6
+    assert after - before < 250e6
