@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from ase.formula import Formula
 
+from equipot.config.finetune import FinetuneConfig
 from equipot.config.limits import (
     ELEMENTS,
     Count,
@@ -342,6 +343,8 @@ class Config(Section):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    #: Makes the training a fine-tuning of a finished potential (``equipot finetune``).
+    finetune: FinetuneConfig | None = None
     properties: tuple[PropertyConfig, ...] = ()
 
     def check(self) -> None:
@@ -349,6 +352,13 @@ class Config(Section):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise FieldError(f"properties.{index}.name", f"is {name!r} a second time, expected each name once.")
+
+    def ineffective(self) -> dict[str, str]:
+        if self.finetune is None:
+            return {}
+        return {"model": "the model of a fine-tuning is that of its base",
+                "data.elements": "the elements of a fine-tuning are those of its base",
+                "data.atomic_energies": "in a fine-tuning finetune.atomic_energies says it"}
 
 
 def _check_loss_weights(section: LossConfig | StageTwoConfig) -> None:

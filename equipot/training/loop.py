@@ -56,7 +56,8 @@ class FitResult:
 
 def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirectory, *, resume: bool = False,
         progress: Progress | None = None, stop: Callable[[], bool] | None = None,
-        metadata: Mapping[str, Any] | None = None) -> FitResult:
+        metadata: Mapping[str, Any] | None = None,
+        export: Callable[[Potential], Potential] | None = None) -> FitResult:
     """Train a potential.
 
     Args:
@@ -69,6 +70,8 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
         progress: how to show where the run is; default: not at all (the log has every line).
         stop: asked after each step whether to save and stop; default: SIGTERM, SIGINT and SIGUSR1 say so.
         metadata: goes into ``model.eqp``, with the epoch and its validation errors.
+        export: what trains -> the potential that is the result (of a fine-tuning that trains corrections to frozen
+            weights); default: they are the same.
 
     Raises:
         Interrupted: the run was asked to stop; its state is saved.
@@ -90,7 +93,7 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
     else:
         logger.info("Parameters:\n%s", "\n".join(describe_groups(potential, state.optimizer)))
     run.drop_metrics_after(state.epoch if state.step else -1, key="epoch")
-    saver = Saver(run, state, config.training, metadata)
+    saver = Saver(run, state, config.training, metadata, export)
     with nullcontext(stop) if stop is not None else stop_on_signal() as stop:
         progress.begin(config.training.epochs, state.epoch)
         try:
@@ -110,7 +113,8 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
     _choose_final(job, state, say)
     saver.save()
     state.ema.load_weights(state.best.weights)
-    return FitResult(potential.eval(), state.best.epoch, state.best.value if job.validation else None, state.epoch,
+    result = potential if export is None else export(potential)
+    return FitResult(result.eval(), state.best.epoch, state.best.value if job.validation else None, state.epoch,
                      state.step, state.seconds)
 
 

@@ -1,0 +1,76 @@
+"""The section of a configuration that makes a training a fine-tuning: which base, what of it trains, what is kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from equipot.config.limits import Element, Expression, NotEmpty
+from equipot.config.position import FieldError
+from equipot.config.section import Section
+
+#: Mode -> values that a fine-tuning has where the configuration does not give them: less is to be learned than from
+#: scratch, and from fewer frames.
+FINETUNE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "full": {"optimizer": {"learning_rate": 0.003}},
+    "frozen": {"optimizer": {"learning_rate": 0.01}},
+}
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(Section):
+    """Training that begins with the weights of a finished potential.
+
+    ``train`` and ``freeze`` list blocks or regular expressions on parameter names. The blocks are ``embedding``,
+    ``radial``, ``linear``, ``self_connection``, ``product``, ``readout``, ``scale_shift``, ``last_layer``, and
+    ``layer_0``, ``layer_1``, ...; a word of another kind is searched for in the names.
+    """
+
+    #: The model file to begin with; relative names as those of data files.
+    base: NotEmpty | None = None
+    #: ``full``: every parameter trains; ``frozen``: those that ``train`` lists, or all but those that ``freeze`` lists.
+    mode: Literal["full", "frozen"] = "full"
+    train: tuple[Expression, ...] = ()
+    freeze: tuple[Expression, ...] = ()
+    #: ``refit``: least squares of what the base leaves of the energies, on composition; ``keep``: those of the base;
+    #: ``isolated``: an isolated atom has the energy of its isolated-atom frame; or a mapping element -> eV.
+    atomic_energies: Literal["refit", "keep", "isolated"] | Mapping[Element, float] = "refit"
+
+    def check(self) -> None:
+        if self.mode == "frozen" and not self.train and not self.freeze:
+            raise FieldError("mode", "is frozen without train or freeze, expected one of the two: blocks (readout, "
+                                     "layer_0, ...) or regular expressions on parameter names.")
+        if self.train and self.freeze:
+            raise FieldError("freeze", "is given together with train, expected one of the two: what is not listed "
+                                       "there is treated the other way.")
+
+    def ineffective(self) -> dict[str, str]:
+        reasons = {}
+        if self.mode == "full":
+            reasons["train"] = reasons["freeze"] = "finetune.mode full trains every parameter; say mode: frozen"
+        return reasons
+
+
+def with_finetune_defaults(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Put the defaults of a fine-tuning into a configuration that has a section ``finetune``, where it says nothing.
+
+    Args:
+        mapping: the top level of a configuration; left as it is.
+    """
+    section = mapping.get("finetune")
+    if not isinstance(section, Mapping):
+        return mapping
+    mode = section.get("mode", "full")
+    result = copy.copy(mapping)
+    for name, values in FINETUNE_DEFAULTS.get(mode if isinstance(mode, str) else "", {}).items():
+        given = mapping.get(name)
+        if given is None:
+            result[name] = dict(values)
+        elif isinstance(given, Mapping):
+            filled = copy.copy(given)
+            for key, value in values.items():
+                filled.setdefault(key, value)
+            result[name] = filled
+    return result
