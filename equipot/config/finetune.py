@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from equipot.config.limits import Element, Expression, NotEmpty
+from equipot.config.limits import Element, Expression, Limit, NotEmpty, Positive
 from equipot.config.position import FieldError
 from equipot.config.section import Section
 
@@ -16,7 +16,27 @@ from equipot.config.section import Section
 FINETUNE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "full": {"optimizer": {"learning_rate": 0.003}},
     "frozen": {"optimizer": {"learning_rate": 0.01}},
+    "lora": {"optimizer": {"learning_rate": 0.01}},
 }
+
+
+@dataclass(frozen=True)
+class LoraConfig(Section):
+    """Corrections of low rank to frozen matrices: W + (alpha / rank) A B (Hu et al., ICLR 2022)."""
+
+    rank: Annotated[int, Limit(at_least=1, at_most=1024)] = 8
+    #: Default: the rank, so that the scale is one.
+    alpha: Positive | None = None
+    #: Blocks or regular expressions: which matrices of channels get a correction for each irrep. A parameter among
+    #: them that is no such matrix, or too small for it, trains in full.
+    targets: tuple[Expression, ...] = ("linear", "self_connection", "radial_network", "readout")
+
+    def check(self) -> None:
+        if not self.targets:
+            raise FieldError("targets", "is empty, expected blocks (linear, self_connection, ...) or regular "
+                                        "expressions on parameter names.")
+        if self.alpha is None:
+            self._set("alpha", float(self.rank))
 
 
 @dataclass(frozen=True)
@@ -24,16 +44,18 @@ class FinetuneConfig(Section):
     """Training that begins with the weights of a finished potential.
 
     ``train`` and ``freeze`` list blocks or regular expressions on parameter names. The blocks are ``embedding``,
-    ``radial``, ``linear``, ``self_connection``, ``product``, ``readout``, ``scale_shift``, ``last_layer``, and
-    ``layer_0``, ``layer_1``, ...; a word of another kind is searched for in the names.
+    ``radial``, ``radial_network``, ``linear``, ``self_connection``, ``product``, ``readout``, ``scale_shift``,
+    ``last_layer``, and ``layer_0``, ``layer_1``, ...; a word of another kind is searched for in the names.
     """
 
     #: The model file to begin with; relative names as those of data files.
     base: NotEmpty | None = None
-    #: ``full``: every parameter trains; ``frozen``: those that ``train`` lists, or all but those that ``freeze`` lists.
-    mode: Literal["full", "frozen"] = "full"
+    #: ``full``: every parameter trains; ``frozen``: those that ``train`` lists, or all but those that ``freeze`` lists;
+    #: ``lora``: corrections of low rank, and in full what ``train`` lists.
+    mode: Literal["full", "frozen", "lora"] = "full"
     train: tuple[Expression, ...] = ()
     freeze: tuple[Expression, ...] = ()
+    lora: LoraConfig = field(default_factory=LoraConfig)
     #: ``refit``: least squares of what the base leaves of the energies, on composition; ``keep``: those of the base;
     #: ``isolated``: an isolated atom has the energy of its isolated-atom frame; or a mapping element -> eV.
     atomic_energies: Literal["refit", "keep", "isolated"] | Mapping[Element, float] = "refit"
@@ -50,6 +72,10 @@ class FinetuneConfig(Section):
         reasons = {}
         if self.mode == "full":
             reasons["train"] = reasons["freeze"] = "finetune.mode full trains every parameter; say mode: frozen"
+        if self.mode == "lora":
+            reasons["freeze"] = "finetune.mode lora freezes what it does not correct; train lists what trains in full"
+        else:
+            reasons["lora"] = "only finetune.mode lora uses it"
         return reasons
 
 

@@ -221,6 +221,8 @@ class OptimizerConfig(Section):
     #: Sides of matrices are cut into equal blocks of at most this length, each with eigenbases of its own (SOAP;
     #: default 64; a large number cuts nothing).
     block_size: PositiveInt | None = None
+    #: Factor on the learning rate for each layer farther from the readout (fine-tuning); 1: all layers alike.
+    layer_decay: Annotated[float, Limit(above=0, at_most=1)] = 1.0
     #: Regular expression on parameter names -> factor on the learning rate; 0 freezes.
     parameter_groups: Mapping[Expression, NonNegative] = field(default_factory=dict)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from equipot.checkpoint import load_model
 from equipot.config import FinetuneConfig
 from equipot.data.paths import file_sha256
 from equipot.errors import UsageError
 from equipot.models import Potential
+from equipot.tuning.low_rank import merged_state
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,10 @@ def load_base(config: FinetuneConfig, directory: str | Path) -> Base:
     return Base(potential, path, file_sha256(path))
 
 
-def plain_copy(potential: Potential, tensors: Mapping[str, Any] | None = None) -> Potential:
-    """A new potential with the tensors of another, everything trainable as in a potential built anew.
-
-    Args:
-        potential: left as it is.
-        tensors: by name, in place of those of ``potential``.
-    """
-    import torch
-
+def plain_copy(potential: Potential) -> Potential:
+    """A new ordinary potential with the weights of another, corrections merged, trainable as one built anew is."""
     with torch.random.fork_rng(devices=[]):
         result = Potential(potential.config).to(potential.device)
-    result.load_state_dict(dict(potential.state_dict() if tensors is None else tensors))
+    result.load_state_dict(merged_state(potential))
     result.metadata = dict(potential.metadata)
     return result.eval()

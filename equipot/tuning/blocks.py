@@ -13,6 +13,7 @@ from equipot.errors import ConfigError
 _BLOCKS = {
     "embedding": r"^architecture\.embedding$",
     "radial": r"^architecture\.radial\.|\.radial_network\.|\.density_network\.",
+    "radial_network": r"\.(radial|density)_network\.",
     "linear": r"\.linear(_up|_out)?\.",
     "self_connection": r"\.(self_connection|skip)\.",
     "product": r"\.product\.",

@@ -13,6 +13,7 @@ from equipot.models import Potential
 from equipot.tuning.base import Base, plain_copy
 from equipot.tuning.equality import Equality, require_equal
 from equipot.tuning.freezing import freeze
+from equipot.tuning.low_rank import add_low_rank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ class Start:
 
 
 def start_from(base: Base, config: FinetuneConfig, atomic_energies: Mapping[str, float],
-               graphs: Sequence[AtomicGraph]) -> Start:
+               graphs: Sequence[AtomicGraph], *, seed: int = 0) -> Start:
     """Make the potential that trains.
 
     Args:
@@ -46,6 +47,7 @@ def start_from(base: Base, config: FinetuneConfig, atomic_energies: Mapping[str,
         config: of the fine-tuning.
         atomic_energies: element -> eV, one for each element.
         graphs: some of them are predicted with both potentials.
+        seed: of what is drawn.
 
     Raises:
         ConfigError: a pattern matches nothing, or nothing is left to train.
@@ -56,5 +58,8 @@ def start_from(base: Base, config: FinetuneConfig, atomic_energies: Mapping[str,
         values = [float(atomic_energies[element]) for element in potential.elements]
         potential.atomic_energies.copy_(torch.tensor(values, dtype=torch.float64))
     zero_shot = plain_copy(potential)
-    freeze(potential, config)
+    if config.mode == "lora":
+        add_low_rank(potential, config, seed)
+    else:
+        freeze(potential, config)
     return Start(potential, plain_copy, zero_shot, require_equal(potential, base.potential, graphs))

@@ -106,7 +106,7 @@ class FromBase:
     def begin(self, config: Config, datasets: DataSets) -> Prepared:
         """The potential that trains, and the models it is compared with at the end."""
         start: Start = start_from(self.base, config.finetune, config.finetune.atomic_energies,
-                                  [*datasets.validation, *datasets.train])
+                                  [*datasets.validation, *datasets.train], seed=config.seed)
         facts = self.base.facts()
         described = {"name": config.name, "finetuned_from": facts,
                      **{key: facts[key] for key in ("licence", "citation") if key in facts}}
