@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from equipot.config.limits import Element, Expression, Limit, NotEmpty, Positive
+from equipot.config.limits import Element, Expression, Limit, NotEmpty, Positive, PositiveInt
 from equipot.config.position import FieldError
 from equipot.config.section import Section
 
@@ -40,6 +40,30 @@ class LoraConfig(Section):
 
 
 @dataclass(frozen=True)
+class ReplayConfig(Section):
+    """Structures that the frozen base labels, mixed into every step so that the potential forgets less.
+
+    Their loss (of energies, forces and stresses, divided by their own number) is added to that of the frames.
+    """
+
+    #: Files of structures, whose labels are not read; none: rattled and strained crystals are made.
+    structures: tuple[NotEmpty, ...] = ()
+    #: How many crystals are made ...
+    number: PositiveInt = 256
+    #: ... of which elements: of all the base knows, of those in the frames, or a list.
+    elements: Literal["base", "data"] | tuple[Element, ...] = "base"
+    #: Structures a step; default: as many as the step has frames.
+    batch_size: PositiveInt | None = None
+    #: Factor on their part of the loss.
+    weight: Positive = 1.0
+
+    def ineffective(self) -> dict[str, str]:
+        if not self.structures:
+            return {}
+        return dict.fromkeys(("number", "elements"), "finetune.replay.structures names files, no crystals are made")
+
+
+@dataclass(frozen=True)
 class FinetuneConfig(Section):
     """Training that begins with the weights of a finished potential.
 
@@ -59,6 +83,9 @@ class FinetuneConfig(Section):
     #: ``refit``: least squares of what the base leaves of the energies, on composition; ``keep``: those of the base;
     #: ``isolated``: an isolated atom has the energy of its isolated-atom frame; or a mapping element -> eV.
     atomic_energies: Literal["refit", "keep", "isolated"] | Mapping[Element, float] = "refit"
+    #: Whether the potential shall stay good where the base was good: ``replay`` with its defaults, unless it is given.
+    keep_base_general: bool = False
+    replay: ReplayConfig | None = None
 
     def check(self) -> None:
         if self.mode == "frozen" and not self.train and not self.freeze:
@@ -67,6 +94,8 @@ class FinetuneConfig(Section):
         if self.train and self.freeze:
             raise FieldError("freeze", "is given together with train, expected one of the two: what is not listed "
                                        "there is treated the other way.")
+        if self.keep_base_general and self.replay is None:
+            self._set("replay", ReplayConfig())
 
     def ineffective(self) -> dict[str, str]:
         reasons = {}

@@ -10,11 +10,15 @@ from typing import Any
 from equipot.checkpoint import RunDirectory, save_model
 from equipot.config import Config, DataConfig
 from equipot.data.datasets import DataSets, load_datasets
+from equipot.data.paths import file_sha256
+from equipot.elements import sorted_symbols
 from equipot.models import Potential, build_potential, resolve_options
 from equipot.report.tables import Column, Table
+from equipot.training import Replay
 from equipot.tuning import Base, Start, load_base, start_from
 from equipot.tuning.atomic_energies import choose_atomic_energies
 from equipot.tuning.freezing import trained_table
+from equipot.tuning.pseudo_labels import replay_files, replay_graphs
 from equipot.workflow.resolved import potential_config, resolve, resolve_finetune
 
 
@@ -55,6 +59,7 @@ class Prepared:
         lines: to be printed.
         models: file in the run folder -> a potential to keep there, and its metadata.
         metadata: goes into ``model.eqp`` besides that of every run.
+        replay: structures mixed into the steps.
     """
 
     potential: Potential
@@ -63,6 +68,7 @@ class Prepared:
     lines: tuple[str, ...] = ()
     models: dict[str, tuple[Potential, dict[str, Any]]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    replay: Replay | None = None
 
     def save_models(self, run: RunDirectory) -> None:
         """Write the models that are kept beside the one that trains, where they are not there yet."""
@@ -96,6 +102,8 @@ class FromBase:
         stale = set(datasets.atomic_energies.warnings)
         warnings = [text for text in datasets.warnings if text not in stale] + energies.warnings
         hashes = {**datasets.hashes, self.base.path.name: self.base.sha256}
+        if self.config.finetune.replay is not None:
+            hashes |= {name: file_sha256(path) for name, path in replay_files(self.config, self.directory).items()}
         record = {**datasets.split_record, "file_sha256": hashes}
         return replace(datasets, atomic_energies=energies, warnings=warnings, hashes=hashes, split_record=record)
 
@@ -107,6 +115,9 @@ class FromBase:
         """The potential that trains, and the models it is compared with at the end."""
         start: Start = start_from(self.base, config.finetune, config.finetune.atomic_energies,
                                   [*datasets.validation, *datasets.train], seed=config.seed)
+        replay, lines = self._replay(config, datasets), [start.equality.line()]
+        if replay is not None:
+            lines.append(describe_replay(replay, config))
         facts = self.base.facts()
         described = {"name": config.name, "finetuned_from": facts,
                      **{key: facts[key] for key in ("licence", "citation") if key in facts}}
@@ -115,9 +126,34 @@ class FromBase:
         return Prepared(
             start.potential, start.export, (_trained(start.potential),),
             (f"Base: {facts.get('name') or facts['file']} ({facts['file']}), licence "
-             f"{facts.get('licence') or 'not stated'}", start.equality.line()),
+             f"{facts.get('licence') or 'not stated'}", *lines),
             {RunDirectory.BASE: (plain(self.base), self.base.potential.metadata),
-             RunDirectory.ZERO_SHOT: (start.zero_shot, zero_shot)}, described)
+             RunDirectory.ZERO_SHOT: (start.zero_shot, zero_shot)}, described, replay)
+
+    def _replay(self, config: Config, datasets: DataSets) -> Replay | None:
+        settings, base = config.finetune.replay, self.base.potential
+        if settings is None:
+            return None
+        own = dict(zip(base.elements, base.atomic_energies.tolist()))
+        change = {element: energy - own[element] for element, energy in config.finetune.atomic_energies.items()}
+        graphs = replay_graphs(base, config, self.directory, present=sorted_symbols(elements_in(datasets)),
+                               change=change)
+        return Replay(graphs, settings.batch_size, settings.weight, config.seed)
+
+
+def elements_in(datasets: DataSets) -> set[str]:
+    """Elements of the training frames."""
+    return {symbol for frame in datasets.frames["train"] for symbol in frame.atoms.symbols}
+
+
+def describe_replay(replay: Replay, config: Config) -> str:
+    """One line: what is replayed, and how much of it."""
+    graphs, settings = replay.graphs, config.finetune.replay
+    kind = f"from {', '.join(settings.structures)}" if settings.structures else "made"
+    elements = {number for graph in graphs for number in graph.atomic_numbers.tolist()}
+    share = f"{settings.batch_size} a step" if settings.batch_size else "as many a step as frames"
+    return (f"Replay: {len(graphs)} structures {kind}, {sum(graph.num_nodes for graph in graphs)} atoms of "
+            f"{len(elements)} elements, labelled by the base; {share}, weight {settings.weight:g}")
 
 
 def plain(base: Base) -> Potential:

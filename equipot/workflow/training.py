@@ -34,7 +34,7 @@ from equipot.training import (
 )
 from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
-from equipot.workflow.beginnings import FromBase, FromScratch, Prepared
+from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.console import Console
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.resolved import adopt_numbers, require_same_run
@@ -104,7 +104,7 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
     prepared = beginning.begin(resolved, datasets)
     _introduce(console, datasets, resolved, prepared)
     if dry_run:
-        estimate = measure(prepared.potential, datasets, resolved)
+        estimate = measure(prepared.potential, datasets, resolved, replay=prepared.replay)
         for line in estimate.lines():
             console.line(line)
         return estimate
@@ -115,7 +115,8 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
         console.line(f"Run folder: {run.path}\n")
         with stop_on_signal() as stop:
             result = fit(prepared.potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
-                         metadata=_metadata(resolved, datasets, prepared), export=prepared.export)
+                         metadata=_metadata(resolved, datasets, prepared), export=prepared.export,
+                         replay=prepared.replay)
             with _after_training(run, stop):
                 return _conclude(console, run, resolved, datasets, result, stop)
 
@@ -172,7 +173,7 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
             console.line(line)
     console.line("")
     console.table(data_table(datasets))
-    console.table(atomic_energies_table(datasets.atomic_energies, _elements_in(datasets)))
+    console.table(atomic_energies_table(datasets.atomic_energies, elements_in(datasets)))
     for table in prepared.tables:
         console.table(table)
     for warning in datasets.warnings:
@@ -184,11 +185,6 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
                  f"{potential.config.avg_num_neighbors:.4g} neighbours an atom, device {resolve_device(config.device)}")
     for line in prepared.lines:
         console.line(line)
-
-
-def _elements_in(datasets: DataSets) -> set[str]:
-    """Elements of the training frames."""
-    return {symbol for frame in datasets.frames["train"] for symbol in frame.atoms.symbols}
 
 
 def describe_model(potential: Potential) -> str:
@@ -296,7 +292,7 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
         name=config.name, model=f"{potential.config.architecture}, {potential.config.dtype}", summary=summary,
         metrics=metrics,
         points=points, rows=run.read_metrics(),
-        tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, _elements_in(datasets))],
+        tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
         comparisons=comparisons, config=to_yaml(config), notes=datasets.warnings)
     try:
         write_report(record, run.report_path, run.plots)

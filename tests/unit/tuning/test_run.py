@@ -13,8 +13,17 @@ from equipot.cli.main import main
 from equipot.config import load_config
 from equipot.data.writing import write_frames
 from equipot.errors import CheckpointError, ConfigError, ElementError, Interrupted, UsageError
-from equipot.training import NoProgress
-from tests.unit.tuning.systems import OFFSETS, crystals, job, labelled, tiny_base, write_case
+from equipot.training import NoProgress, evaluate
+from equipot.workflow import training
+from tests.unit.tuning.systems import OFFSETS, crystals, graphs_of, job, labelled, tiny_base, write_case
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_plots():
+    """Drawing takes longer than everything these tests are about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "write_report", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +98,40 @@ def test_resumed_equals_unbroken(case, done, monkeypatch):
     result = equipot.finetune(model, settings, quiet=True, resume=True)
     for name, tensor in done.potential.state_dict().items():
         assert torch.equal(tensor, result.potential.state_dict()[name]), name
+
+
+@pytest.fixture(scope="module")
+def replayed(case):
+    """LoRA, with crystals of the element that is not in the frames replayed."""
+    folder, model, data, base = case
+    write_frames(folder / "nickel.xyz", labelled(crystals(12, ("Ni", "Ni"), seed=3), base))
+    settings = job(data, folder / "replayed", training={"epochs": 4}, finetune={
+        "mode": "lora", "lora": {"rank": 1}, "replay": {"structures": ["nickel.xyz"], "batch_size": 3, "weight": 2.0}})
+    return settings, equipot.finetune(model, settings, quiet=True)
+
+
+def test_replay_and_low_rank_resumed_equal_unbroken(case, replayed):
+    settings, whole = replayed
+    settings = {**settings, "run_directory": str(case[0] / "replayed-stopped")}
+    with pytest.raises(Interrupted):
+        equipot.finetune(case[1], settings, quiet=True, progress=StopAfter(4))
+    result = equipot.finetune(case[1], settings, quiet=True, resume=True)
+    for name, tensor in whole.potential.state_dict().items():
+        assert torch.equal(tensor, result.potential.state_dict()[name]), name
+    rows = [json.loads(line) for line in (whole.directory / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["train"]["replay_loss"] > 0 for row in rows[1:])
+
+
+def test_replay_lowers_forgetting(case, replayed):
+    """Nickel, which the frames say nothing of, stays nearer to the base."""
+    settings, kept = replayed
+    without = {name: value for name, value in settings["finetune"].items() if name != "replay"}
+    naive = equipot.finetune(case[1], {**settings, "finetune": without, "run_directory": str(case[0] / "naive")},
+                             quiet=True)
+    held_out = graphs_of(labelled(crystals(6, ("Ni", "Ni"), seed=4), case[3]))
+    moved = [evaluate(result.potential, held_out).metrics["all"]["forces_mae_mev_per_angstrom"]
+             for result in (kept, naive)]
+    assert moved[1] > 1.0 and moved[0] < 0.5 * moved[1]
 
 
 def test_a_resumed_run_needs_its_own_base(case, tmp_path):
