@@ -28,6 +28,6 @@ from equipot.config.writer import to_dict, to_yaml
 __all__ = [
     "Config", "DataConfig", "FieldError", "FinetuneConfig", "KeysConfig", "Limit", "LocatedDict", "LoraConfig",
     "LossConfig", "ModelConfig", "OptimizerConfig", "PropertyConfig", "ReplayConfig", "Rule", "ScheduleConfig",
-    "Section", "SplitConfig", "StageTwoConfig", "TrainingConfig", "UnitsConfig", "build", "from_dict", "load_config", "to_dict",
-    "to_yaml",
+    "Section", "SplitConfig", "StageTwoConfig", "TrainingConfig", "UnitsConfig", "build", "from_dict", "load_config",
+    "to_dict", "to_yaml",
 ]
