@@ -83,6 +83,12 @@ class FinetuneConfig(Section):
     #: ``refit``: least squares of what the base leaves of the energies, on composition; ``keep``: those of the base;
     #: ``isolated``: an isolated atom has the energy of its isolated-atom frame; or a mapping element -> eV.
     atomic_energies: Literal["refit", "keep", "isolated"] | Mapping[Element, float] = "refit"
+    #: ``keep``: all elements of the base stay; ``data``: those that no frame contains are dropped; or a list of those
+    #: that stay.
+    elements: Literal["keep", "data"] | tuple[Element, ...] = "keep"
+    #: Elements of the frames that the base does not know -> the known one each begins as (its embedding and all other
+    #: weights), or ``auto``: the nearest in the periodic table.
+    new_elements: Mapping[Element, Literal["auto"] | Element] = field(default_factory=dict)
     #: Whether the potential shall stay good where the base was good: ``replay`` with its defaults, unless it is given.
     keep_base_general: bool = False
     replay: ReplayConfig | None = None

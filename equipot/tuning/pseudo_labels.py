@@ -10,6 +10,7 @@ from ase import Atoms
 
 from equipot.config import Config, KeysConfig, ReplayConfig
 from equipot.data.paths import resolve_file
+from equipot.data.prototypes import prototype_structures
 from equipot.data.reading import read_frames
 from equipot.errors import ConfigError, ElementError
 from equipot.graph import AtomicGraph, from_ase
@@ -24,7 +25,7 @@ REPLAY = "replay"
 _NO_LABELS = KeysConfig(energy=None, forces=None, stress=None, virial=None)
 
 
-def replay_graphs(base: Potential, config: Config, directory: Path, *, present: Sequence[str],
+def replay_graphs(base: Potential, config: Config, directory: Path, *, known: Sequence[str], present: Sequence[str],
                   change: Mapping[str, float]) -> list[AtomicGraph]:
     """Structures with the base's energies, forces and stresses.
 
@@ -32,6 +33,7 @@ def replay_graphs(base: Potential, config: Config, directory: Path, *, present: 
         base: labels them.
         config: of the fine-tuning, with ``finetune.replay``.
         directory: of the configuration file.
+        known: elements that may be in them: those the base was trained on.
         present: elements in the frames.
         change: element -> eV that the atomic energies of the fine-tuning are above those of the base: the labels are
             those of the base's interaction with the new atomic energies.
@@ -41,13 +43,13 @@ def replay_graphs(base: Potential, config: Config, directory: Path, *, present: 
         ElementError: an element the base does not know.
         StructureError: a structure no potential can be evaluated on.
     """
-    structures = _read(config, directory) if config.finetune.replay.structures else _make(base, config, present)
-    known = set(base.elements)
+    is_made = not config.finetune.replay.structures
+    structures = _make(known, config, present) if is_made else _read(config, directory)
     for source, atoms in structures:
-        unknown = sorted(set(atoms.symbols) - known)
+        unknown = sorted(set(atoms.symbols) - set(known))
         if unknown:
-            raise ElementError(f"{source} (finetune.replay) contains {', '.join(unknown)}, which the base model does "
-                               "not know: it cannot label it.")
+            raise ElementError(f"{source} (finetune.replay) contains {', '.join(unknown)}, which the base does not "
+                               "know or finetune.elements drops: it cannot be replayed.")
     graphs = [from_ase(atoms, base.cutoff, source=source) for source, atoms in structures]
     predictions = evaluate(base, graphs, device=base.device, collect=True).predictions
     return [_labelled(place, source, atoms, base.cutoff, prediction, change)
@@ -69,11 +71,9 @@ def _read(config: Config, directory: Path) -> list[tuple[str, Atoms]]:
     return found
 
 
-def _make(base: Potential, config: Config, present: Sequence[str]) -> list[tuple[str, Atoms]]:
-    from equipot.data.prototypes import prototype_structures
-
+def _make(known: Sequence[str], config: Config, present: Sequence[str]) -> list[tuple[str, Atoms]]:
     replay: ReplayConfig = config.finetune.replay
-    named = {"base": base.elements, "data": tuple(present)}
+    named = {"base": tuple(known), "data": tuple(element for element in present if element in known)}
     chosen = named[replay.elements] if isinstance(replay.elements, str) else replay.elements
     structures = prototype_structures(chosen, replay.number, config.seed)
     return [(f"replayed crystal {k} ({atoms.get_chemical_formula()})", atoms) for k, atoms in enumerate(structures)]

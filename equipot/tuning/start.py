@@ -39,21 +39,22 @@ class Start:
 
 
 def start_from(base: Base, config: FinetuneConfig, atomic_energies: Mapping[str, float],
-               graphs: Sequence[AtomicGraph], *, seed: int = 0) -> Start:
+               graphs: Sequence[AtomicGraph], *, seed: int = 0, own: Potential | None = None) -> Start:
     """Make the potential that trains.
 
     Args:
-        base: what it begins with.
+        base: what it is compared with.
         config: of the fine-tuning.
         atomic_energies: element -> eV, one for each element.
         graphs: some of them are predicted with both potentials.
         seed: of what is drawn.
+        own: the base with the elements of the fine-tuning, where they are others.
 
     Raises:
         ConfigError: a pattern matches nothing, or nothing is left to train.
         NumericalError: the potential does not predict what its base predicts.
     """
-    potential = plain_copy(base.potential)
+    potential = plain_copy(base.potential if own is None else own)
     with torch.no_grad():
         values = [float(atomic_energies[element]) for element in potential.elements]
         potential.atomic_energies.copy_(torch.tensor(values, dtype=torch.float64))
