@@ -166,7 +166,7 @@ def elements_in(datasets: DataSets) -> set[str]:
 def describe_replay(replay: Replay, config: Config) -> str:
     """One line: what is replayed, and how much of it."""
     graphs, settings = replay.graphs, config.finetune.replay
-    kind = f"from {', '.join(settings.structures)}" if settings.structures else "made"
+    kind = f"from {', '.join(settings.structures)}" if settings.structures else f"of {settings.number} crystals made"
     elements = {number for graph in graphs for number in graph.atomic_numbers.tolist()}
     share = f"{settings.batch_size} a step" if settings.batch_size else "as many a step as frames"
     return (f"Replay: {len(graphs)} structures {kind}, {sum(graph.num_nodes for graph in graphs)} atoms of "
