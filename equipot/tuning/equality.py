@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,6 +39,10 @@ class Equality:
     forces: float
     num_graphs: int
     kind: str = "frames"
+
+    def worse(self, other: Equality) -> Equality:
+        """The larger differences of two comparisons."""
+        return replace(self, energy=max(self.energy, other.energy), forces=max(self.forces, other.forces))
 
     def line(self) -> str:
         """One printable line."""

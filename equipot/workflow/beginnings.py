@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from equipot.tuning import Base, Start, load_base, start_from
 from equipot.tuning.atomic_energies import choose_atomic_energies
 from equipot.tuning.elements import choose_elements, with_elements
 from equipot.tuning.freezing import trained_table
+from equipot.tuning.heads import shares_what_trains
 from equipot.tuning.pseudo_labels import replay_files, replay_graphs
 from equipot.workflow.resolved import potential_config, resolve, resolve_finetune
 
@@ -55,7 +57,7 @@ class Prepared:
 
     Attributes:
         potential: trains.
-        export: what trains -> an ordinary potential; None: it is one.
+        export: what trains -> an ordinary potential, and other heads by name; None: it is one.
         tables: on what trains.
         lines: to be printed.
         models: file in the run folder -> a potential to keep there, and its metadata.
@@ -64,7 +66,7 @@ class Prepared:
     """
 
     potential: Potential
-    export: Callable[[Potential], Potential] | None = None
+    export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None
     tables: tuple[Table, ...] = ()
     lines: tuple[str, ...] = ()
     models: dict[str, tuple[Potential, dict[str, Any]]] = field(default_factory=dict)
@@ -121,12 +123,20 @@ class FromBase:
         """The potential that trains, and the models it is compared with at the end."""
         start: Start = start_from(self.base, config.finetune, config.finetune.atomic_energies,
                                   [*datasets.validation, *datasets.train], seed=config.seed, own=self.own)
-        replay, lines = self._replay(config, datasets), [*self._elements(), start.equality.line()]
+        replay, lines = self._replay(config, datasets, start), [*self._elements(), start.equality.line()]
         if replay is not None:
             lines.append(describe_replay(replay, config))
+        if start.switch is not None:
+            lines.append(f"Heads: {config.finetune.head} trains on the frames, {self.base.head} is that of the base; "
+                         f"each has {', '.join(config.finetune.head_parameters)} for itself")
+            if replay is None and shares_what_trains(start.potential):
+                datasets.warnings.append(f"the heads {config.finetune.head} and {self.base.head} share parameters that "
+                                         "train on the frames alone, so that what the base's head predicts changes; "
+                                         "finetune.replay keeps it")
         facts = self.base.facts()
         described = {"name": config.name, "finetuned_from": facts,
-                     **{key: facts[key] for key in ("licence", "citation") if key in facts}}
+                     **{key: facts[key] for key in ("licence", "citation") if key in facts},
+                     "level_of_theory": config.finetune.level_of_theory, "head": config.finetune.head}
         zero_shot = {**described, "name": f"{config.name}, before the first step",
                      "atomic_energies_origin": datasets.atomic_energies.origin}
         return Prepared(
@@ -136,7 +146,7 @@ class FromBase:
             {RunDirectory.BASE: (plain(self.base), self.base.potential.metadata),
              RunDirectory.ZERO_SHOT: (start.zero_shot, zero_shot)}, described, replay)
 
-    def _replay(self, config: Config, datasets: DataSets) -> Replay | None:
+    def _replay(self, config: Config, datasets: DataSets, start: Start) -> Replay | None:
         settings = config.finetune.replay
         if settings is None:
             return None
@@ -146,7 +156,8 @@ class FromBase:
         known = [element for element in self.own.elements if element in self.base.potential.elements]
         graphs = replay_graphs(self.own, config, self.directory, known=known, present=sorted_symbols(
             elements_in(datasets)), change=change)
-        return Replay(graphs, settings.batch_size, settings.weight, config.seed)
+        scope = nullcontext if start.switch is None else start.switch.base
+        return Replay(graphs, settings.batch_size, settings.weight, config.seed, scope)
 
     def _elements(self) -> list[str]:
         """What is said of elements that are not those of the base."""
