@@ -9,9 +9,7 @@ The base's own frames show what is forgotten.
     python scripts/finetune_tutorial.py --base mine.eqp                        # a base there is already
 
 The output folder gets a run folder for the base, for each mode and for training from scratch (open their report.html),
-and finetune_tutorial.json. The same on your own frames:
-
-    equipot finetune base.eqp mine.yaml
+and finetune_tutorial.json. The same on your own frames: equipot finetune base.eqp mine.yaml
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,20 +27,19 @@ from ase.calculators.emt import EMT
 import equipot
 from equipot.data import cu_au_emt, write_frames
 from equipot.data.frames import Frame
-from equipot.data.isolated import is_isolated_atom
 from equipot.errors import EquipotError
 from equipot.units import voigt_to_matrix
 
 #: How the second level differs: lengths, strength, and energies of the atoms (eV).
 LONGER, STRONGER, ATOMS = 1.02, 1.10, {"Cu": -1.5, "Au": 0.8}
 
-#: What each mode says in its configuration.
+#: Mode -> its configuration.
 MODES: dict[str, dict[str, Any]] = {
     "full": {"mode": "full"},
     "frozen": {"mode": "frozen", "train": ["last_layer", "readout"]},
     "lora": {"mode": "lora", "lora": {"rank": 4}},
     "replay": {"mode": "full", "keep_base_general": True, "replay": {"number": 64}},
-    "heads": {"mode": "full", "head": "second", "replay": {"number": 64}, "head_parameters": ["readout", "last_layer"]},
+    "heads": {"head": "second", "replay": {"number": 64}, "head_parameters": ["readout", "last_layer"]},
 }
 
 
@@ -52,15 +48,15 @@ def second_level(frame: Frame) -> Frame:
     atoms = frame.atoms.copy()
     atoms.set_cell(atoms.cell.array / LONGER, scale_atoms=True)  # there it looks like EMT's at a shorter length
     atoms.calc = EMT()
-    volume = (atoms.get_volume() / frame.atoms.get_volume()) if frame.atoms.pbc.all() else np.nan
+    volume = atoms.get_volume() / frame.atoms.get_volume()
     energy = STRONGER * atoms.get_potential_energy() + sum(ATOMS[symbol] for symbol in atoms.symbols)
-    stress = None if frame.stress is None else STRONGER * volume * voigt_to_matrix(atoms.get_stress())
+    stress = STRONGER * volume * voigt_to_matrix(atoms.get_stress())
     return replace(frame, energy=energy, forces=STRONGER / LONGER * atoms.get_forces(), stress=stress)
 
 
 def write_data(folder: Path, num_frames: int, seed: int) -> None:
     """Frames of both levels: to train the base and to test it, to tune on and to test that."""
-    frames = [frame for frame in cu_au_emt(0) if not is_isolated_atom(frame) and frame.atoms.pbc.all()]
+    frames = [frame for frame in cu_au_emt(0) if frame.atoms.pbc.all()]
     order = np.random.default_rng(seed).permutation(len(frames))
     train, test = [frames[k] for k in order[60:]], [frames[k] for k in order[:60]]
     write_frames(folder / "base.xyz", train)
@@ -80,32 +76,30 @@ def errors(args: argparse.Namespace, potential: equipot.Potential) -> dict[str, 
     """Mean absolute errors: energy (meV/atom) and forces (meV/A) at the second level, forces at the first."""
     new, old = (equipot.evaluate(potential, args.output / f"{level}_test.xyz", device="cpu").metrics["all"]
                 for level in ("second", "base"))
-    return {"energy_mae_mev_per_atom": new["energy_mae_mev_per_atom"],
-            "forces_mae_mev_per_angstrom": new["forces_mae_mev_per_angstrom"],
-            "base_forces_mae_mev_per_angstrom": old["forces_mae_mev_per_angstrom"]}
+    names = ("energy_mae_mev_per_atom", "forces_mae_mev_per_angstrom")
+    return {**{name: new[name] for name in names}, f"base_{names[1]}": old[names[1]]}
 
 
-def study(args: argparse.Namespace, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+def study(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Train the base, tune it in every mode, and train from scratch; the errors of each."""
     model = {"architecture": "nequip", "preset": "small", "cutoff": 4.5, "num_channels": args.channels}
     base, result = args.base, {}
     if base is None:
-        say("Training the base ...")
+        print("Training the base ...", flush=True)
         run = equipot.train(configuration(args, "base", "base", model=model, training={"epochs": args.base_epochs}),
                             quiet=True, overwrite=args.overwrite)
         base = run.model_path
     result["base, as it is"] = errors(args, equipot.load(base))
     training = {"training": {"epochs": args.epochs, "batch_size": 2}}
     for mode in args.modes:
-        say(f"Tuning, {mode} ...")
+        print(f"Tuning, {mode} ...", flush=True)
         run = equipot.finetune(base, configuration(args, mode, "second", finetune=MODES[mode], **training), quiet=True,
                                overwrite=args.overwrite)
-        if "atomic energies fitted anew" not in result:
-            result["atomic energies fitted anew"] = errors(args, equipot.load(run.directory / "zero_shot.eqp"))
+        result.setdefault("atomic energies fitted anew", errors(args, equipot.load(run.directory / "zero_shot.eqp")))
         result[mode] = errors(args, run.potential)
         if mode == "heads":
             result["heads, the base's"] = errors(args, equipot.load(run.model_path, head="base"))
-    say("Training from scratch ...")
+    print("Training from scratch ...", flush=True)
     run = equipot.train(configuration(args, "scratch", "second", model=model, **training), quiet=True,
                         overwrite=args.overwrite)
     result["from scratch"] = errors(args, run.potential)
@@ -121,22 +115,19 @@ def main() -> None:
     parser.add_argument("--base-epochs", type=int, default=40, help="of the base (default: 40)")
     parser.add_argument("--channels", type=int, default=16, help="width of the network (default: 16)")
     parser.add_argument("--seed", type=int, default=0, help="of frames, weights and batches")
-    parser.add_argument("--output", type=Path, default=Path("finetune_tutorial"),
-                        help="folder (default: finetune_tutorial)")
+    parser.add_argument("--output", type=Path, default="finetune_tutorial", help="folder (default: finetune_tutorial)")
     parser.add_argument("--overwrite", action="store_true", help="replace the runs in that folder")
     args = parser.parse_args()
     if args.frames < 3:
         parser.error("--frames needs 3 or more: some are set aside to choose the best epoch by")
-
-    args.output.mkdir(parents=True, exist_ok=True)
     args.output = args.output.resolve()
+    args.output.mkdir(parents=True, exist_ok=True)
     write_data(args.output, args.frames, args.seed)
-    result = study(args, lambda text: print(text, flush=True))
-    print(f"\n{args.frames} frames of the second level; mean absolute errors on 60 frames\n"
-          f"{'':28}{'energy':>10}{'forces':>10}{'forces, first level':>22}\n{'':28}{'meV/atom':>10}{'meV/A':>10}"
-          f"{'meV/A':>22}")
+    result = study(args)
+    print(f"\n{args.frames} frames of the second level; mean absolute errors on 60 frames (meV/atom, meV/A)\n"
+          f"{'':28}{'energy':>12}{'forces':>12}{'forces, first level':>24}")
     for name, row in result.items():
-        print(f"{name:28}" + "".join(f"{value:{width}.1f}" for value, width in zip(row.values(), (10, 10, 22))))
+        print(f"{name:28}" + "".join(f"{value:{width}.1f}" for value, width in zip(row.values(), (12, 12, 24))))
     (args.output / "finetune_tutorial.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"Wrote {args.output / 'finetune_tutorial.json'} and a run folder for each line")
 
