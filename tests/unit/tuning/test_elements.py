@@ -9,7 +9,7 @@ import torch
 
 from equipot.errors import ConfigError
 from equipot.graph import from_ase
-from equipot.models import Potential
+from equipot.models import Potential, PotentialConfig, register
 from equipot.tuning.elements import choose_elements, nearest_element, with_elements
 from tests.systems import ARCHITECTURES, ELEMENTS, STRUCTURES, make_potential
 from tests.unit.tuning.systems import crystals, tiny_base
@@ -92,3 +92,24 @@ def test_choosing_elements():
             (("Au",), {}, "does not list Cu, which the frames contain")):
         with pytest.raises(ConfigError, match=message):
             choose_elements(base, policy, new, ["Cu", "Ag"] if "Ag" in new else ["Cu"])
+
+
+def test_an_architecture_of_ones_own():
+    """Where its elements stand is found, not known."""
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        width: int = 3
+
+    class Columns(torch.nn.Module):
+        def __init__(self, options, *, num_species, cutoff, avg_num_neighbors):
+            super().__init__()
+            self.table = torch.nn.Parameter(torch.randn(options.width, num_species))
+
+        def forward(self, species, edges):
+            return self.table[:, species].sum(dim=0)
+
+    register("columns", Options, Columns)
+    config = PotentialConfig("columns", ("Cu", "Au"), 4.0, 12.0, options={"width": 2})
+    potential = Potential(config)
+    larger = with_elements(potential, ["Ag", "Au", "Cu"], {"Ag": "Au"})
+    assert torch.equal(larger.architecture.table, potential.architecture.table[:, [0, 1, 1]])
