@@ -4,6 +4,7 @@
     potential = equipot.load("model.eqp")
     atoms.calc = equipot.Calculator("model.eqp")
     result = equipot.train("run.yaml")
+    result = equipot.finetune("model.eqp", "mine.yaml")
 
 Importing equipot loads nothing heavy and changes no global state (dtype, seeds, threads): names are resolved on
 first use.
@@ -21,6 +22,7 @@ _EXPORTS = {
     "Potential": "equipot.models",
     "load": "equipot.checkpoint",
     "train": "equipot.workflow",
+    "finetune": "equipot.workflow",
     "evaluate": "equipot.workflow",
     "check_model": "equipot.check",
 }

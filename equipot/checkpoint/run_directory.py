@@ -27,12 +27,16 @@ class RunDirectory:
         splits.json       which frame went where            summary.json   errors, parameters, times
         run.log           the log                           plots/         figures
         metrics.jsonl     one JSON row an epoch             report.html    all of it on one page
+        base.eqp          of a fine-tuning: its base        zero_shot.eqp  the base with its new atomic energies
         checkpoints/      step-00001200.safetensors and its manifest step-00001200.json
 
     Args:
         path: the folder; nothing is made before :meth:`create`.
         keep_checkpoints: how many step checkpoints to keep.
     """
+
+    #: Names of the models a fine-tuning is compared with.
+    BASE, ZERO_SHOT = "base.eqp", "zero_shot.eqp"
 
     def __init__(self, path: str | Path, keep_checkpoints: int = 2):
         self.path = Path(path)
@@ -62,6 +66,16 @@ class RunDirectory:
     def model_path(self) -> Path:
         """The best model."""
         return self.path / "model.eqp"
+
+    @property
+    def base_path(self) -> Path:
+        """The base of a fine-tuning."""
+        return self.path / self.BASE
+
+    @property
+    def zero_shot_path(self) -> Path:
+        """The base with the atomic energies of a fine-tuning, before its first step."""
+        return self.path / self.ZERO_SHOT
 
     @property
     def summary_path(self) -> Path:
@@ -200,7 +214,7 @@ class RunDirectory:
 
     def _files(self) -> tuple[Path, ...]:
         return (self.config_path, self.splits_path, self.log_path, self.metrics_path, self.model_path,
-                self.summary_path, self.report_path)
+                self.summary_path, self.report_path, self.base_path, self.zero_shot_path)
 
     def _refuse_existing(self, overwrite: bool) -> None:
         if self.exists and not overwrite:

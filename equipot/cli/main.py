@@ -16,6 +16,7 @@ from equipot.version import __version__
 #: Verb -> (module with ``parser()`` and ``run(arguments)``, what it does).
 VERBS = {
     "train": ("equipot.cli.train", "train a potential as a configuration file says"),
+    "finetune": ("equipot.cli.finetune", "tune a finished potential on frames of your own"),
     "eval": ("equipot.cli.eval", "errors of a potential on labelled frames"),
     "predict": ("equipot.cli.predict", "energies, forces and stresses of structures"),
     "data": ("equipot.cli.data", "check a file of frames, or make the embedded data set"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from equipot.config.build import build
+from equipot.config.finetune import with_finetune_defaults
 from equipot.config.overrides import apply_overrides
 from equipot.config.schema import Config
 from equipot.config.yaml_reader import read_yaml
@@ -29,7 +30,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     mapping = read_yaml(path)
     apply_overrides(mapping, overrides)
-    config = build(Config, mapping)
+    config = build(Config, with_finetune_defaults(mapping))
     if not config.data.train and config.data.generate is None:
         raise ConfigError(f"{mapping.place}: data.train is not given, expected a list of files with frames to train on "
                           "(or data.generate: cu_au_emt for the built-in example).")
@@ -42,4 +43,4 @@ def from_dict(mapping: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: as ``load_config``, without file and line.
     """
-    return build(Config, mapping)
+    return build(Config, with_finetune_defaults(mapping))

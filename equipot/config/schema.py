@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from ase.formula import Formula
 
+from equipot.config.finetune import FinetuneConfig
 from equipot.config.limits import (
     ELEMENTS,
     Count,
@@ -220,6 +221,8 @@ class OptimizerConfig(Section):
     #: Sides of matrices are cut into equal blocks of at most this length, each with eigenbases of its own (SOAP;
     #: default 64; a large number cuts nothing).
     block_size: PositiveInt | None = None
+    #: Factor on the learning rate for each layer farther from the readout (fine-tuning); 1: all layers alike.
+    layer_decay: Annotated[float, Limit(above=0, at_most=1)] = 1.0
     #: Regular expression on parameter names -> factor on the learning rate; 0 freezes.
     parameter_groups: Mapping[Expression, NonNegative] = field(default_factory=dict)
 
@@ -342,6 +345,8 @@ class Config(Section):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    #: Makes the training a fine-tuning of a finished potential (``equipot finetune``).
+    finetune: FinetuneConfig | None = None
     properties: tuple[PropertyConfig, ...] = ()
 
     def check(self) -> None:
@@ -349,6 +354,13 @@ class Config(Section):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise FieldError(f"properties.{index}.name", f"is {name!r} a second time, expected each name once.")
+
+    def ineffective(self) -> dict[str, str]:
+        if self.finetune is None:
+            return {}
+        return {"model": "the model of a fine-tuning is that of its base",
+                "data.elements": "the elements of a fine-tuning are those of its base",
+                "data.atomic_energies": "in a fine-tuning finetune.atomic_energies says it"}
 
 
 def _check_loss_weights(section: LossConfig | StageTwoConfig) -> None:

@@ -27,7 +27,7 @@ class AtomicEnergies:
 
     Attributes:
         values: Element symbol -> eV, in ascending order of atomic number.
-        origin: ``isolated``, ``least_squares`` or ``given``.
+        origin: ``isolated``, ``least_squares`` or ``given``; in a fine-tuning also ``refit`` or ``base``.
         rank: Independent compositions among the frames (least squares only).
         num_elements: Elements fitted.
         condition: Ratio of the largest to the smallest non-zero singular value of the composition matrix.
@@ -49,7 +49,8 @@ class AtomicEnergies:
 
     def lines(self) -> list[str]:
         """Printable lines."""
-        names = {"isolated": "isolated-atom frames", "given": "given", "least_squares": "least squares on composition"}
+        names = {"isolated": "isolated-atom frames", "given": "given", "least_squares": "least squares on composition",
+                 "refit": "least squares of what the base leaves", "base": "the base"}
         lines = [f"atomic energies from {names[self.origin]}: "
                  + ", ".join(f"{symbol} {value:.4f} eV" for symbol, value in self.values.items())]
         if self.rank is not None:
@@ -78,7 +79,7 @@ def fit_atomic_energies(
         ConfigError: Given values lack an element or are not finite.
         DataError: ``isolated`` was asked for and an element has no isolated-atom frame.
     """
-    isolated, warnings = _isolated_energies(frames)
+    isolated, warnings = isolated_energies(frames)
     bound = [frame for frame in frames if frame.has("energy") and not is_isolated_atom(frame)]
     if isinstance(method, Mapping):
         result = _given(method, elements)
@@ -107,7 +108,8 @@ def fit_atomic_energies(
     return result
 
 
-def _isolated_energies(frames: Sequence[Frame]) -> tuple[dict[str, float], list[str]]:
+def isolated_energies(frames: Sequence[Frame]) -> tuple[dict[str, float], list[str]]:
+    """Element -> energy (eV) of its isolated-atom frames, and warnings."""
     found: dict[str, list[float]] = {}
     for frame in frames:
         if frame.has("energy") and is_isolated_atom(frame):
@@ -142,6 +144,21 @@ def _least_squares(frames: Sequence[Frame], elements: Sequence[str]) -> AtomicEn
         for number, count in zip(*np.unique(frame.atoms.numbers, return_counts=True)):
             fractions[row, column[int(number)]] = count / len(frame.atoms)
     energies = np.array([frame.energy / len(frame.atoms) for frame in frames])
+    return fit_composition(fractions, energies, elements)
+
+
+def fit_composition(fractions: np.ndarray, energies: np.ndarray, elements: Sequence[str]) -> AtomicEnergies:
+    """Least squares of energies per atom on composition.
+
+    Args:
+        fractions: (frames, elements) share of each element in each frame.
+        energies: (frames,) eV/atom.
+        elements: symbols of the columns.
+
+    Returns:
+        A value for each element, rank, condition and warnings; the nearest to equal values where the compositions do
+        not determine them.
+    """
     mean = energies.mean()
     # Rows sum to one, so subtracting the mean leaves the fit unchanged, and where compositions do not determine the
     # energies the minimum-norm solution keeps the elements' energies together instead of sharing out the total.

@@ -43,6 +43,7 @@ class DataSets:
         warnings: The warnings among them, alone.
         split_record: JSON-able: which frame of which file went where.
         hashes: File name -> SHA-256 (for generated frames, of their contents).
+        isolated: Isolated-atom frames, which are in no split.
     """
 
     train: list[AtomicGraph]
@@ -56,6 +57,7 @@ class DataSets:
     warnings: list[str] = field(default_factory=list)
     split_record: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    isolated: list[Frame] = field(default_factory=list)
 
 
 def load_datasets(
@@ -64,6 +66,7 @@ def load_datasets(
     *,
     config_directory: str | Path = ".",
     required: Sequence[str] = ("energy", "forces"),
+    not_known: str | None = None,
     progress: Progress | None = None,
 ) -> DataSets:
     """Read, check, split and convert everything a training job needs.
@@ -73,6 +76,7 @@ def load_datasets(
         cutoff: Radius of the neighbour lists (Angstrom).
         config_directory: Folder of the configuration file.
         required: Labels at least one training frame must have, unless their key is null.
+        not_known: Why an element outside ``config.elements`` cannot be used, for messages.
         progress: Called with (what, done, total).
 
     Raises:
@@ -95,7 +99,8 @@ def load_datasets(
                    f"(they carry nothing else)")
     parts, record = loader.split(parts)
     elements = _elements(config, parts["train"])
-    _check_elements(parts, elements, listed=config.elements != "auto")
+    listed = "data.elements does not list" if config.elements != "auto" else "no training frame contains"
+    _check_elements(parts, elements, not_known or listed)
     energies = fit_atomic_energies(parts["train"] + isolated, elements, method=config.atomic_energies)
     loader.apply_config_weights(parts)
     graphs, frames = {}, {}
@@ -106,7 +111,8 @@ def load_datasets(
     statistics = compute_statistics(graphs["train"], energies.values)
     loader.finish(graphs, energies, statistics)
     return DataSets(**graphs, frames=frames, elements=elements, atomic_energies=energies, statistics=statistics,
-                    report=loader.report, warnings=loader.warnings, split_record=record, hashes=loader.hashes)
+                    report=loader.report, warnings=loader.warnings, split_record=record, hashes=loader.hashes,
+                    isolated=isolated)
 
 
 class _Loader:
@@ -300,12 +306,11 @@ def _elements(config: DataConfig, frames: Sequence[Frame]) -> tuple[str, ...]:
     return tuple(sorted(set(config.elements), key=atomic_numbers.get))
 
 
-def _check_elements(parts: dict[str, list[Frame]], elements: tuple[str, ...], *, listed: bool) -> None:
+def _check_elements(parts: dict[str, list[Frame]], elements: tuple[str, ...], reason: str) -> None:
     known = set(elements)
     for name in SPLITS:
         for frame in parts[name]:
             unknown = sorted(set(frame.atoms.get_chemical_symbols()) - known)
             if unknown:
-                reason = ("data.elements does not list" if listed else "no training frame contains")
                 raise ElementError(f"{frame.source} ({name}) contains {', '.join(unknown)}, which {reason}; the "
                                    f"potential would know {', '.join(elements)}.")

@@ -17,6 +17,7 @@ from equipot.training.memory import OutOfMemory
 from equipot.training.metrics import MetricAccumulator
 from equipot.training.optimizer import build_optimizer
 from equipot.training.progress import BarProgress, LineProgress, NoProgress, Progress, make_progress
+from equipot.training.replay import Replay
 from equipot.training.schedule import Schedule
 from equipot.training.state import TrainingState
 from equipot.training.step import StepResult, training_step
@@ -35,6 +36,7 @@ __all__ = [
     "OutOfMemory",
     "Prediction",
     "Progress",
+    "Replay",
     "Schedule",
     "StepResult",
     "TrainingState",

@@ -23,6 +23,7 @@ from equipot.training.step import training_step
 if TYPE_CHECKING:
     from equipot.data import DataSets
     from equipot.models import Potential
+    from equipot.training.replay import Replay
 
 
 @dataclass(frozen=True)
@@ -54,24 +55,24 @@ class DryRun:
                 f"{self.peak_memory_mib:.0f} MiB peak memory", *self.groups]
 
 
-def dry_run(potential: Potential, datasets: DataSets, config: Config, *, num_steps: int = 20,
-            max_seconds: float = 30.0) -> DryRun:
+def dry_run(potential: Potential, datasets: DataSets, config: Config, *, replay: Replay | None = None,
+            num_steps: int = 20, max_seconds: float = 30.0) -> DryRun:
     """Time a few training steps and part of a validation.
 
     Args:
         potential: left as it is.
-        datasets, config: as for :func:`equipot.training.fit`, with the same checks and errors.
+        datasets, config, replay: as for :func:`equipot.training.fit`, with the same checks and errors.
         num_steps: steps to time, after two that are not (the first fills caches and prepares the optimiser).
         max_seconds: stop timing after this long.
     """
-    job = prepare(datasets, config)
+    job = prepare(datasets, config, replay)
     state = job.new_state(copy.deepcopy(potential))
     steps = job.steps(0)
     times, last = [], time.perf_counter()
     for batches in job.load([steps[k % len(steps)] for k in range(num_steps + 2)]):
         set_learning_rate(state.optimizer, state.schedule.factor(state.step, 0.0))
-        training_step(state.potential, batches, job.loss, state.optimizer, state.ema,
-                      clip_norm=config.training.clip_norm)
+        training_step(state.potential, batches.batches, job.loss, state.optimizer, state.ema,
+                      clip_norm=config.training.clip_norm, replayed=batches.replay, replay=replay)
         times.append(time.perf_counter() - last)
         last = time.perf_counter()
         if sum(times) > max_seconds:

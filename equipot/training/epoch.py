@@ -19,6 +19,7 @@ class EpochSums:
         num_steps: good steps.
         num_bad_steps: steps that were skipped.
         parts: sums of the weighted parts of the loss: energy, forces, stress.
+        replay_loss: sum of what replayed structures added, None where there are none.
         grad_norm: sum of the gradient lengths before clipping.
         learning_rate: the largest of the last step.
         seconds: time the steps took.
@@ -28,12 +29,13 @@ class EpochSums:
     num_steps: int = 0
     num_bad_steps: int = 0
     parts: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    replay_loss: float | None = None
     grad_norm: float = 0.0
     learning_rate: float | None = None
     seconds: float = 0.0
     metrics: MetricAccumulator = field(default_factory=MetricAccumulator)
 
-    _PLAIN: ClassVar = ("num_steps", "num_bad_steps", "grad_norm", "learning_rate", "seconds")
+    _PLAIN: ClassVar = ("num_steps", "num_bad_steps", "replay_loss", "grad_norm", "learning_rate", "seconds")
 
     def add(self, result: StepResult, learning_rate: float, seconds: float) -> None:
         """Add a step; of a bad one only its number, rate and time."""
@@ -44,6 +46,8 @@ class EpochSums:
             return
         self.num_steps += 1
         self.parts = [total + part for total, part in zip(self.parts, result.parts)]
+        if result.replay_loss is not None:
+            self.replay_loss = (self.replay_loss or 0.0) + result.replay_loss
         self.grad_norm += result.grad_norm
         self.metrics.merge(result.metrics)
 
@@ -53,7 +57,8 @@ class EpochSums:
         loss = total / num_steps if self.num_steps else None
         shares = {f"{label}_share": part / total if total > 0 and math.isfinite(total) else None
                   for label, part in zip(("energy", "forces", "stress"), self.parts)}
-        return {"loss": loss, **shares,
+        replay = {} if self.replay_loss is None else {"replay_loss": self.replay_loss / num_steps}
+        return {"loss": loss, **replay, **shares,
                 "grad_norm": self.grad_norm / num_steps if self.num_steps else None,
                 "num_bad_steps": self.num_bad_steps, **self.metrics.result()["all"]}
 

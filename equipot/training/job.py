@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -20,6 +20,7 @@ from equipot.training.evaluate import Evaluation, batches_by_edges, evaluate_bat
 from equipot.training.labels import label_masks
 from equipot.training.loss import Loss
 from equipot.training.optimizer import build_optimizer
+from equipot.training.replay import Replay
 from equipot.training.schedule import Schedule
 from equipot.training.state import TrainingState
 
@@ -33,6 +34,20 @@ if TYPE_CHECKING:
 MAX_KEPT_EDGES = 2_000_000
 
 
+class StepPlan(NamedTuple):
+    """The frames of one optimiser step: its batches, each as places in the training set, and what is replayed."""
+
+    batches: list[list[int]]
+    replay: list[int]
+
+
+class StepBatches(NamedTuple):
+    """A step's batches, and the batch of replayed structures (none, or one), on the device."""
+
+    batches: list[AtomicGraph]
+    replay: list[AtomicGraph]
+
+
 @dataclass
 class Job:
     """A run's fixed parts. Epochs are counted from 0 here: epoch e is the one after e finished epochs.
@@ -43,6 +58,7 @@ class Job:
         loss: with the force rms of the training set.
         sampler: batches of an epoch as a pure function of seed and epoch.
         device: where to compute.
+        replay: what is mixed into the steps besides.
     """
 
     config: Config
@@ -51,6 +67,7 @@ class Job:
     loss: Loss
     sampler: BatchSampler
     device: torch.device
+    replay: Replay | None = None
     _kept: list[AtomicGraph] | None = None
 
     def new_state(self, potential: Potential) -> TrainingState:
@@ -62,17 +79,26 @@ class Job:
         ema = ExponentialMovingAverage(potential, self.config.training.ema_decay)
         return TrainingState(potential, optimizer, ema, Schedule(self.config.schedule, factor))
 
-    def steps(self, epoch: int) -> list[list[list[int]]]:
-        """The optimiser steps of an epoch: for each its batches, for each of those the indices of its frames."""
+    def steps(self, epoch: int) -> list[StepPlan]:
+        """The optimiser steps of an epoch."""
         batches, size = self.sampler.batches(epoch), self.config.training.accumulate
-        return [batches[start:start + size] for start in range(0, len(batches), size)]
+        steps = [batches[start:start + size] for start in range(0, len(batches), size)]
+        if self.replay is None:
+            return [StepPlan(step, []) for step in steps]
+        drawn = self.replay.draw(epoch, [sum(map(len, step)) for step in steps])
+        return [StepPlan(step, places) for step, places in zip(steps, drawn)]
 
-    def load(self, steps: Sequence[Sequence[Sequence[int]]]) -> Iterator[list[AtomicGraph]]:
+    def load(self, steps: Sequence[StepPlan]) -> Iterator[StepBatches]:
         """The batches of each step, on the device."""
-        loader = iter(make_loader(self.train, [batch for step in steps for batch in step],
-                                  num_workers=self.config.training.num_workers))
+        graphs, first = self.train, len(self.train)
+        if self.replay is not None:
+            graphs = [*self.train, *self.replay.graphs]
+        batches = [batch for step in steps for batch in (*step.batches, [first + place for place in step.replay])
+                   if batch]
+        loader = iter(make_loader(graphs, batches, num_workers=self.config.training.num_workers))
         for step in steps:
-            yield [self._at_device(next(loader)) for _ in step]
+            yield StepBatches([self._at_device(next(loader)) for _ in step.batches],
+                              [self._at_device(next(loader))] if step.replay else [])
 
     def _at_device(self, batch: AtomicGraph) -> AtomicGraph:
         return batch if batch.positions.device == self.device else batch.to(self.device)
@@ -115,7 +141,7 @@ class Job:
         return math.nan if value is None else value
 
 
-def prepare(datasets: DataSets, config: Config) -> Job:
+def prepare(datasets: DataSets, config: Config, replay: Replay | None = None) -> Job:
     """Check that there is something to learn from and to choose by, and put a job together.
 
     Raises:
@@ -141,7 +167,7 @@ def prepare(datasets: DataSets, config: Config) -> Job:
     training = config.training
     sampler = BatchSampler([graph.num_edges for graph in train], batch_size=training.batch_size,
                            batch_edges=training.batch_edges, seed=config.seed)
-    return Job(config, train, validation, loss, sampler, resolve_device(config.device))
+    return Job(config, train, validation, loss, sampler, resolve_device(config.device), replay)
 
 
 def _label_counts(graphs: Sequence[AtomicGraph]) -> list[float]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from equipot.data import DataSets
     from equipot.models import Potential
     from equipot.training.evaluate import Evaluation
+    from equipot.training.replay import Replay
 
 logger = logging.getLogger("equipot.training")
 
@@ -56,7 +57,8 @@ class FitResult:
 
 def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirectory, *, resume: bool = False,
         progress: Progress | None = None, stop: Callable[[], bool] | None = None,
-        metadata: Mapping[str, Any] | None = None) -> FitResult:
+        metadata: Mapping[str, Any] | None = None,
+        export: Callable[[Potential], Potential] | None = None, replay: Replay | None = None) -> FitResult:
     """Train a potential.
 
     Args:
@@ -69,6 +71,9 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
         progress: how to show where the run is; default: not at all (the log has every line).
         stop: asked after each step whether to save and stop; default: SIGTERM, SIGINT and SIGUSR1 say so.
         metadata: goes into ``model.eqp``, with the epoch and its validation errors.
+        export: what trains -> the potential that is the result (of a fine-tuning that trains corrections to frozen
+            weights); default: they are the same.
+        replay: structures mixed into the steps besides.
 
     Raises:
         Interrupted: the run was asked to stop; its state is saved.
@@ -78,7 +83,7 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
         CheckpointError: the checkpoint does not fit the configuration.
     """
     keep_freed_memory()
-    job, progress = prepare(datasets, config), progress or NoProgress()
+    job, progress = prepare(datasets, config, replay), progress or NoProgress()
     state = job.new_state(potential)
 
     def say(line: str) -> None:
@@ -90,7 +95,7 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
     else:
         logger.info("Parameters:\n%s", "\n".join(describe_groups(potential, state.optimizer)))
     run.drop_metrics_after(state.epoch if state.step else -1, key="epoch")
-    saver = Saver(run, state, config.training, metadata)
+    saver = Saver(run, state, config.training, metadata, export)
     with nullcontext(stop) if stop is not None else stop_on_signal() as stop:
         progress.begin(config.training.epochs, state.epoch)
         try:
@@ -110,7 +115,8 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
     _choose_final(job, state, say)
     saver.save()
     state.ema.load_weights(state.best.weights)
-    return FitResult(potential.eval(), state.best.epoch, state.best.value if job.validation else None, state.epoch,
+    result = potential if export is None else export(potential)
+    return FitResult(result.eval(), state.best.epoch, state.best.value if job.validation else None, state.epoch,
                      state.step, state.seconds)
 
 
@@ -130,8 +136,9 @@ def _run_epochs(job: Job, state: TrainingState, run: RunDirectory, saver: Saver,
             done = state.epoch + state.batch / len(steps)
             rate = set_learning_rate(state.optimizer, state.schedule.factor(state.step, done / training.epochs,
                                                                            stage_two=stage_two))
-            result = training_step(state.potential, batches, job.loss, state.optimizer, state.ema,
-                                   clip_norm=training.clip_norm, stage_two=stage_two)
+            result = training_step(state.potential, batches.batches, job.loss, state.optimizer, state.ema,
+                                   clip_norm=training.clip_norm, stage_two=stage_two, replayed=batches.replay,
+                                   replay=job.replay)
             clock, seconds = time.perf_counter(), time.perf_counter() - clock
             state.count(result, rate, seconds)
             if result.is_bad:

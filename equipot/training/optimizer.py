@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 #: Matrices with a longer side (that cannot be cut into blocks) get no SOAP eigenbasis for it: its cost grows with the
 #: cube.
 MAX_PRECONDITIONER_SIZE = 1024
+_LAYER = re.compile(r"architecture\.layers\.(\d+)\.")
+_IS_FIRST = re.compile(r"architecture\.(embedding$|radial\.)")
 
 
 def learning_rate_factors(potential: Potential, config: OptimizerConfig) -> dict[str, float]:
     """Factor on the learning rate of every parameter: the model's own (fan-in^-1/2) times those of the configuration.
 
+    ``layer_decay`` counts layers from the readout: it stands once before the last layer, and once more before each
+    earlier one and before the embedding.
     Every regular expression of ``parameter_groups`` found in a name (``re.search``) multiplies its factor; a product
     of zero freezes the parameter.
 
@@ -30,7 +34,8 @@ def learning_rate_factors(potential: Potential, config: OptimizerConfig) -> dict
     """
     names = [name for name, parameter in potential.named_parameters() if parameter.requires_grad]
     own = potential.learning_rate_factors()
-    factors = {name: float(own.get(name, 1.0)) for name in names}
+    depths = _depths(potential)
+    factors = {name: float(own.get(name, 1.0)) * config.layer_decay ** depths[name] for name in names}
     for pattern, factor in config.parameter_groups.items():
         matched = [name for name in names if re.search(pattern, name)]
         if not matched:
@@ -41,6 +46,15 @@ def learning_rate_factors(potential: Potential, config: OptimizerConfig) -> dict
     if not any(factors.values()):
         raise ConfigError("Nothing is left to train: optimizer.parameter_groups freezes every parameter.")
     return factors
+
+
+def _depths(potential: Potential) -> dict[str, int]:
+    """Layers between each parameter and the readout, its own counted: 0 for what stands behind all layers."""
+    names = [name for name, _ in potential.named_parameters()]
+    layers = {name: int(found[1]) for name in names if (found := _LAYER.match(name))}
+    count = max(layers.values(), default=-1) + 1
+    return {name: count - layers[name] if name in layers else count + 1 if _IS_FIRST.match(name) else 0
+            for name in names}
 
 
 def build_optimizer(potential: Potential, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -15,9 +15,10 @@ def make_row(*, epoch: int, step: int, stage: int, train: EpochSums | None, eval
     """The row of an epoch; epoch 0 is the untrained potential.
 
     Returns:
-        ``epoch, step, stage, learning_rate`` (largest, at the last step), ``train`` (loss, ``energy_share``,
-        ``forces_share``, ``stress_share``, grad_norm, num_bad_steps and errors with the weights of each step, or None),
-        ``validation`` (loss and errors of the averaged weights, or None), ``is_best, seconds, total_seconds``.
+        ``epoch, step, stage, learning_rate`` (largest, at the last step), ``train`` (loss, ``replay_loss`` where
+        structures are replayed, ``energy_share``, ``forces_share``, ``stress_share``, grad_norm, num_bad_steps and
+        errors with the weights of each step, or None), ``validation`` (loss and errors of the averaged weights, or
+        None), ``is_best, seconds, total_seconds``.
     """
     validation = None if evaluation is None else {"loss": evaluation.loss, **evaluation.metrics["all"]}
     return {"epoch": epoch, "step": step, "stage": stage,
@@ -51,6 +52,8 @@ def row_text(row: Mapping[str, Any], epochs: int) -> str:
             shares = " ".join(f"{letter} {100 * train[key]:.0f} %" for letter, key in
                               (("E", "energy_share"), ("F", "forces_share"), ("S", "stress_share")) if train[key])
             parts.append(f"loss {train['loss']:.4f}" + (f" ({shares})" if shares else ""))
+            if "replay_loss" in train:
+                parts.append(f"replay {train['replay_loss']:.4f}")
             parts.append(f"gradient {train['grad_norm']:.2g}, rate {row['learning_rate']:.2g}")
         if train["num_bad_steps"]:
             parts.append(f"{train['num_bad_steps']} steps skipped")

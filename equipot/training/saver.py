@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from equipot.checkpoint import RunDirectory, save_model
 from equipot.config.schema import TrainingConfig
 from equipot.training.state import TrainingState
+
+if TYPE_CHECKING:
+    from equipot.models import Potential
 
 
 class Saver:
@@ -22,11 +25,13 @@ class Saver:
         state: what to save.
         config: ``checkpoint_minutes`` and the name of the metric.
         metadata: goes into ``model.eqp``.
+        export: what trains -> the potential that goes into ``model.eqp``, where it is not the same.
     """
 
     def __init__(self, run: RunDirectory, state: TrainingState, config: TrainingConfig,
-                 metadata: Mapping[str, Any] | None) -> None:
+                 metadata: Mapping[str, Any] | None, export: Callable[[Potential], Potential] | None = None) -> None:
         self._run, self._state, self._config, self._metadata = run, state, config, dict(metadata or {})
+        self._export = export
         self._last, self._epoch_in_file = time.monotonic(), None
 
     def save_if_due(self) -> None:
@@ -46,7 +51,8 @@ class Saver:
             training = {"epoch": best.epoch, "best_metric": self._config.best_metric if best.metrics else None,
                         "best_value": best.value if best.metrics else None, "validation": best.metrics}
             with self._state.ema.replaced(best.weights):
-                save_model(self._run.model_path, self._state.potential,
+                potential = self._state.potential
+                save_model(self._run.model_path, potential if self._export is None else self._export(potential),
                            metadata={**self._metadata, "training": training})
             self._epoch_in_file = best.epoch
         self._state.save(self._run)

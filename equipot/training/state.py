@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from equipot.models import Potential
 
 #: Version of the nest of state in a checkpoint.
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass

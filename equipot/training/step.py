@@ -19,6 +19,7 @@ from equipot.training.metrics import MetricAccumulator
 
 if TYPE_CHECKING:
     from equipot.models import ModelOutput, Potential
+    from equipot.training.replay import Replay
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class StepResult:
 
     Attributes:
         parts: weighted contributions of energy, forces and stress to the loss.
+        replay_loss: what the replayed structures add to it, weighted; None without any.
         grad_norm: length of the whole gradient before clipping.
         is_bad: the loss or a gradient was not finite: nothing was changed.
         suspects: sources of the frames a bad step came from, as far as that can be told.
@@ -38,16 +40,17 @@ class StepResult:
     is_bad: bool
     suspects: tuple[str, ...]
     metrics: MetricAccumulator
+    replay_loss: float | None = None
 
     @property
     def loss(self) -> float:
-        """The whole loss."""
+        """The loss of the frames, without what is replayed."""
         return sum(self.parts)
 
 
 def training_step(potential: Potential, batches: Sequence[AtomicGraph], loss: Loss, optimizer: torch.optim.Optimizer,
-                  ema: ExponentialMovingAverage, *, clip_norm: float | None = None,
-                  stage_two: bool = False) -> StepResult:
+                  ema: ExponentialMovingAverage, *, clip_norm: float | None = None, stage_two: bool = False,
+                  replayed: Sequence[AtomicGraph] = (), replay: Replay | None = None) -> StepResult:
     """Take one step.
 
     The gradients of the batches are summed, and the loss is divided by the labels of all of them together: several
@@ -62,42 +65,62 @@ def training_step(potential: Potential, batches: Sequence[AtomicGraph], loss: Lo
         ema: updated after a good step.
         clip_norm: the gradient is shortened to this length where it is longer.
         stage_two: whether the loss has its weights of stage two.
+        replayed: batches of structures to replay; their loss, divided by their own labels, is added with the weight
+            that ``replay`` gives it. They do not enter the metrics.
+        replay: what they are from.
 
     Raises:
         OutOfMemory: a batch does not fit; parameters, optimiser and average are as before.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     _drop_gradients(parameters)
-    masks = [label_masks(graph) for graph in batches]
-    counts = [each.counts().tolist() for each in masks]
-    total_counts = [sum(each) for each in zip(*counts)]
-    metrics, parts, suspects = MetricAccumulator(), [0.0, 0.0, 0.0], []
-    with explain_out_of_memory(batches, "training.batch_size (or batch_edges)"):
+    metrics, replay_loss = MetricAccumulator(), None
+    with explain_out_of_memory([*batches, *replayed], "training.batch_size (or batch_edges)"):
         with torch.enable_grad(), gradients_of("parameters"):
-            for graph, mask, count in zip(batches, masks, counts):
-                wanted = loss.derivatives(graph, stage_two=stage_two, counts=count)
-                output = potential(graph, **wanted, create_graph=True)
-                terms = loss(output, graph, counts=total_counts, stage_two=stage_two, masks=mask)
-                if terms.total.requires_grad:  # a batch without any label has nothing to learn from
-                    terms.total.backward()
-                metrics.add(terms.errors, graph.config_type)
-                values = terms.parts.tolist()
-                parts = [total + value for total, value in zip(parts, values)]
-                if not all(map(math.isfinite, values)):
-                    suspects += _non_finite_frames(output, graph)
-                del output, terms
+            parts, suspects = _add_gradients(potential, batches, loss, stage_two, metrics=metrics)
+            if replayed:
+                with replay.scope():
+                    added, more = _add_gradients(potential, replayed, loss, stage_two, factor=replay.weight)
+                replay_loss, suspects = sum(added), suspects + more
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         grad_norm = _norm(gradients)
-    is_bad = not all(map(math.isfinite, (*parts, grad_norm)))
+    is_bad = not all(map(math.isfinite, (*parts, replay_loss or 0.0, grad_norm)))
     if is_bad:
-        suspects = suspects or [source for graph in batches for source in sources(graph)]
+        suspects = suspects or [source for graph in (*batches, *replayed) for source in sources(graph)]
     elif gradients:
         if clip_norm is not None and grad_norm > clip_norm:
             torch._foreach_mul_(gradients, clip_norm / grad_norm)
         optimizer.step()
         ema.update()
     _drop_gradients(parameters)  # the gradients of a bad step must not be found by anyone
-    return StepResult(tuple(parts), grad_norm, is_bad, tuple(suspects), metrics)
+    return StepResult(tuple(parts), grad_norm, is_bad, tuple(suspects), metrics, replay_loss)
+
+
+def _add_gradients(potential: Potential, batches: Sequence[AtomicGraph], loss: Loss, stage_two: bool, *,
+                   factor: float = 1.0, metrics: MetricAccumulator | None = None) -> tuple[list[float], list[str]]:
+    """Add the gradients of ``factor`` times the loss of batches to those of the parameters.
+
+    Returns:
+        The three parts of the loss, and the sources of frames whose numbers are not finite.
+    """
+    masks = [label_masks(graph) for graph in batches]
+    counts = [each.counts().tolist() for each in masks]
+    total_counts = [sum(each) for each in zip(*counts)]
+    parts, suspects = [0.0, 0.0, 0.0], []
+    for graph, mask, count in zip(batches, masks, counts):
+        wanted = loss.derivatives(graph, stage_two=stage_two, counts=count)
+        output = potential(graph, **wanted, create_graph=True)
+        terms = loss(output, graph, counts=total_counts, stage_two=stage_two, masks=mask)
+        if terms.total.requires_grad:  # a batch without any label has nothing to learn from
+            (terms.total if factor == 1.0 else factor * terms.total).backward()
+        if metrics is not None:
+            metrics.add(terms.errors, graph.config_type)
+        values = terms.parts.tolist()
+        parts = [total + factor * value for total, value in zip(parts, values)]
+        if not all(map(math.isfinite, values)):
+            suspects += _non_finite_frames(output, graph)
+        del output, terms
+    return parts, suspects
 
 
 def _drop_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from equipot.graph import AtomicGraph
 
 _ORIGINS = {"isolated": "isolated-atom frames", "given": "the configuration",
-            "least_squares": "least squares on composition"}
+            "least_squares": "least squares on composition", "base": "the base model",
+            "refit": "least squares, on composition, of what the base model leaves of the energies"}
 
 
 def _labelled(graphs: list[AtomicGraph], label: str) -> str:
@@ -37,9 +39,10 @@ def data_table(datasets: DataSets) -> Table:
     return Table("Data and label coverage", columns, tuple(rows))
 
 
-def atomic_energies_table(energies: AtomicEnergies) -> Table:
-    """E0 of each element and where it is from."""
-    rows = tuple((element, format_number(float(value), 8)) for element, value in energies.values.items())
+def atomic_energies_table(energies: AtomicEnergies, elements: Collection[str]) -> Table:
+    """E0 of some elements and where it is from."""
+    rows = tuple((element, format_number(float(value), 8)) for element, value in energies.values.items()
+                 if element in elements)
     note = f"From {_ORIGINS.get(energies.origin, energies.origin)}."
     if energies.rank is not None:
         note += f" Rank {energies.rank} of {energies.num_elements}, condition {format_number(energies.condition)}."

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 #: Keys that say where and how often, but not what: a resumed run may change them.
 FREE_KEYS = frozenset({
-    "name", "run_directory", "device", "properties", "data.root", "data.source", "training.checkpoint_minutes",
-    "training.evaluation_batch_edges", "training.keep_checkpoints", "training.max_bad_steps", "training.num_workers",
+    "name", "run_directory", "device", "properties", "data.root", "data.source", "finetune.base",
+    "training.checkpoint_minutes", "training.evaluation_batch_edges", "training.keep_checkpoints",
+    "training.max_bad_steps", "training.num_workers",
 })
 
 
@@ -44,6 +45,18 @@ def resolve(config: Config, datasets: DataSets, directory: str | Path) -> Config
             avg_num_neighbors=_number(model.avg_num_neighbors, max(statistics.avg_num_neighbors, 1e-3)),
             scale=_number(model.scale, statistics.forces_rms),
             shift=_number(model.shift, statistics.energy_mean_per_atom_after_e0)))
+
+
+def resolve_finetune(config: Config, datasets: DataSets, directory: str | Path, base: Path) -> Config:
+    """:func:`resolve` for a fine-tuning: its model is that of its base, its atomic energies are numbers.
+
+    Args:
+        config, directory: as for :func:`resolve`.
+        datasets: with the atomic energies of the fine-tuning.
+        base: the base's model file.
+    """
+    finetune = replace(config.finetune, base=str(base), atomic_energies=dict(datasets.atomic_energies.values))
+    return replace(config, data=replace(config.data, root=_root(config, directory)), finetune=finetune)
 
 
 def _number(value: Any, automatic: float) -> Any:
@@ -87,6 +100,8 @@ def adopt_numbers(config: Config, stored: Config) -> Config:
         config: resolved against the present data.
         stored: the resolved configuration in the run folder.
     """
+    if config.finetune is not None:
+        return replace(config, finetune=replace(config.finetune, atomic_energies=stored.finetune.atomic_energies))
     return replace(
         config,
         data=replace(config.data, atomic_energies=stored.data.atomic_energies),
@@ -129,7 +144,7 @@ def require_same_run(requested: Config, resolved: Config, stored: Config, *, has
 
 
 def _is_automatic(key: str, value: Any) -> bool:
-    if key == "data.atomic_energies":
+    if key in ("data.atomic_energies", "finetune.atomic_energies"):
         return isinstance(value, str)
     return value == "auto" and key in ("data.elements", "model.avg_num_neighbors", "model.scale", "model.shift")
 

@@ -14,9 +14,9 @@ import torch
 
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
-from equipot.data.datasets import DataSets, load_datasets
+from equipot.data.datasets import DataSets
 from equipot.errors import ConfigError, Interrupted, UsageError
-from equipot.models import Potential, build_potential, resolve_options
+from equipot.models import Potential
 from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import RunRecord, library_versions, write_report
 from equipot.report.summary import build_summary
@@ -34,9 +34,10 @@ from equipot.training import (
 )
 from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
+from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.console import Console
 from equipot.workflow.overview import atomic_energies_table, data_table
-from equipot.workflow.resolved import adopt_numbers, potential_config, require_same_run, resolve
+from equipot.workflow.resolved import adopt_numbers, require_same_run
 
 SPLITS = ("train", "validation", "test")
 
@@ -89,32 +90,33 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
         raise UsageError("resume and overwrite exclude each other: go on with the run, or replace it.")
     config, directory = _load(config, overrides)
     _check_properties(config)  # these two need no data: say now what is wrong with them
-    resolve_options(config.model.architecture, config.model.preset, config.model.options)
+    beginning = (FromScratch if config.finetune is None else FromBase)(config, directory)
     console = Console(quiet=quiet)
     progress = progress or (NoProgress() if quiet else make_progress())
     run = RunDirectory(config.run_directory or Path("runs") / config.name, config.training.keep_checkpoints)
     if not dry_run:
         _check_run(run, resume=resume, overwrite=overwrite)
     resolve_device(config.device)
-    datasets = load_datasets(config.data, config.model.cutoff, config_directory=directory)
-    resolved = resolve(config, datasets, directory)
+    datasets = beginning.load()
+    resolved = beginning.resolve(datasets)
     if resume and not dry_run:
         resolved = _continue(run, config, resolved, datasets)
-    potential = build_potential(potential_config(resolved), atomic_energies=resolved.data.atomic_energies,
-                                scale=resolved.model.scale, shift=resolved.model.shift, seed=resolved.seed)
-    _introduce(console, datasets, resolved, potential)
+    prepared = beginning.begin(resolved, datasets)
+    _introduce(console, datasets, resolved, prepared)
     if dry_run:
-        estimate = measure(potential, datasets, resolved)
+        estimate = measure(prepared.potential, datasets, resolved, replay=prepared.replay)
         for line in estimate.lines():
             console.line(line)
         return estimate
     with (run.resume() if resume else run.create(overwrite)), console.log_to(run.log_path):
         run.write_config(to_yaml(resolved))
         run.write_splits(datasets.split_record)
+        prepared.save_models(run)
         console.line(f"Run folder: {run.path}\n")
         with stop_on_signal() as stop:
-            result = fit(potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
-                         metadata=_metadata(resolved, datasets))
+            result = fit(prepared.potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
+                         metadata=_metadata(resolved, datasets, prepared), export=prepared.export,
+                         replay=prepared.replay)
             with _after_training(run, stop):
                 return _conclude(console, run, resolved, datasets, result, stop)
 
@@ -161,7 +163,7 @@ def _continue(run: RunDirectory, config: Config, resolved: Config, datasets: Dat
     return adopt_numbers(resolved, stored)
 
 
-def _introduce(console: Console, datasets: DataSets, config: Config, potential: Potential) -> None:
+def _introduce(console: Console, datasets: DataSets, config: Config, prepared: Prepared) -> None:
     """Say what goes in: data, labels, atomic energies, model."""
     console.line("")
     for line in datasets.report:
@@ -171,30 +173,45 @@ def _introduce(console: Console, datasets: DataSets, config: Config, potential: 
             console.line(line)
     console.line("")
     console.table(data_table(datasets))
-    console.table(atomic_energies_table(datasets.atomic_energies))
+    console.table(atomic_energies_table(datasets.atomic_energies, elements_in(datasets)))
+    for table in prepared.tables:
+        console.table(table)
     for warning in datasets.warnings:
         console.warning(warning)
-    console.line(f"Model: {describe_model(config)}, {potential.num_parameters():,} parameters")
-    console.line(f"Scale {_shown(config.model.scale)} eV, shift {_shown(config.model.shift)} eV/atom, "
-                 f"{_shown(config.model.avg_num_neighbors)} neighbours an atom, device {resolve_device(config.device)}")
+    potential = prepared.potential
+    console.line(f"Model: {describe_model(potential)}, {potential.num_parameters():,} parameters"
+                 + ("" if config.finetune is None else " train"))
+    console.line(f"Scale {_shown(potential.scale)} eV, shift {_shown(potential.shift)} eV/atom, "
+                 f"{potential.config.avg_num_neighbors:.4g} neighbours an atom, device {resolve_device(config.device)}")
+    for line in prepared.lines:
+        console.line(line)
 
 
-def describe_model(config: Config) -> str:
+def describe_model(potential: Potential) -> str:
     """One line: architecture, elements, cutoff, precision."""
-    return (f"{config.model.architecture}, {' '.join(config.data.elements)}, cutoff {config.model.cutoff:g} Å, "
-            f"{config.model.dtype}")
+    elements = potential.elements
+    known = " ".join(elements) if len(elements) <= 12 else f"{len(elements)} elements"
+    return f"{potential.config.architecture}, {known}, cutoff {potential.cutoff:g} Å, {potential.config.dtype}"
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "by element"
+def _shown(values: torch.Tensor) -> str:
+    return f"{float(values[0]):.4g}" if bool((values == values[0]).all()) else "by element"
 
 
-def _metadata(config: Config, datasets: DataSets) -> dict[str, Any]:
+def _metadata(config: Config, datasets: DataSets, prepared: Prepared) -> dict[str, Any]:
     """What the model file says besides its own configuration; it is shared, so without the folders of this machine."""
     return {"name": config.name, "atomic_energies_origin": datasets.atomic_energies.origin,
             "training_data": {"sha256": dict(datasets.hashes), "source": config.data.source,
                               "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS}},
-            "config": to_dict(replace(config, data=replace(config.data, root=None), run_directory=None))}
+            "config": to_dict(_without_folders(config)), **prepared.metadata}
+
+
+def _without_folders(config: Config) -> Config:
+    """The configuration without where this machine has its files."""
+    finetune = config.finetune
+    if finetune is not None:
+        finetune = replace(finetune, base=Path(finetune.base).name)
+    return replace(config, data=replace(config.data, root=None), run_directory=None, finetune=finetune)
 
 
 @contextmanager
@@ -268,12 +285,14 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
         properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions())
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
-    points = {split: parity_points(getattr(datasets, split), evaluation.predictions, config.data.atomic_energies)
+    energies = dict(zip(potential.elements, potential.atomic_energies.tolist()))
+    points = {split: parity_points(getattr(datasets, split), evaluation.predictions, energies)
               for split, evaluation in evaluations.items()}
     record = RunRecord(
-        name=config.name, model=f"{config.model.architecture}, {config.model.dtype}", summary=summary, metrics=metrics,
-        points=points, rows=run.read_metrics(), tables=[data_table(datasets),
-                                                        atomic_energies_table(datasets.atomic_energies)],
+        name=config.name, model=f"{potential.config.architecture}, {potential.config.dtype}", summary=summary,
+        metrics=metrics,
+        points=points, rows=run.read_metrics(),
+        tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
         comparisons=comparisons, config=to_yaml(config), notes=datasets.warnings)
     try:
         write_report(record, run.report_path, run.plots)

@@ -11,7 +11,13 @@ from equipot.errors import CheckpointError, ConfigError
 from equipot.graph import collate
 from equipot.training.ema import ExponentialMovingAverage
 from equipot.training.loss import Loss
-from equipot.training.optimizer import build_optimizer, describe_groups, load_optimizer_state, optimizer_state
+from equipot.training.optimizer import (
+    build_optimizer,
+    describe_groups,
+    learning_rate_factors,
+    load_optimizer_state,
+    optimizer_state,
+)
 from equipot.training.step import training_step
 from tests.unit.training.systems import PairPotential, crystals, real_potential
 
@@ -254,3 +260,15 @@ def test_state_of_other_parameters_is_refused():
     frozen = build_optimizer(PairPotential(), OptimizerConfig(parameter_groups={"bias": 0.0}))
     with pytest.raises(CheckpointError, match="unexpected bias"):
         load_optimizer_state(frozen, saved)
+
+
+def test_layer_decay_slows_what_is_far_from_the_readout():
+    potential = real_potential(trainable_bessel=True)
+    plain = learning_rate_factors(potential, OptimizerConfig())
+    slowed = learning_rate_factors(potential, OptimizerConfig(layer_decay=0.5))
+    ratios = {name: slowed[name] / plain[name] for name in plain}
+    depths = {"architecture.embedding": 3, "architecture.radial.basis.wave_numbers": 3, "architecture.layers.0.": 2,
+              "architecture.layers.1.": 1, "architecture.readout.": 0}
+    for name, ratio in ratios.items():
+        depth = next(depth for start, depth in depths.items() if name.startswith(start))
+        assert ratio == pytest.approx(0.5**depth), name

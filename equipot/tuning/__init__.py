@@ -1,0 +1,12 @@
+"""Fine-tuning: what a training from a finished potential needs besides training itself.
+
+The base is read (``base``), its atomic energies are fitted anew (``atomic_energies``), and what trains is chosen
+(``freezing``, ``blocks``). Before the first step the potential must predict what its base predicts (``equality``).
+"""
+
+from __future__ import annotations
+
+from equipot.tuning.base import Base, load_base
+from equipot.tuning.start import Start, start_from
+
+__all__ = ["Base", "Start", "load_base", "start_from"]
