@@ -1,23 +1,23 @@
-"""Structures to replay: read or made, and labelled by the frozen base."""
+"""Structures that a finished potential labels: read or made to be replayed, or given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ase import Atoms
+import numpy as np
 
 from equipot.config import Config, KeysConfig, ReplayConfig
+from equipot.data.datasets import frame_to_graph
+from equipot.data.frames import Frame
 from equipot.data.paths import resolve_file
+from equipot.data.prototypes import prototype_structures
 from equipot.data.reading import read_frames
 from equipot.errors import ConfigError, ElementError
-from equipot.graph import AtomicGraph, from_ase
+from equipot.graph import AtomicGraph
 from equipot.models import Potential
 from equipot.training.evaluate import evaluate
-
-if TYPE_CHECKING:
-    from equipot.training.evaluate import Prediction
 
 #: config_type of replayed structures.
 REPLAY = "replay"
@@ -41,17 +41,36 @@ def replay_graphs(base: Potential, config: Config, directory: Path, *, present: 
         ElementError: an element the base does not know.
         StructureError: a structure no potential can be evaluated on.
     """
-    structures = _read(config, directory) if config.finetune.replay.structures else _make(base, config, present)
+    frames = _read(config, directory) if config.finetune.replay.structures else _make(base, config, present)
     known = set(base.elements)
-    for source, atoms in structures:
-        unknown = sorted(set(atoms.symbols) - known)
+    for frame in frames:
+        unknown = sorted(set(frame.atoms.symbols) - known)
         if unknown:
-            raise ElementError(f"{source} (finetune.replay) contains {', '.join(unknown)}, which the base model does "
-                               "not know: it cannot label it.")
-    graphs = [from_ase(atoms, base.cutoff, source=source) for source, atoms in structures]
-    predictions = evaluate(base, graphs, device=base.device, collect=True).predictions
-    return [_labelled(place, source, atoms, base.cutoff, prediction, change)
-            for place, ((source, atoms), prediction) in enumerate(zip(structures, predictions))]
+            raise ElementError(f"{frame.source} (finetune.replay) contains {', '.join(unknown)}, which the base model "
+                               "does not know: it cannot label it.")
+    return [frame_to_graph(frame, base.cutoff, frame_id=place)
+            for place, frame in enumerate(labelled_frames(base, frames, change))]
+
+
+def labelled_frames(potential: Potential, frames: Sequence[Frame], change: Mapping[str, float] | None = None) \
+        -> list[Frame]:
+    """Frames with what a potential says of them as their labels.
+
+    Args:
+        potential: knows their elements.
+        frames: left as they are; labels they have are not looked at.
+        change: element -> eV that is added to the energies for every atom of it.
+
+    Raises:
+        StructureError: a structure no potential can be evaluated on.
+    """
+    change = change or {}
+    graphs = [frame_to_graph(Frame(frame.atoms, source=frame.source), potential.cutoff) for frame in frames]
+    predictions = evaluate(potential, graphs, device=potential.device, collect=True).predictions
+    return [replace(frame, energy=prediction.energy + sum(change.get(symbol, 0.0) for symbol in frame.atoms.symbols),
+                    forces=prediction.forces,
+                    stress=prediction.stress if np.isfinite(prediction.stress).all() else None)
+            for frame, prediction in zip(frames, predictions)]
 
 
 def replay_files(config: Config, directory: Path) -> dict[str, Path]:
@@ -59,28 +78,20 @@ def replay_files(config: Config, directory: Path) -> dict[str, Path]:
     return {name: resolve_file(name, config.data, directory) for name in config.finetune.replay.structures}
 
 
-def _read(config: Config, directory: Path) -> list[tuple[str, Atoms]]:
+def _read(config: Config, directory: Path) -> list[Frame]:
     found = []
     for name, path in replay_files(config, directory).items():
-        frames = read_frames(path, keys=_NO_LABELS).frames
-        found += [(f"{name} frame {frame.index}", frame.atoms) for frame in frames]
+        found += [Frame(frame.atoms, config_type=REPLAY, source=f"{name} frame {frame.index}")
+                  for frame in read_frames(path, keys=_NO_LABELS).frames]
     if not found:
         raise ConfigError("finetune.replay.structures holds no structure.")
     return found
 
 
-def _make(base: Potential, config: Config, present: Sequence[str]) -> list[tuple[str, Atoms]]:
-    from equipot.data.prototypes import prototype_structures
-
+def _make(base: Potential, config: Config, present: Sequence[str]) -> list[Frame]:
     replay: ReplayConfig = config.finetune.replay
     named = {"base": base.elements, "data": tuple(present)}
     chosen = named[replay.elements] if isinstance(replay.elements, str) else replay.elements
     structures = prototype_structures(chosen, replay.number, config.seed)
-    return [(f"replayed crystal {k} ({atoms.get_chemical_formula()})", atoms) for k, atoms in enumerate(structures)]
-
-
-def _labelled(place: int, source: str, atoms: Atoms, cutoff: float, prediction: Prediction,
-              change: Mapping[str, float]) -> AtomicGraph:
-    energy = prediction.energy + sum(change.get(symbol, 0.0) for symbol in atoms.symbols)
-    return from_ase(atoms, cutoff, energy=energy, forces=prediction.forces, stress=prediction.stress,
-                    config_type=REPLAY, source=source, frame_id=place)
+    return [Frame(atoms, config_type=REPLAY, source=f"replayed crystal {k} ({atoms.get_chemical_formula()})")
+            for k, atoms in enumerate(structures)]
