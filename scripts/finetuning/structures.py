@@ -22,13 +22,12 @@ Maker = Callable[[np.random.Generator], tuple[str, Atoms]]
 
 
 def _titania(rng: np.random.Generator) -> tuple[str, Atoms]:
-    """Rutile or anatase of 12 or 24 atoms."""
+    """Rutile or anatase, 12 atoms."""
     if rng.random() < 0.5:
-        atoms = crystal(["Ti", "O"], [(0, 0, 0), (0.305, 0.305, 0)], spacegroup=136,
-                        cellpar=[4.594, 4.594, 2.959, 90, 90, 90])
-        return "rutile", atoms * ((1, 1, 2) if rng.random() < 0.5 else (2, 1, 2))
-    atoms = crystal(["Ti", "O"], [(0, 0, 0), (0, 0, 0.208)], spacegroup=141, cellpar=[3.785, 3.785, 9.514, 90, 90, 90])
-    return "anatase", atoms * ((1, 1, 1) if rng.random() < 0.5 else (2, 1, 1))
+        return "rutile", crystal(["Ti", "O"], [(0, 0, 0), (0.305, 0.305, 0)], spacegroup=136,
+                                 cellpar=[4.594, 4.594, 2.959, 90, 90, 90]) * (1, 1, 2)
+    return "anatase", crystal(["Ti", "O"], [(0, 0, 0), (0, 0, 0.208)], spacegroup=141,
+                              cellpar=[3.785, 3.785, 9.514, 90, 90, 90])
 
 
 def _nickel_aluminium(rng: np.random.Generator) -> tuple[str, Atoms]:
