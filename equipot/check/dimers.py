@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -10,6 +11,7 @@ from ase import Atoms
 from equipot.check.cutoff import dimer, pairs_of
 from equipot.check.registry import Context, check
 from equipot.check.result import Measure, Skip
+from equipot.check.subject import Subject
 from equipot.check.tolerances import ROUGHNESS
 from equipot.elements import covalent_radius
 from equipot.errors import EquipotError
@@ -21,26 +23,43 @@ _WALL, _ZBL_WALL = 0.7, 0.35
 _STEP = 0.01
 
 
+def dimer_curve(subject: Subject, pair: tuple[str, str]) -> dict[str, Any]:
+    """Two atoms from 0.1 Angstrom to beyond the cutoff.
+
+    Returns:
+        ``distances`` (Angstrom), ``energies`` (eV, less those of the two atoms alone), ``forces`` (eV/Angstrom, along
+        the bond, positive where the atoms repel each other), ``covalent``: the sum of the covalent radii (Angstrom).
+
+    Raises:
+        EquipotError: the potential cannot be evaluated.
+    """
+    radii = sum(map(covalent_radius, pair))
+    outermost = subject.cutoff if subject.cutoff is not None else 4.0 * radii
+    distances = np.concatenate([np.arange(_INNERMOST, _WALL * radii, 0.02),
+                                np.arange(_WALL * radii, outermost + 0.1, _STEP)])
+    results = subject.evaluate_many([dimer(pair, distance) for distance in distances])
+    isolated = sum(subject.energy(Atoms([element])) for element in pair)
+    return {"distances": distances, "covalent": radii, "energies": np.array([r.energy for r in results]) - isolated,
+            "forces": np.array([r.forces[1, 2] for r in results])}
+
+
+def attracts_up_to(curve: Mapping[str, Any], fraction: float = _WALL) -> float:
+    """The largest distance (Angstrom) below so many covalent radii at which the atoms of a dimer do not repel each
+    other; 0 where there is a wall."""
+    attractive = (curve["distances"] < fraction * curve["covalent"]) & ~(curve["forces"] > 0.0)
+    return float(curve["distances"][attractive].max()) if attractive.any() else 0.0
+
+
 def _curves(context: Context) -> dict[str, dict]:
-    """Energies less the two atoms' (eV) and forces along the bond (eV/Angstrom) of every pair, computed once."""
+    """The curve of every pair, computed once."""
     if "dimers" in context.curves:
         return context.curves["dimers"]
-    subject = context.exact
     found = {}
-    for pair in pairs_of(subject.elements, 6 if context.is_short else 300):
-        radii = sum(map(covalent_radius, pair))
-        outermost = subject.cutoff if subject.cutoff is not None else 4.0 * radii
-        distances = np.concatenate([np.arange(_INNERMOST, _WALL * radii, 0.02),
-                                    np.arange(_WALL * radii, outermost + 0.1, _STEP)])
+    for pair in pairs_of(context.exact.elements, 6 if context.is_short else 300):
         try:
-            results = subject.evaluate_many([dimer(pair, distance) for distance in distances])
+            found["-".join(pair)] = dimer_curve(context.exact, pair)
         except EquipotError as error:
             found["-".join(pair)] = {"error": str(error)}
-            continue
-        isolated = sum(subject.energy(Atoms([element])) for element in pair)
-        found["-".join(pair)] = {
-            "distances": distances, "covalent": radii, "energies": np.array([r.energy for r in results]) - isolated,
-            "forces": np.array([r.forces[1, 2] for r in results])}
     context.curves["dimers"] = found
     return found
 
@@ -54,12 +73,9 @@ def _wall(context: Context, fraction: float) -> Iterator[Measure]:
         if "error" in curve:
             yield Measure("not computed", 1.0, 0.0, curve["error"], name)
             continue
-        inside = curve["distances"] < fraction * curve["covalent"]
         finite = np.isfinite(curve["energies"]) & np.isfinite(curve["forces"])
         yield Measure("not finite", float((~finite).sum()), 0.0, "points", name)
-        attractive = inside & ~(curve["forces"] > 0.0)
-        outermost = float(curve["distances"][attractive].max()) if attractive.any() else 0.0
-        yield Measure("atoms attract up to", outermost, 0.0, "Å", name)
+        yield Measure("atoms attract up to", attracts_up_to(curve, fraction), 0.0, "Å", name)
 
 
 @check("C6", "core repulsion is a wall (ZBL)")

@@ -185,12 +185,14 @@ def parity(quantity: Quantity, points: Mapping[str, tuple[np.ndarray, np.ndarray
         return figure
 
 
-def error_by_config_type(metrics_by_split: Mapping[str, Metrics], *, statistic: str = "mae") -> Figure:
+def error_by_config_type(metrics_by_split: Mapping[str, Metrics], *, statistic: str = "mae",
+                         colors: Mapping[str, str] = SPLIT_COLORS) -> Figure:
     """Draw the errors of every config_type as horizontal bars, one panel a label and one colour a split.
 
     Args:
         metrics_by_split: split -> group -> metrics.
         statistic: ``mae`` or ``rmse``.
+        colors: split -> its colour.
     """
     names = group_names({name: None for metrics in metrics_by_split.values() for name in metrics})
     splits = list(metrics_by_split)
@@ -210,7 +212,7 @@ def error_by_config_type(metrics_by_split: Mapping[str, Metrics], *, statistic: 
                 values = [metrics_by_split[split].get(name, {}).get(key) for name in names]
                 values = np.array([np.nan if value is None else value for value in values], dtype=float)
                 where = np.arange(len(names)) + (number - (len(splits) - 1) / 2) * height
-                axes.barh(where, values, height * 0.9, color=SPLIT_COLORS.get(split, BLUE), label=split)
+                axes.barh(where, values, height * 0.9, color=colors.get(split, BLUE), label=split)
                 drawn.extend(zip(where, values))
             _finish_bars(axes, drawn, f"{quantity.name} {statistic.upper()} ({quantity.metric_unit})")
         panels[0].set_yticks(np.arange(len(names)), [name or "(none)" for name in names])

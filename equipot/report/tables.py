@@ -69,18 +69,20 @@ def group_names(metrics: Metrics) -> list[str]:
     return [name for name in ("all",) if name in metrics] + sorted(name for name in metrics if name != "all")
 
 
-def error_table(metrics_by_split: Mapping[str, Metrics], *, title: str = "Errors", groups: bool = True) -> Table:
+def error_table(metrics_by_split: Mapping[str, Metrics], *, title: str = "Errors", groups: bool = True,
+                heading: str = "split") -> Table:
     """Make the table of errors from the metrics of each split.
 
     Args:
         metrics_by_split: split -> group (``all`` or a config_type) -> the metrics of the summary.
         title: heading of the table.
         groups: whether each config_type gets a line, or only the whole split.
+        heading: what the keys of ``metrics_by_split`` are, where they are no splits.
     """
     used = [column for column in ERROR_COLUMNS
             if any(group.get(column[0]) is not None for metrics in metrics_by_split.values()
                    for group in metrics.values())]
-    columns = (Column("split", is_number=False), Column("config_type", is_number=False), Column("frames"),
+    columns = (Column(heading, is_number=False), Column("config_type", is_number=False), Column("frames"),
                *(Column(name, unit) for _, name, unit in used))
     rows, strong = [], set()
     for split, metrics in metrics_by_split.items():

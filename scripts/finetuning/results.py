@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finetuning.runs import SCRATCH
 from matplotlib.figure import Figure
 
 from equipot.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, new_figure, save_figure, style
@@ -18,6 +17,7 @@ from equipot.report.plots import log_axis
 from equipot.report.summary import to_json
 from equipot.report.tables import ABSENT, Column, Table, format_number
 from equipot.tuning.forgetting import BaseDomain
+from finetuning.runs import SCRATCH
 
 Row = Mapping[str, Any]
 ENERGY, FORCES, STRESS = "energy_mae_mev_per_atom", "forces_mae_mev_per_angstrom", "stress_mae_gpa"

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetuning.structures import Pool
-
 import equipot
 from equipot.checkpoint import load_model
 from equipot.data import write_frames
@@ -22,6 +20,7 @@ from equipot.report.files import write_text
 from equipot.report.summary import to_json
 from equipot.training import evaluate
 from equipot.tuning.forgetting import BaseDomain
+from finetuning.structures import Pool
 
 SCRATCH = "scratch"
 #: Mode -> the section ``finetune`` of its configuration.

@@ -1,6 +1,7 @@
 // The optimiser SOAP on a stack of small matrices: one step of each, and orthonormal bases of their power iterations.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "matrix.hpp"
 #include "scratch.hpp"
@@ -145,15 +146,18 @@ void reflect_columns(int64_t count, int64_t length, const Vec<T>* v, Vec<T> tau,
   for (; c < count; ++c) reflect<T, 1>(length, v, tau, column + c * stride, stride);
 }
 
-// Makes v (length) the vector of the reflection that turns it into its first axis; returns tau, 0 for a zero vector.
+// Makes v (length) the vector of the reflection that turns it into its first axis; returns tau, 0 for a vector of zeros
+// or of what is left of a column that depends on those before it (of numbers near one, and so nothing but rounding),
+// whose inverse would overflow.
 template <class T>
 Vec<T> householder(int64_t length, Vec<T>* v) {
+  constexpr T least = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
   Vec<T> square = {}, tau;
   for (int64_t i = 0; i < length; ++i) square += v[i] * v[i];
   for (int lane = 0; lane < lanes<T>; ++lane) {
     const T norm = std::sqrt(T(square[lane])), head = v[0][lane];
     v[0][lane] = head + std::copysign(norm, head);
-    tau[lane] = square[lane] > 0 ? 1 / (norm * (norm + std::abs(head))) : T(0);
+    tau[lane] = square[lane] > least ? 1 / (norm * (norm + std::abs(head))) : T(0);
   }
   return tau;
 }
@@ -169,7 +173,7 @@ void scale_columns(int64_t n, Vec<T>* a) {
       lowest = v < lowest ? v : lowest;
     }
     const Vec<T> largest = highest > -lowest ? highest : -lowest;
-    const Vec<T> factor = largest > 0 ? 1 / largest : Vec<T>{};
+    const Vec<T> factor = largest > std::numeric_limits<T>::min() ? 1 / largest : Vec<T>{};
     for (int64_t i = 0; i < n; ++i) a[j * n + i] *= factor;
   }
 }
