@@ -206,7 +206,7 @@ def _forgetting_panel(axes, groups: Mapping[tuple[str, int], Sequence[Row]]) -> 
                       for (name, number), members in groups.items()
                       if name == mode and mean(members, "forgotten") is not None)
         if line:
-            numbers, errors, forgotten = zip(*line)
+            _, errors, forgotten = zip(*line)
             axes.plot(errors, forgotten, "o-", color=color, label=mode, markersize=4)
             for number, error, lost in line:
                 axes.annotate(str(number), (error, lost), xytext=(3, 3), textcoords="offset points", fontsize=7)
