@@ -11,7 +11,7 @@ from equipot.errors import CheckpointError
 
 #: Version of the model files this package writes. A change of the document's form or of the names or shapes of tensors
 #: raises it by one, adds a function to MIGRATIONS and a golden file to the tests.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Tensors = dict[str, Tensor]
 #: Takes document and tensors of one version and returns those of the next. The tensors are None where only the
@@ -20,6 +20,14 @@ Migration = Callable[[dict[str, Any], Tensors | None], tuple[dict[str, Any], Ten
 
 #: version -> function from that version to the next.
 MIGRATIONS: dict[int, Migration] = {}
+
+
+def _heads(document: dict[str, Any], tensors: Tensors | None) -> tuple[dict[str, Any], Tensors | None]:
+    """Version 2 may hold several heads. Files with one are still written in version 1."""
+    return {**document, "heads": None}, tensors
+
+
+MIGRATIONS[1] = _heads
 
 
 def migrate(document: Mapping[str, Any], tensors: Tensors | None, *, where: str,

@@ -23,6 +23,7 @@ from equipot.checkpoint import tensor_file
 from equipot.checkpoint.allocation import AllocationLimit
 from equipot.checkpoint.atomic import finite_json
 from equipot.checkpoint.header import parse_header, read_content, read_header
+from equipot.checkpoint.heads import check_entries, choose_head, pack_heads, unpack_head
 from equipot.checkpoint.migrations import FORMAT_VERSION, migrate
 from equipot.checkpoint.probe import check_probe, probe_energies
 from equipot.config.located import to_plain
@@ -40,7 +41,8 @@ _DTYPES = ("float32", "float64")
 _MAX_LISTED = 8
 
 
-def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str, Any] | None = None) -> None:
+def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str, Any] | None = None,
+               heads: Mapping[str, Potential] | None = None) -> None:
     """Write a potential to one file, atomically.
 
     Args:
@@ -48,17 +50,21 @@ def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str,
         potential: what to save; left unchanged, on whatever device.
         metadata: JSON-able facts about it: ``atomic_energies_origin``, ``training_data`` (hashes of the files),
             ``licence``, ``citation``, ``metrics`` and anything else. NaN becomes null.
+        heads: other levels of theory to keep in the same file, by name, with their own metadata; the name of
+            ``potential`` itself is then ``metadata["head"]``. See :mod:`equipot.checkpoint.heads`.
 
     Raises:
         NumericalError: a tensor holds NaN or infinity.
+        UsageError: heads that do not go together.
         CheckpointError: the disk does not take it, or metadata that is not JSON.
     """
-    potential.check_finite()
+    for each in (potential, *(heads or {}).values()):
+        each.check_finite()
     config = potential.config
     energies = potential.atomic_energies.tolist()
     l_max = _highest_order(config)
     document = {
-        "format": FORMAT, "format_version": FORMAT_VERSION, "equipot_version": __version__,
+        "format": FORMAT, "format_version": 1, "equipot_version": __version__,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "created_with": {"python": platform.python_version(),
                          **{name: _version(name) for name in ("torch", "e3nn", "numpy", "ase")}},
@@ -70,11 +76,28 @@ def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str,
         "probe": probe_energies(potential),
         "metadata": finite_json({**dict.fromkeys(METADATA_KEYS), **dict(metadata or {})}),
     }
-    tensor_file.write(path, potential.state_dict(), document)
+    tensors: Mapping[str, Tensor] = potential.state_dict()
+    if heads:
+        tensors, entries = pack_heads(path, _named(path, potential, document["metadata"], heads))
+        entries = {name: {**entry, "metadata": finite_json(entry["metadata"])} for name, entry in entries.items()}
+        first = document["metadata"]["head"]
+        document |= {"format_version": FORMAT_VERSION,
+                     "heads": {**entries, first: {**entries[first], "metadata": document["metadata"]}}}
+    tensor_file.write(path, tensors, document)
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu",
-               dtype: str | torch.dtype | None = None) -> Potential:
+def _named(path, potential: Potential, metadata: Mapping[str, Any], heads: Mapping[str, Potential]) \
+        -> dict[str, Potential]:
+    """All heads by name, the potential's own first."""
+    own = metadata.get("head")
+    if not isinstance(own, str) or own in heads:
+        raise UsageError(f"{path}: beside the heads {', '.join(heads)} the potential needs a name of its own in "
+                         f"metadata['head'], found {own!r}.")
+    return {own: potential, **heads}
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None,
+               head: str | None = None) -> Potential:
     """Read a potential.
 
     Every tensor must be there, with the right shape, and none besides; the file's hash, the Clebsch-Gordan signs and
@@ -84,6 +107,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         path: a file written by :func:`save_model`.
         device: where the potential shall be.
         dtype: ``float32`` or ``float64`` of the network; default: as in the file.
+        head: which level of theory, where the file holds several.
 
     Returns:
         The potential in evaluation mode; its ``metadata`` is what was given on saving.
@@ -91,7 +115,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     Raises:
         CheckpointError: not a model file, damaged, from a newer version, of an architecture that is not registered,
             or tensors that do not fit; the message lists the differences.
-        UsageError: no such device or dtype.
+        UsageError: no such device, dtype or head, or none of several heads chosen.
     """
     device, dtype = _device(device), _dtype_name(dtype)
     content = read_content(path)
@@ -100,6 +124,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     tensors, document = tensor_file.decode(path, content, header)
     document, tensors = migrate(document, tensors, where=str(path))
     config = _config(path, document)
+    document, tensors = _choose(path, head, document, tensors)
     _check_signs(path, document, config)
     if dtype is not None and dtype != config.dtype:
         config = dataclasses.replace(config, dtype=dtype)
@@ -122,9 +147,31 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     return potential.to(device)
 
 
-def load(path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None) -> Potential:
+def load(path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None,
+         head: str | None = None) -> Potential:
     """Read a potential; the same as :func:`load_model`."""
-    return load_model(path, device, dtype)
+    return load_model(path, device, dtype, head)
+
+
+def load_heads(path: str | Path) -> dict[str, Potential]:
+    """Every head of a model file by name; none where it has one without a name."""
+    names = head_names(read_model_document(path))
+    return {name: load_model(path, head=name) for name in names}
+
+
+def head_names(document: Mapping[str, Any]) -> list[str]:
+    """Names of the heads of a model file's document; none where it has one without a name."""
+    if document.get("heads"):
+        return list(document["heads"])
+    own = document["metadata"].get("head")
+    return [own] if isinstance(own, str) else []
+
+
+def _choose(path, head: str | None, document: dict[str, Any], tensors: dict[str, Tensor]) \
+        -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Document and tensors of the head meant."""
+    name = choose_head(str(path), head, head_names(document))
+    return unpack_head(path, name, document, tensors) if document.get("heads") else (document, tensors)
 
 
 def read_model_document(path: str | Path) -> dict[str, Any]:
@@ -156,6 +203,7 @@ def _config(path, document: Mapping[str, Any]) -> PotentialConfig:
     for key, kind in kinds.items():
         if key not in document or not isinstance(document[key], kind):
             raise CheckpointError(f"{path}: the document's '{key}' is missing or not what it should be.")
+    check_entries(path, document.get("heads"))
     try:
         config = PotentialConfig.from_dict(document["config"])
         options = resolve_options(config.architecture, None, config.options)

@@ -7,7 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from equipot.cli.parser import Parser, not_negative, positive, positive_integer, positive_integers
+from equipot.cli.parser import (
+    Parser,
+    add_head_option,
+    not_negative,
+    positive,
+    positive_integer,
+    positive_integers,
+)
 
 EPILOG = """examples:
   equipot bench model.eqp
@@ -34,6 +41,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
                         help="time step in fs, for ns/day (default 1)")
     parser.add_argument("--stress", action="store_true", help="compute the stress too, as at constant pressure")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
+    add_head_option(parser)
     parser.add_argument("--kernels", choices=("auto", "native", "reference"),
                         help="default: EQUIPOT_KERNELS of the environment, else auto")
     parser.add_argument("--skin", type=not_negative, default=0.5, metavar="A",
@@ -53,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     from equipot.report.summary import to_json
     from equipot.report.tables import print_table
     from equipot.workflow.benchmark import SIZES, benchmark
+    from equipot.workflow.evaluation import choose_model
 
     folder = None
     if arguments.output is not None:
@@ -60,8 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("bench.json", "bench.txt", "bench.png"):
             refuse_existing(folder / name, overwrite=arguments.overwrite)
-    result = benchmark(arguments.model, arguments.structure, sizes=arguments.sizes or SIZES, threads=arguments.threads,
-                       dtype=arguments.dtype, kernels=arguments.kernels, skin=arguments.skin, stress=arguments.stress,
+    result = benchmark(choose_model(arguments.model, arguments.head), arguments.structure,
+                       sizes=arguments.sizes or SIZES, threads=arguments.threads, dtype=arguments.dtype,
+                       kernels=arguments.kernels, skin=arguments.skin, stress=arguments.stress,
                        timestep_fs=arguments.timestep, seconds=arguments.seconds)
     if arguments.json:
         sys.stdout.write(to_json(result.as_document()))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from equipot.cli.parser import (
     Parser,
+    add_head_option,
     add_label_options,
     add_threads_option,
     finite,
@@ -57,6 +58,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of structures, rotations and velocities (default 0)")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
     add_label_options(parser)
+    add_head_option(parser)
     add_threads_option(parser)
     return parser.parse(arguments)
 
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     from equipot.report.summary import to_json
     from equipot.signals import stop_on_signal
     from equipot.threads import set_threads
-    from equipot.workflow.evaluation import find_model
+    from equipot.workflow.evaluation import choose_model
 
     to_stdout = arguments.json == "-"
     if arguments.json and not to_stdout:
@@ -84,13 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
                          "--overwrite.")
     keys, units = label_configs(arguments)
     set_threads(arguments.threads)
-    path = find_model(arguments.model)
+    model = choose_model(arguments.model, arguments.head)
     frames = read_frames(arguments.data, keys=keys, units=units, on_bad="skip").frames if arguments.data else None
     settings = Settings(tuple(arguments.temperatures), tuple(arguments.pressures), arguments.md_steps,
                         arguments.nve_ps, arguments.seed)
     stream = sys.stderr if to_stdout else sys.stdout
     with stop_on_signal() as stop:
-        report = check_model(path, frames, form="short" if arguments.short else "full", only=arguments.only,
+        report = check_model(model, frames, form="short" if arguments.short else "full", only=arguments.only,
                              settings=settings, dtype=arguments.dtype, stop=stop, name=str(arguments.model),
                              progress=lambda result: print(result_line(result), file=stream, flush=True))
         if stop():

@@ -6,7 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_label_options, add_threads_option, label_configs, positive_integer
+from equipot.cli.parser import (
+    Parser,
+    add_head_option,
+    add_label_options,
+    add_threads_option,
+    label_configs,
+    positive_integer,
+)
 
 EPILOG = """examples:
   equipot eval model.eqp test.xyz
@@ -34,6 +41,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
                         help="frames that are not finite: stop (default), or leave them out and say so")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
+    add_head_option(parser)
     add_threads_option(parser)
     parser.add_argument("--batch-edges", type=positive_integer, default=50_000, metavar="N",
                         help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)")
@@ -56,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     keys, units = label_configs(arguments)
     set_threads(arguments.threads)
     result = evaluate(arguments.model, arguments.data, keys=keys, units=units, on_bad=arguments.on_bad,
-                      device=arguments.device, dtype=arguments.dtype, batch_edges=arguments.batch_edges,
-                      output=arguments.output, overwrite=arguments.overwrite)
+                      device=arguments.device, dtype=arguments.dtype, head=arguments.head,
+                      batch_edges=arguments.batch_edges, output=arguments.output, overwrite=arguments.overwrite)
     if to_stdout:
         sys.stdout.write(to_json(result.summary))
         return 0

@@ -104,7 +104,8 @@ def _print_model(document: Mapping[str, Any]) -> None:
     options = ", ".join(f"{name} {value}" for name, value in (config.get("options") or {}).items())
     written = ", ".join(f"{name} {number}" for name, number in (document.get("created_with") or {}).items() if number)
     _print_pairs(f"Model {document['path']}", [
-        ("name", metadata.get("name")), ("architecture", document.get("architecture")), ("options", options),
+        ("name", metadata.get("name")), *_heads(document), ("architecture", document.get("architecture")),
+        ("options", options),
         ("elements", " ".join(document.get("elements", ()))), ("cutoff", f"{document.get('cutoff'):g} Å"),
         ("parameters", f"{document.get('num_parameters'):,}"), ("precision", document.get("dtype")),
         ("core repulsion (ZBL)", "yes" if config.get("zbl") else None), ("atomic energies", f"{energies} eV"),
@@ -113,6 +114,16 @@ def _print_model(document: Mapping[str, Any]) -> None:
         ("licence", metadata.get("licence")), ("citation", metadata.get("citation")),
         ("format", f"version {document.get('format_version')}, {document['bytes'] / 1e6:.2f} MB"),
         ("written", f"{document.get('created')} by equipot {document.get('equipot_version')} ({written})")])
+
+
+def _heads(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A line for each head with its level of theory."""
+    heads = document.get("heads")
+    if not heads:
+        metadata = document.get("metadata") or {}
+        return [("head", metadata.get("head")), ("level of theory", metadata.get("level_of_theory"))]
+    return [("head", f"{name}: {entry['metadata'].get('level_of_theory') or 'level of theory not stated'}")
+            for name, entry in heads.items()]
 
 
 def _print_errors(summary: Mapping[str, Any]) -> None:

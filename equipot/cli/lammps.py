@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from equipot.cli.parser import Parser, finite, nearest, positive, positive_integer
+from equipot.cli.parser import Parser, add_head_option, finite, nearest, positive, positive_integer
 from equipot.errors import UsageError
 
 ACTIONS = {"input": "write a data file and an input that runs at once", "build": "compile the pair style",
@@ -24,7 +24,8 @@ INPUT_EPILOG = """examples:
   equipot lammps input model.eqp cell.xyz -o run
   equipot lammps input model.eqp POSCAR -o hot --ensemble melt --temperature 300 --final-temperature 4000
 
-Writes structure.data and in.lammps. The input names the model by its absolute path.
+Writes structure.data and in.lammps. The input names the model by its absolute path. Of a model with several heads
+--head writes the one meant as model.eqp beside them.
 """
 
 
@@ -65,6 +66,7 @@ def _input_options(parser: Parser) -> None:
     parser.add_argument("--seed", type=positive_integer, default=1, help="of the velocities (default 1)")
     parser.add_argument("--repeat", type=positive_integer, nargs=3, default=(1, 1, 1), metavar=("NX", "NY", "NZ"),
                         help="copies along the lattice vectors (default 1 1 1)")
+    add_head_option(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files if they exist")
 
 
@@ -93,16 +95,20 @@ def _input(arguments: argparse.Namespace) -> int:
     _refuse_ineffective(arguments)
     model = Path(find_model(arguments.model))
     atoms = read_structure(arguments.structure) * tuple(arguments.repeat)
-    known = checkpoint.load_model(model).elements
+    potential = checkpoint.load_model(model, head=arguments.head)
+    known = potential.elements
     unknown = [symbol for symbol, _ in atom_types(atoms)[0] if symbol not in known]
     if unknown:
         raise ElementError(f"{arguments.structure} holds {unknown[0]}, which {model} does not know; it knows "
                            f"{', '.join(known)}.")
     config = InputConfig(**{name: getattr(arguments, name) for name in InputConfig.__dataclass_fields__
                             if hasattr(arguments, name)})
-    texts = {"structure.data": data_file(atoms), "in.lammps": input_file(atoms, model, "structure.data", config)}
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
+    if arguments.head is not None:
+        model = refuse_existing(folder / "model.eqp", overwrite=arguments.overwrite).resolve()
+        checkpoint.save_model(model, potential, metadata=potential.metadata)
+    texts = {"structure.data": data_file(atoms), "in.lammps": input_file(atoms, model, "structure.data", config)}
     paths = {refuse_existing(folder / name, overwrite=arguments.overwrite): text for name, text in texts.items()}
     for path, text in paths.items():
         write_text(path, text)

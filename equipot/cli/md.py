@@ -6,7 +6,15 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from equipot.cli.parser import Parser, add_threads_option, finite, not_negative, positive, positive_integer
+from equipot.cli.parser import (
+    Parser,
+    add_head_option,
+    add_threads_option,
+    finite,
+    not_negative,
+    positive,
+    positive_integer,
+)
 from equipot.errors import ConfigError, UsageError
 
 EPILOG = """examples:
@@ -66,6 +74,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier run")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
+    add_head_option(parser)
     add_threads_option(parser)
     parser.add_argument("--skin", type=not_negative, default=0.5, metavar="A",
                         help="skin of the neighbour list in Angstrom; changes speed, not numbers (default 0.5)")
@@ -91,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     from equipot.interfaces.md import run_md
     from equipot.threads import set_threads
     from equipot.training import resolve_device
-    from equipot.workflow.evaluation import find_model
+    from equipot.workflow.evaluation import choose_model
 
     if arguments.resume and arguments.overwrite:
         raise UsageError("--resume and --overwrite exclude each other: go on with the run, or replace it.")
@@ -100,10 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
              if (value := getattr(arguments, name)) is not None}
     config = _config(given)
     set_threads(arguments.threads)
-    result = run_md(find_model(arguments.model), arguments.structure, config, trajectory=arguments.trajectory,
-                    log=arguments.log, restart=arguments.restart, resume=arguments.resume,
-                    overwrite=arguments.overwrite, device=str(resolve_device(arguments.device)),
-                    dtype=arguments.dtype, skin=arguments.skin, report=print)
+    result = run_md(choose_model(arguments.model, arguments.head), arguments.structure, config,
+                    trajectory=arguments.trajectory, log=arguments.log, restart=arguments.restart,
+                    resume=arguments.resume, overwrite=arguments.overwrite,
+                    device=str(resolve_device(arguments.device)), dtype=arguments.dtype, skin=arguments.skin,
+                    report=print)
     drift = result.drift_mev_per_atom_per_ps
     print(f"{result.steps} steps, {result.time_ps:g} ps"
           + ("" if drift is None else f"; conserved quantity drifts {drift:.3g} meV/atom/ps") + ".")

@@ -125,6 +125,11 @@ def label_configs(arguments: argparse.Namespace):
             build(UnitsConfig, units, where="--units"))
 
 
+def add_head_option(parser: Parser) -> None:
+    """Add ``--head``, for verbs that load a model."""
+    parser.add_argument("--head", metavar="NAME", help="which level of theory, where the model file holds several")
+
+
 def add_threads_option(parser: Parser) -> None:
     """Add ``--threads``, for verbs that compute."""
     parser.add_argument("--threads", type=positive_integer, metavar="N",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_threads_option, positive_integer
+from equipot.cli.parser import Parser, add_head_option, add_threads_option, positive_integer
 
 EPILOG = """examples:
   equipot predict model.eqp structures.xyz -o predicted.xyz
@@ -26,6 +26,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-o", "--output", metavar="FRAMES.xyz", required=True, help="the extended XYZ file to write")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
+    add_head_option(parser)
     add_threads_option(parser)
     parser.add_argument("--batch-edges", type=positive_integer, default=50_000, metavar="N",
                         help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)")
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_threads(arguments.threads)
     frames = predict(arguments.model, arguments.structures, output=arguments.output, device=arguments.device,
-                     dtype=arguments.dtype, batch_edges=arguments.batch_edges, overwrite=arguments.overwrite)
+                     dtype=arguments.dtype, head=arguments.head, batch_edges=arguments.batch_edges,
+                     overwrite=arguments.overwrite)
     print(f"{len(frames)} frames with EQUIPOT_energy, EQUIPOT_forces and EQUIPOT_stress: {arguments.output}")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from equipot.config.limits import Element, Expression, Limit, NotEmpty, Positive, PositiveInt
+from equipot.config.limits import Element, Expression, Limit, NotEmpty, PlainName, Positive, PositiveInt
 from equipot.config.position import FieldError
 from equipot.config.section import Section
 
@@ -72,8 +72,10 @@ class FinetuneConfig(Section):
     ``last_layer``, and ``layer_0``, ``layer_1``, ...; a word of another kind is searched for in the names.
     """
 
-    #: The model file to begin with; relative names as those of data files.
+    #: The model file to begin with, relative to the configuration's folder or the present one.
     base: NotEmpty | None = None
+    #: Which of its heads, where it has several.
+    base_head: NotEmpty | None = None
     #: ``full``: every parameter trains; ``frozen``: those that ``train`` lists, or all but those that ``freeze`` lists;
     #: ``lora``: corrections of low rank, and in full what ``train`` lists.
     mode: Literal["full", "frozen", "lora"] = "full"
@@ -83,18 +85,33 @@ class FinetuneConfig(Section):
     #: ``refit``: least squares of what the base leaves of the energies, on composition; ``keep``: those of the base;
     #: ``isolated``: an isolated atom has the energy of its isolated-atom frame; or a mapping element -> eV.
     atomic_energies: Literal["refit", "keep", "isolated"] | Mapping[Element, float] = "refit"
+    #: ``keep``: all elements of the base stay; ``data``: those that no frame contains are dropped; or a list of those
+    #: that stay.
+    elements: Literal["keep", "data"] | tuple[Element, ...] = "keep"
+    #: Elements of the frames that the base does not know -> the known one each begins as (its embedding and all other
+    #: weights), or ``auto``: the nearest in the periodic table.
+    new_elements: Mapping[Element, Literal["auto"] | Element] = field(default_factory=dict)
     #: Whether the potential shall stay good where the base was good: ``replay`` with its defaults, unless it is given.
     keep_base_general: bool = False
     replay: ReplayConfig | None = None
+    #: Name of a new head beside that of the base: the model file then holds both levels of theory, chosen by name.
+    #: Replay, with its defaults unless it is given, keeps what the base's head predicts; so does mode frozen where
+    #: nothing trains that both share.
+    head: PlainName | None = None
+    #: Blocks or regular expressions: parameters that each head has for itself.
+    head_parameters: tuple[Expression, ...] = ("readout",)
+    #: Of the labels, for the metadata of the model file.
+    level_of_theory: NotEmpty | None = None
 
     def check(self) -> None:
-        if self.mode == "frozen" and not self.train and not self.freeze:
+        if self.mode == "frozen" and not self.train and not self.freeze and self.head is None:
             raise FieldError("mode", "is frozen without train or freeze, expected one of the two: blocks (readout, "
                                      "layer_0, ...) or regular expressions on parameter names.")
         if self.train and self.freeze:
             raise FieldError("freeze", "is given together with train, expected one of the two: what is not listed "
                                        "there is treated the other way.")
-        if self.keep_base_general and self.replay is None:
+        needs_replay = self.keep_base_general or (self.head is not None and self.mode != "frozen")
+        if needs_replay and self.replay is None:
             self._set("replay", ReplayConfig())
 
     def ineffective(self) -> dict[str, str]:
@@ -105,6 +122,8 @@ class FinetuneConfig(Section):
             reasons["freeze"] = "finetune.mode lora freezes what it does not correct; train lists what trains in full"
         else:
             reasons["lora"] = "only finetune.mode lora uses it"
+        if self.head is None:
+            reasons["head_parameters"] = "only a new head (finetune.head) has parameters for itself"
         return reasons
 
 

@@ -59,9 +59,11 @@ class Calculator(AseCalculator):
         min_distance: Angstrom; atoms closer than this are a StructureError.
         kernels: ``native``: the engine and the native kernels, ``reference``: pure torch, ``auto``: native where they
             were built; None: as the environment variable ``EQUIPOT_KERNELS`` says, else ``auto``.
+        head: which level of theory, where the model file holds several.
 
     Raises:
-        UsageError: an argument that has no meaning, a device that is not there, or native kernels that are not.
+        UsageError: an argument that has no meaning, a device that is not there, or native kernels that are not; none
+            of several heads was chosen, or one that is not there.
         CheckpointError: the model file cannot be read.
     """
 
@@ -70,12 +72,12 @@ class Calculator(AseCalculator):
 
     def __init__(self, model: str | Path | Potential, *, device: str | torch.device = "cpu",
                  dtype: str | torch.dtype | None = None, skin: float = 0.5, min_distance: float = 0.05,
-                 kernels: str | None = None) -> None:
+                 kernels: str | None = None, head: str | None = None) -> None:
         super().__init__()
         if not (np.isfinite(skin) and skin >= 0.0):
             raise UsageError(f"The skin is {skin}; give a length in Angstrom of 0 or more.")
         self.device = _check_device(device)
-        self.potential = _own_potential(model, self.device, _check_dtype(dtype))
+        self.potential = _own_potential(model, self.device, _check_dtype(dtype), head)
         self.min_distance = float(min_distance)
         self.skin = float(skin)
         with selection.use(kernels):  # refuses what has no meaning
@@ -273,11 +275,14 @@ class Calculator(AseCalculator):
         return digest.hexdigest()
 
 
-def _own_potential(model: str | Path | Potential, device: torch.device, dtype: str | None) -> Potential:
+def _own_potential(model: str | Path | Potential, device: torch.device, dtype: str | None,
+                   head: str | None = None) -> Potential:
     """Return a potential that is the calculator's alone: frozen, in evaluation mode, of the dtype asked for."""
     if isinstance(model, str | Path):
-        potential = checkpoint.load_model(model)
+        potential = checkpoint.load_model(model, head=head)
     elif isinstance(model, Potential):
+        if head is not None:
+            raise UsageError("The head is chosen when a model file is loaded; this potential is loaded already.")
         potential = deepcopy(model)
     else:
         raise UsageError(f"A calculator needs a model file or a Potential, not a {type(model).__name__}.")

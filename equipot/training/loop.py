@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from equipot.allocator import keep_freed_memory
@@ -45,6 +45,7 @@ class FitResult:
         epochs: epochs done; fewer than asked for after early stopping.
         steps: optimiser steps.
         train_seconds: time of training, over all interruptions.
+        heads: other levels of theory of the result, by name.
     """
 
     potential: Potential
@@ -53,12 +54,14 @@ class FitResult:
     epochs: int
     steps: int
     train_seconds: float
+    heads: Mapping[str, Potential] = field(default_factory=dict)
 
 
 def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirectory, *, resume: bool = False,
         progress: Progress | None = None, stop: Callable[[], bool] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        export: Callable[[Potential], Potential] | None = None, replay: Replay | None = None) -> FitResult:
+        export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None,
+        replay: Replay | None = None) -> FitResult:
     """Train a potential.
 
     Args:
@@ -71,8 +74,8 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
         progress: how to show where the run is; default: not at all (the log has every line).
         stop: asked after each step whether to save and stop; default: SIGTERM, SIGINT and SIGUSR1 say so.
         metadata: goes into ``model.eqp``, with the epoch and its validation errors.
-        export: what trains -> the potential that is the result (of a fine-tuning that trains corrections to frozen
-            weights); default: they are the same.
+        export: what trains -> the potential that is the result, and other heads by name (of a fine-tuning that trains
+            corrections to frozen weights); default: they are the same.
         replay: structures mixed into the steps besides.
 
     Raises:
@@ -115,9 +118,9 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
     _choose_final(job, state, say)
     saver.save()
     state.ema.load_weights(state.best.weights)
-    result = potential if export is None else export(potential)
+    result, heads = (potential, {}) if export is None else export(potential)
     return FitResult(result.eval(), state.best.epoch, state.best.value if job.validation else None, state.epoch,
-                     state.step, state.seconds)
+                     state.step, state.seconds, heads)
 
 
 def _run_epochs(job: Job, state: TrainingState, run: RunDirectory, saver: Saver, progress: Progress,

@@ -25,11 +25,13 @@ class Saver:
         state: what to save.
         config: ``checkpoint_minutes`` and the name of the metric.
         metadata: goes into ``model.eqp``.
-        export: what trains -> the potential that goes into ``model.eqp``, where it is not the same.
+        export: what trains -> the potential that goes into ``model.eqp``, where it is not the same, and other heads
+            by name.
     """
 
     def __init__(self, run: RunDirectory, state: TrainingState, config: TrainingConfig,
-                 metadata: Mapping[str, Any] | None, export: Callable[[Potential], Potential] | None = None) -> None:
+                 metadata: Mapping[str, Any] | None,
+                 export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None) -> None:
         self._run, self._state, self._config, self._metadata = run, state, config, dict(metadata or {})
         self._export = export
         self._last, self._epoch_in_file = time.monotonic(), None
@@ -51,9 +53,11 @@ class Saver:
             training = {"epoch": best.epoch, "best_metric": self._config.best_metric if best.metrics else None,
                         "best_value": best.value if best.metrics else None, "validation": best.metrics}
             with self._state.ema.replaced(best.weights):
-                potential = self._state.potential
-                save_model(self._run.model_path, potential if self._export is None else self._export(potential),
-                           metadata={**self._metadata, "training": training})
+                potential, heads = self._state.potential, {}
+                if self._export is not None:
+                    potential, heads = self._export(potential)
+                save_model(self._run.model_path, potential, metadata={**self._metadata, "training": training},
+                           **({"heads": heads} if heads else {}))
             self._epoch_in_file = best.epoch
         self._state.save(self._run)
         self._last = time.monotonic()

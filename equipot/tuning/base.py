@@ -30,6 +30,11 @@ class Base:
     path: Path
     sha256: str
 
+    @property
+    def head(self) -> str:
+        """The name of the base's head beside a new one."""
+        return self.potential.metadata.get("head") or "base"
+
     def facts(self) -> dict[str, Any]:
         """What the metadata of a fine-tuned model say of its base; without the folders of this machine."""
         metadata = self.potential.metadata
@@ -65,9 +70,10 @@ def load_base(config: FinetuneConfig, directory: str | Path) -> Base:
     Raises:
         UsageError: see :func:`find_base`.
         CheckpointError: not a model file, or damaged.
+        UsageError: it has several heads and none is chosen, or one that is not there.
     """
     path = find_base(config, directory)
-    potential = load_model(path).requires_grad_(False)
+    potential = load_model(path, head=config.base_head).requires_grad_(False)
     return Base(potential, path, file_sha256(path))
 
 

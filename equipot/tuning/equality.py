@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from equipot.data.prototypes import prototype_structures
 from equipot.elements import atomic_number
 from equipot.errors import NumericalError
-from equipot.graph import collate
+from equipot.graph import collate, from_ase
 from equipot.units import MEV_PER_EV
 
 if TYPE_CHECKING:
@@ -31,16 +32,23 @@ class Equality:
         energy: of the energies less atomic energies, eV/atom.
         forces: of a component, eV/Angstrom.
         num_graphs: structures compared.
+        kind: which.
     """
 
     energy: float
     forces: float
     num_graphs: int
+    kind: str = "frames"
+
+    def worse(self, other: Equality) -> Equality:
+        """The larger differences of two comparisons."""
+        return replace(self, energy=max(self.energy, other.energy), forces=max(self.forces, other.forces))
 
     def line(self) -> str:
         """One printable line."""
-        return (f"Before the first step: largest difference from the base {MEV_PER_EV * self.energy:.2g} meV/atom "
-                f"(atomic energies left out) and {MEV_PER_EV * self.forces:.2g} meV/Å, in {self.num_graphs} frames")
+        energy, forces = MEV_PER_EV * self.energy, MEV_PER_EV * self.forces
+        return (f"Before the first step: largest difference from the base {energy:.2g} meV/atom (atomic energies left "
+                f"out) and {forces:.2g} meV/Å, in {self.num_graphs} {self.kind}")
 
 
 def require_equal(potential: Potential, base: Potential, graphs: Sequence[AtomicGraph]) -> Equality:
@@ -49,8 +57,13 @@ def require_equal(potential: Potential, base: Potential, graphs: Sequence[Atomic
     Raises:
         NumericalError: they differ by more than rounding: the weights were not taken over as they should.
     """
-    known = {atomic_number(element) for element in base.elements}
+    elements = [element for element in base.elements if element in potential.elements]
+    known = {atomic_number(element) for element in elements}
     chosen = [graph for graph in graphs if set(graph.atomic_numbers.tolist()) <= known][:NUM_GRAPHS]
+    kind = "frames"
+    if not chosen:  # every frame holds a new element
+        chosen = [from_ase(atoms, base.cutoff) for atoms in prototype_structures(elements, NUM_GRAPHS, seed=0)]
+        kind = "crystals of the base's elements"
     was_training = potential.training
     energy, forces = 0.0, 0.0
     for graph in chosen:
@@ -64,7 +77,7 @@ def require_equal(potential: Potential, base: Potential, graphs: Sequence[Atomic
         raise NumericalError(f"Before the first step the potential differs from its base by {energy:.3g} eV/atom and "
                              f"{forces:.3g} eV/Å; {limits[0]:g} and {limits[1]:g} would be rounding. This is a bug of "
                              "equipot, or a file that was changed meanwhile.")
-    return Equality(energy, forces, len(chosen))
+    return Equality(energy, forces, len(chosen), kind)
 
 
 @torch.no_grad()

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from equipot.data.datasets import frame_to_graph
 from equipot.data.frames import Frame
 from equipot.data.prototypes import prototype_structures
 from equipot.models import Potential
 from equipot.training.evaluate import Evaluation, evaluate
-from equipot.tuning.pseudo_labels import labelled_frames
+from equipot.tuning.pseudo_labels import is_sound, labelled_frames
 
 #: Seed of the structures, which replay (whose seed is the run's) does not use.
 HELD_OUT_SEED = 982_451_653
-#: The base itself is not sound where it says more than this (eV/Angstrom), and nothing is lost there.
-SOUND_FORCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,7 @@ def domain_of(base: Potential, frames: Sequence[Frame]) -> BaseDomain:
     """The same for given structures."""
     own = dict(zip(base.elements, (-base.atomic_energies).tolist()))
     labelled = labelled_frames(base, frames, own)
-    sound = [frame for frame in labelled
-             if np.isfinite(frame.forces).all() and np.abs(frame.forces).max(initial=0.0) <= SOUND_FORCE]
+    sound = [frame for frame in labelled if is_sound(frame)]
     return BaseDomain(base, sound, len(labelled) - len(sound))
 
 

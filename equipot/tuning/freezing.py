@@ -12,16 +12,16 @@ def freeze(potential: Potential, config: FinetuneConfig) -> None:
     """Take ``requires_grad`` from the parameters that a configuration freezes.
 
     Raises:
-        ConfigError: a pattern matches nothing, or nothing is left to train.
+        ConfigError: a pattern matches nothing, or nothing is left to train (a new head's own parameters always are).
     """
     if config.mode != "frozen":
         return
     names = parameter_names(potential)
-    if config.train:
-        trained = select(names, config.train, "finetune.train")
-    else:
+    if config.freeze:
         trained = set(names) - select(names, config.freeze, "finetune.freeze")
-    if not trained:
+    else:
+        trained = select(names, config.train, "finetune.train")
+    if not trained and config.head is None:
         raise ConfigError("finetune.freeze freezes every parameter; nothing is left to train.")
     for name, parameter in potential.named_parameters():
         parameter.requires_grad_(name in trained)

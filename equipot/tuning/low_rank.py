@@ -7,7 +7,7 @@ pair for each. Channels of one irrep are mixed with each other only, so the corr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import nn
@@ -42,7 +42,7 @@ class LowRank(nn.Module):
         return weight + self.scale * (self.a @ self.b)
 
 
-def add_low_rank(potential: Potential, config: FinetuneConfig, seed: int) -> None:
+def add_low_rank(potential: Potential, config: FinetuneConfig, seed: int, *, excluded: Collection[str] = ()) -> None:
     """Freeze a potential and give the targeted matrices corrections of low rank.
 
     A targeted parameter that is no matrix of channels, or so small that the pair would hold as many numbers as it does,
@@ -52,13 +52,14 @@ def add_low_rank(potential: Potential, config: FinetuneConfig, seed: int) -> Non
         potential: changed in place; merge with :func:`merged_state`.
         config: with mode ``lora``.
         seed: of the matrices A.
+        excluded: parameters that are left alone.
 
     Raises:
         ConfigError: a pattern matches nothing, or no matrix is large enough for the rank.
     """
     names = parameter_names(potential)
-    targets = select(names, config.lora.targets, "finetune.lora.targets")
-    trained = select(names, config.train, "finetune.train") if config.train else set()
+    targets = select(names, config.lora.targets, "finetune.lora.targets") - set(excluded)
+    trained = (select(names, config.train, "finetune.train") if config.train else set()) - set(excluded)
     matrices = _matrices(potential)
     corrected = [name for name in names if name in targets - trained and name in matrices
                  and _is_worth_it(matrices[name], config.lora.rank)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from equipot.report.tables import Column, Table
 from equipot.training import Replay
 from equipot.tuning import Base, Start, load_base, start_from
 from equipot.tuning.atomic_energies import choose_atomic_energies
+from equipot.tuning.elements import choose_elements, with_elements
 from equipot.tuning.freezing import trained_table
+from equipot.tuning.heads import shares_what_trains
 from equipot.tuning.pseudo_labels import replay_files, replay_graphs
 from equipot.workflow.resolved import potential_config, resolve, resolve_finetune
 
@@ -54,7 +57,7 @@ class Prepared:
 
     Attributes:
         potential: trains.
-        export: what trains -> an ordinary potential; None: it is one.
+        export: what trains -> an ordinary potential, and other heads by name; None: it is one.
         tables: on what trains.
         lines: to be printed.
         models: file in the run folder -> a potential to keep there, and its metadata.
@@ -63,7 +66,7 @@ class Prepared:
     """
 
     potential: Potential
-    export: Callable[[Potential], Potential] | None = None
+    export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None
     tables: tuple[Table, ...] = ()
     lines: tuple[str, ...] = ()
     models: dict[str, tuple[Potential, dict[str, Any]]] = field(default_factory=dict)
@@ -91,13 +94,17 @@ class FromBase:
 
     def load(self) -> DataSets:
         """Read the data, and find the atomic energies."""
-        base = self.base.potential
-        data: DataConfig = replace(self.config.data, elements=base.elements,
-                                   atomic_energies=dict(zip(base.elements, base.atomic_energies.tolist())))
+        base, settings = self.base.potential, self.config.finetune
+        readable = (*base.elements, *(element for element in settings.new_elements if element not in base.elements))
+        data: DataConfig = replace(self.config.data, elements=readable, atomic_energies=dict.fromkeys(readable, 0.0))
         datasets = load_datasets(data, base.cutoff, config_directory=self.directory,
-                                 not_known=f"the base model {self.base.path.name} does not know")
-        energies = choose_atomic_energies(base, self.config.finetune.atomic_energies, datasets.train,
-                                          datasets.isolated)
+                                 not_known=f"the base model {self.base.path.name} does not know (finetune.new_elements "
+                                           "adds elements)")
+        present = sorted_symbols(symbol for frames in datasets.frames.values() for frame in frames
+                                 for symbol in frame.atoms.symbols)
+        elements, self.neighbors = choose_elements(base, settings.elements, settings.new_elements, present)
+        self.own = with_elements(base, elements, self.neighbors)
+        energies = choose_atomic_energies(self.own, settings.atomic_energies, datasets.train, datasets.isolated)
         # What was said of the base's atomic energies beside these labels no longer matters.
         stale = set(datasets.atomic_energies.warnings)
         warnings = [text for text in datasets.warnings if text not in stale] + energies.warnings
@@ -105,7 +112,8 @@ class FromBase:
         if self.config.finetune.replay is not None:
             hashes |= {name: file_sha256(path) for name, path in replay_files(self.config, self.directory).items()}
         record = {**datasets.split_record, "file_sha256": hashes}
-        return replace(datasets, atomic_energies=energies, warnings=warnings, hashes=hashes, split_record=record)
+        return replace(datasets, elements=elements, atomic_energies=energies, warnings=warnings, hashes=hashes,
+                       split_record=record)
 
     def resolve(self, datasets: DataSets) -> Config:
         """The configuration with numbers."""
@@ -114,13 +122,21 @@ class FromBase:
     def begin(self, config: Config, datasets: DataSets) -> Prepared:
         """The potential that trains, and the models it is compared with at the end."""
         start: Start = start_from(self.base, config.finetune, config.finetune.atomic_energies,
-                                  [*datasets.validation, *datasets.train], seed=config.seed)
-        replay, lines = self._replay(config, datasets), [start.equality.line()]
+                                  [*datasets.validation, *datasets.train], seed=config.seed, own=self.own)
+        replay, lines = self._replay(config, datasets, start), [*self._elements(), start.equality.line()]
         if replay is not None:
             lines.append(describe_replay(replay, config))
+        if start.switch is not None:
+            lines.append(f"Heads: {config.finetune.head} trains on the frames, {self.base.head} is that of the base; "
+                         f"each has {', '.join(config.finetune.head_parameters)} for itself")
+            if replay is None and shares_what_trains(start.potential):
+                datasets.warnings.append(f"the heads {config.finetune.head} and {self.base.head} share parameters that "
+                                         "train on the frames alone, so that what the base's head predicts changes; "
+                                         "finetune.replay keeps it")
         facts = self.base.facts()
         described = {"name": config.name, "finetuned_from": facts,
-                     **{key: facts[key] for key in ("licence", "citation") if key in facts}}
+                     **{key: facts[key] for key in ("licence", "citation") if key in facts},
+                     "level_of_theory": config.finetune.level_of_theory, "head": config.finetune.head}
         zero_shot = {**described, "name": f"{config.name}, before the first step",
                      "atomic_energies_origin": datasets.atomic_energies.origin}
         return Prepared(
@@ -130,15 +146,27 @@ class FromBase:
             {RunDirectory.BASE: (plain(self.base), self.base.potential.metadata),
              RunDirectory.ZERO_SHOT: (start.zero_shot, zero_shot)}, described, replay)
 
-    def _replay(self, config: Config, datasets: DataSets) -> Replay | None:
-        settings, base = config.finetune.replay, self.base.potential
+    def _replay(self, config: Config, datasets: DataSets, start: Start) -> Replay | None:
+        settings = config.finetune.replay
         if settings is None:
             return None
-        own = dict(zip(base.elements, base.atomic_energies.tolist()))
-        change = {element: energy - own[element] for element, energy in config.finetune.atomic_energies.items()}
-        graphs = replay_graphs(base, config, self.directory, present=sorted_symbols(elements_in(datasets)),
-                               change=change)
-        return Replay(graphs, settings.batch_size, settings.weight, config.seed)
+        # With the elements of the fine-tuning: what it has dropped cannot be replayed.
+        before = dict(zip(self.own.elements, self.own.atomic_energies.tolist()))
+        change = {element: energy - before[element] for element, energy in config.finetune.atomic_energies.items()}
+        known = [element for element in self.own.elements if element in self.base.potential.elements]
+        graphs = replay_graphs(self.own, config, self.directory, known=known, present=sorted_symbols(
+            elements_in(datasets)), change=change)
+        scope = nullcontext if start.switch is None else start.switch.base
+        return Replay(graphs, settings.batch_size, settings.weight, config.seed, scope)
+
+    def _elements(self) -> list[str]:
+        """What is said of elements that are not those of the base."""
+        base, own = self.base.potential.elements, self.own.elements
+        dropped = len(set(base) - set(own))
+        lines = [f"{dropped} elements of the base are dropped; {len(own)} are left"] if dropped else []
+        if self.neighbors:
+            lines.append("New elements: " + ", ".join(f"{new} begins as {old}" for new, old in self.neighbors.items()))
+        return lines
 
 
 def elements_in(datasets: DataSets) -> set[str]:
@@ -149,7 +177,7 @@ def elements_in(datasets: DataSets) -> set[str]:
 def describe_replay(replay: Replay, config: Config) -> str:
     """One line: what is replayed, and how much of it."""
     graphs, settings = replay.graphs, config.finetune.replay
-    kind = f"from {', '.join(settings.structures)}" if settings.structures else "made"
+    kind = f"from {', '.join(settings.structures)}" if settings.structures else f"of {settings.number} crystals made"
     elements = {number for graph in graphs for number in graph.atomic_numbers.tolist()}
     share = f"{settings.batch_size} a step" if settings.batch_size else "as many a step as frames"
     return (f"Replay: {len(graphs)} structures {kind}, {sum(graph.num_nodes for graph in graphs)} atoms of "

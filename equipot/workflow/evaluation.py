@@ -70,13 +70,19 @@ def find_model(path: str | Path) -> Path:
     return path
 
 
-def _load(model: str | Path | Potential, device: str, dtype: str | None) -> tuple[Potential, torch.device]:
+def choose_model(path: str | Path, head: str | None) -> Path | Potential:
+    """The model file of a path, or one of its heads as a potential."""
+    return find_model(path) if head is None else load_model(find_model(path), head=head)
+
+
+def _load(model: str | Path | Potential, device: str, dtype: str | None, head: str | None) \
+        -> tuple[Potential, torch.device]:
     where = resolve_device(device)
     if isinstance(model, Potential):
-        if dtype is not None:
-            raise UsageError("dtype is chosen when a model file is loaded; this potential is loaded already.")
+        if dtype is not None or head is not None:
+            raise UsageError("dtype and head are chosen when a model file is loaded; this potential is loaded already.")
         return model.to(where), where
-    return load_model(find_model(model), device=str(where), dtype=dtype), where
+    return load_model(find_model(model), device=str(where), dtype=dtype, head=head), where
 
 
 def _graphs(frames: Sequence[Frame], potential: Potential) -> list[AtomicGraph]:
@@ -100,8 +106,8 @@ def _check_output(output: str | Path | None, overwrite: bool) -> None:
 
 def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfig = _AUTO,
              units: UnitsConfig = _DEFAULT_UNITS, on_bad: str = "error", device: str = "auto",
-             dtype: str | None = None, batch_edges: int = 50_000, output: str | Path | None = None,
-             overwrite: bool = False) -> EvaluationResult:
+             dtype: str | None = None, head: str | None = None, batch_edges: int = 50_000,
+             output: str | Path | None = None, overwrite: bool = False) -> EvaluationResult:
     """Compare a potential with labelled frames, by the code that makes the tables of a training run.
 
     Args:
@@ -111,6 +117,7 @@ def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfi
         on_bad: ``error`` or ``skip``: what to do with frames that are not finite.
         device: ``auto``, ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``float64``; default: the model's own.
+        head: which level of theory, where the model file holds several.
         batch_edges: edges in a batch; bounds the memory.
         output: extended XYZ file to write with ``EQUIPOT_energy`` (eV), ``EQUIPOT_forces`` (eV/Angstrom) and
             ``EQUIPOT_stress`` (eV/Angstrom^3) beside ``REF_energy`` and so on.
@@ -122,7 +129,7 @@ def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfi
         UsageError: no such model, or the output exists.
     """
     _check_output(output, overwrite)
-    potential, where = _load(model, device, dtype)
+    potential, where = _load(model, device, dtype, head)
     file = read_frames(data, keys=keys, units=units, on_bad=on_bad)
     if not any(count for count, _ in file.report.coverage.values()):
         raise DataError(f"{data}: there is no label to compare with. {describe_available(file.report.available)}. Say "
@@ -141,7 +148,7 @@ def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfi
 
 
 def predict(model: str | Path | Potential, structures: str | Path, *, output: str | Path | None = None,
-            device: str = "auto", dtype: str | None = None, batch_edges: int = 50_000,
+            device: str = "auto", dtype: str | None = None, head: str | None = None, batch_edges: int = 50_000,
             overwrite: bool = False) -> list[Frame]:
     """Predict energies, forces and stresses of the structures in a file; labels in it are not needed.
 
@@ -149,7 +156,7 @@ def predict(model: str | Path | Potential, structures: str | Path, *, output: st
         model: a model file, a run folder, or a potential.
         structures: a file of structures.
         output: extended XYZ file to write.
-        device, dtype, batch_edges, overwrite: as for :func:`evaluate`.
+        device, dtype, head, batch_edges, overwrite: as for :func:`evaluate`.
 
     Returns:
         The frames, with ``EQUIPOT_energy`` (eV) and ``EQUIPOT_stress`` (eV/Angstrom^3, (3, 3), where the cell has a
@@ -159,7 +166,7 @@ def predict(model: str | Path | Potential, structures: str | Path, *, output: st
         DataError, ElementError, UsageError: as for :func:`evaluate`.
     """
     _check_output(output, overwrite)
-    potential, where = _load(model, device, dtype)
+    potential, where = _load(model, device, dtype, head)
     frames = read_structures(structures)
     unlabelled = [Frame(frame.atoms, source=frame.source, index=frame.index) for frame in frames]
     result = evaluate_graphs(potential, _graphs(unlabelled, potential), batch_edges=batch_edges, device=where,

@@ -259,7 +259,7 @@ def _complete_model(run: RunDirectory, potential: Potential, metrics: Mapping[st
     metadata = read_model_document(run.model_path)["metadata"]
     training = {**(metadata.get("training") or {}), "epochs": result.epochs, "seconds": result.train_seconds}
     metadata = {**metadata, "metrics": metrics, "training": training}
-    save_model(run.model_path, potential, metadata=metadata)
+    save_model(run.model_path, potential, metadata=metadata, heads=result.heads)
     potential.metadata = metadata
 
 

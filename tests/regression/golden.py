@@ -22,6 +22,8 @@ from equipot.models import PotentialConfig, build_potential, resolve_options
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden"
 CUTOFF = 4.0
+#: Of the files that hold several, the one whose predictions are recorded.
+HEAD = "golden"
 OPTIONS = {
     "mace": {"num_channels": 4, "l_max": 2, "feature_l_max": 1, "radial_hidden": [8]},
     # Rotations only and three layers: the couplings whose sign e3nn has changed take part.
@@ -48,7 +50,11 @@ def write(architecture: str) -> None:
     energies = dict(zip(config.elements, (-1.0, -2.0, -3.0, -4.0, -5.0)))
     potential = build_potential(config, atomic_energies=energies, scale=3.0, shift=-0.5, seed=1)
     path = FOLDER / f"model_v{FORMAT_VERSION}_{architecture}.eqp"
-    save_model(path, potential, metadata={"licence": "CC0", "name": "golden file; weights are random"})
+    other = build_potential(config, atomic_energies=dict.fromkeys(config.elements, 0.5), scale=2.0, seed=2)
+    other.architecture.embedding = potential.architecture.embedding
+    other.metadata = {"name": "another head"}
+    save_model(path, potential, heads={"other": other},
+               metadata={"licence": "CC0", "name": "golden file; weights are random", "head": HEAD})
     record = {}
     for name, atoms in structures().items():
         output = potential(from_ase(atoms, CUTOFF))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from equipot.checkpoint.foreign.convert import FAMILIES, convert
+from equipot.checkpoint.foreign.convert import FAMILIES, convert, convert_heads
 
-__all__ = ["FAMILIES", "convert"]
+__all__ = ["FAMILIES", "convert", "convert_heads"]

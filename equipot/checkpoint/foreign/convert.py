@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from equipot.checkpoint.foreign.facts import PUBLISHED, Facts
-from equipot.checkpoint.foreign.imported import Imported
+from equipot.checkpoint.foreign.imported import FIRST, Imported
 from equipot.checkpoint.foreign.mace import read_mace
 from equipot.checkpoint.foreign.nequip import read_nequip
 from equipot.checkpoint.foreign.sevennet import read_sevennet
@@ -39,14 +39,33 @@ def convert(family: str, source: str | Path, *, head: str | None = None, dtype: 
         UsageError: an unknown family, name, head or dtype; several heads and none chosen.
         CheckpointError: the file is not of this family, damaged, or of a kind that is not covered.
     """
+    return _take_in(family, _read(family, source, dtype), head, dtype).potential
+
+
+def convert_heads(family: str, source: str | Path, *, dtype: str = "float32") -> dict[str | None, Potential]:
+    """:func:`convert` for every head of a checkpoint: name -> potential, in the order of the file.
+
+    A checkpoint whose one head has no name gives it under None.
+    """
+    archive = _read(family, source, dtype)
+    first = _take_in(family, archive, FIRST, dtype)
+    others = [name for name in first.heads if name != first.head]
+    return {first.head: first.potential,
+            **{name: _take_in(family, archive, name, dtype).potential for name in others}}
+
+
+def _read(family: str, source: str | Path, dtype: str) -> Archive:
     if family not in FAMILIES:
         raise UsageError(f"There is no family {family!r}; the families are {', '.join(FAMILIES)}.")
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected 'float32' or 'float64'.")
-    archive = read_archive(_find(family, source))
+    return read_archive(_find(family, source))
+
+
+def _take_in(family: str, archive: Archive, head: str | None, dtype: str) -> Imported:
     imported = FAMILIES[family](archive, head, dtype)
     imported.potential.metadata = _metadata(family, archive, imported)
-    return imported.potential
+    return imported
 
 
 def _find(family: str, source: str | Path) -> Path:

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from equipot.errors import CheckpointError, UsageError
+from equipot.checkpoint import heads as model_heads
+from equipot.errors import CheckpointError
 from equipot.models import Potential
+
+#: As the head that is wanted: the first, whatever its name.
+FIRST = ""
 
 
 @dataclass(frozen=True)
@@ -35,19 +39,7 @@ def refuse(where: str, found: str, covered: str) -> CheckpointError:
 
 
 def choose_head(where: str, head: str | None, heads: Sequence[str], what: str) -> str | None:
-    """The head meant.
-
-    Raises:
-        UsageError: none of several was chosen, or one that is not there.
-    """
-    if head is None and len(heads) > 1:
-        raise UsageError(f"{where}: the model has several heads ({what}): {', '.join(heads)}. Choose one with --head.")
-    if head is None:
+    """:func:`equipot.checkpoint.heads.choose_head`, which knows :data:`FIRST` too."""
+    if head == FIRST:
         return heads[0] if heads else None
-    if head in heads:
-        return head
-    same = [name for name in heads if name.lower() == head.lower()]
-    if len(same) == 1:
-        return same[0]
-    known = f"its heads are {', '.join(heads)}" if heads else "it has one head, without a name"
-    raise UsageError(f"{where}: there is no head {head!r}; {known}.")
+    return model_heads.choose_head(where, head, heads, what)

@@ -12,7 +12,7 @@ from ase import Atoms
 
 import equipot
 from equipot.checkpoint import load_model, model_file, probe, read_model_document, save_model, tensor_file
-from equipot.checkpoint.migrations import migrate
+from equipot.checkpoint.migrations import FORMAT_VERSION, migrate
 from equipot.errors import CheckpointError, NumericalError, UsageError
 from equipot.graph import from_ase
 from equipot.kernels import plans, use
@@ -83,7 +83,7 @@ def test_conversion_between_dtypes(tmp_path, name):
 
 def test_document(file, potential):
     document = read_model_document(file)
-    assert document["format"] == "equipot-model" and document["format_version"] == 1
+    assert document["format"] == "equipot-model" and document["format_version"] == FORMAT_VERSION
     assert document["equipot_version"] == equipot.__version__ and document["created_with"]["e3nn"]
     assert document["elements"] == list(potential.elements) and document["cutoff"] == CUTOFF
     assert document["dtype"] == "float32" and document["architecture"] == "mace"
@@ -171,7 +171,7 @@ MISFITS = [
     (reshape, ["has shape", "expected"]),
     (retype, ["is torch.float64, expected torch.float32"]),
     (set_key("format", "other"), ["of format 'other'"]),
-    (set_key("format_version", 2), ["format version 2", "reads up to 1", "update equipot"]),
+    (set_key("format_version", 3), ["format version 3", "reads up to 2", "update equipot"]),
     (set_key("format_version", "1"), ["format version is '1'"]),
     (set_key("format_version", True), ["format version is True"]),
     (set_key("format_version", 0), ["format version is 0"]),

@@ -172,6 +172,22 @@ def test_an_unknown_element_names_the_base(case, tmp_path):
         equipot.finetune(model, job(silver, tmp_path / "run"), quiet=True)
 
 
+def test_an_element_is_added_and_others_are_dropped(case, tmp_path):
+    """Silver begins as gold; nickel, which no frame contains, goes; the energy of silver is found."""
+    teacher = tiny_base(elements=("Cu", "Ag"))
+    write_frames(tmp_path / "silver.xyz", labelled(crystals(10, ("Cu", "Ag")), teacher, {"Ag": 0.5}))
+    result = equipot.finetune(case[1], job(tmp_path / "silver.xyz", tmp_path / "run", training={"epochs": 1}, finetune={
+        "new_elements": {"Ag": "Au"}, "elements": "data"}), quiet=True)
+    assert result.potential.elements == ("Cu", "Ag")
+    assert load_model(result.directory / "base.eqp").elements == ("Ni", "Cu", "Au")
+    assert load_model(result.model_path).elements == ("Cu", "Ag")
+    base, zero_shot = case[3].architecture, load_model(result.directory / "zero_shot.eqp").architecture
+    assert torch.equal(zero_shot.embedding, base.embedding[1:])
+    log = (result.directory / "run.log").read_text()
+    assert "Ag begins as Au" in log and "2 elements of the base are dropped" in log
+    assert "Before the first step: largest difference from the base" in log
+
+
 def test_the_command(case, tmp_path, capsys):
     from equipot.config import from_dict, to_yaml
 
