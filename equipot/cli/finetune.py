@@ -12,8 +12,14 @@ tune in a section finetune, for example
 
   name: mine
   data: {train: [frames.xyz]}
-  finetune: {mode: frozen, train: [readout, last_layer]}
+  finetune: {keep_base_general: true}
   training: {epochs: 100}
+
+  mode: full | frozen (train: or freeze: [readout, layer_0, ...]) | lora (lora: {rank: 8})
+  keep_base_general: true         structures that the base labels are mixed in (replay:), so that it forgets less
+  atomic_energies: refit | keep | isolated | {Cu: -3.7, ...}
+  new_elements: {Hf: Zr}          begins as zirconium; elements: data drops those that no frame contains
+  head: r2scan                    a second level of theory beside the base's, in one file
 
 Every key stands with its meaning in equipot/config/finetune.py and equipot/config/schema.py.
 

@@ -14,9 +14,9 @@ from equipot.config.section import Section
 #: Mode -> values that a fine-tuning has where the configuration does not give them: less is to be learned than from
 #: scratch, and from fewer frames.
 FINETUNE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "full": {"optimizer": {"learning_rate": 0.003}},
-    "frozen": {"optimizer": {"learning_rate": 0.01}},
-    "lora": {"optimizer": {"learning_rate": 0.01}},
+    "full": {"optimizer": {"learning_rate": 0.02}},
+    "frozen": {"optimizer": {"learning_rate": 0.03}},
+    "lora": {"optimizer": {"learning_rate": 0.05}},
 }
 
 

@@ -1,7 +1,9 @@
 """Fine-tuning: what a training from a finished potential needs besides training itself.
 
-The base is read (``base``), its atomic energies are fitted anew (``atomic_energies``), and what trains is chosen
-(``freezing``, ``blocks``). Before the first step the potential must predict what its base predicts (``equality``).
+The base is read (``base``), gains or loses elements (``elements``), its atomic energies are fitted anew
+(``atomic_energies``), and what trains is chosen: blocks (``freezing``, ``blocks``), corrections of low rank
+(``low_rank``), parameters for each of two heads (``heads``). Structures the base has labelled may be replayed
+(``pseudo_labels``). Before the first step the potential must predict what its base predicts (``equality``).
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def _refit(base: Potential, own: Mapping[str, float], graphs: Sequence[AtomicGra
     change = fit_composition(fractions, left, present)
     values = {element: energy + change.values.get(element, 0.0) for element, energy in own.items()}
     remaining = left - fractions @ np.array([change.values[element] for element in present])
-    result = replace(change, values=values, origin="refit",
+    warnings = [text.replace("data.atomic_energies", "finetune.atomic_energies") for text in change.warnings]
+    result = replace(change, values=values, origin="refit", warnings=warnings,
                      residual_rms_mev_per_atom=float(np.sqrt(np.mean(remaining**2)) * MEV_PER_EV))
     return _warn_of_absent(result, base, present)
 

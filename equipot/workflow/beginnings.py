@@ -12,12 +12,14 @@ from equipot.checkpoint import RunDirectory, save_model
 from equipot.config import Config, DataConfig
 from equipot.data.datasets import DataSets, load_datasets
 from equipot.data.paths import file_sha256
+from equipot.data.statistics import compute_statistics
 from equipot.elements import sorted_symbols
 from equipot.models import Potential, build_potential, resolve_options
 from equipot.report.tables import Column, Table
 from equipot.training import Replay
 from equipot.tuning import Base, Start, load_base, start_from
 from equipot.tuning.atomic_energies import choose_atomic_energies
+from equipot.tuning.base import plain_copy
 from equipot.tuning.elements import choose_elements, with_elements
 from equipot.tuning.freezing import trained_table
 from equipot.tuning.heads import shares_what_trains
@@ -112,8 +114,11 @@ class FromBase:
         if self.config.finetune.replay is not None:
             hashes |= {name: file_sha256(path) for name, path in replay_files(self.config, self.directory).items()}
         record = {**datasets.split_record, "file_sha256": hashes}
-        return replace(datasets, elements=elements, atomic_energies=energies, warnings=warnings, hashes=hashes,
-                       split_record=record)
+        statistics = compute_statistics(datasets.train, energies.values)
+        old_lines = set(datasets.statistics.lines())
+        report = [line for line in datasets.report if line not in old_lines] + statistics.lines()
+        return replace(datasets, elements=elements, atomic_energies=energies, statistics=statistics, report=report,
+                       warnings=warnings, hashes=hashes, split_record=record)
 
     def resolve(self, datasets: DataSets) -> Config:
         """The configuration with numbers."""
@@ -143,7 +148,7 @@ class FromBase:
             start.potential, start.export, (_trained(start.potential),),
             (f"Base: {facts.get('name') or facts['file']} ({facts['file']}), licence "
              f"{facts.get('licence') or 'not stated'}", *lines),
-            {RunDirectory.BASE: (plain(self.base), self.base.potential.metadata),
+            {RunDirectory.BASE: (plain_copy(self.base.potential), self.base.potential.metadata),
              RunDirectory.ZERO_SHOT: (start.zero_shot, zero_shot)}, described, replay)
 
     def _replay(self, config: Config, datasets: DataSets, start: Start) -> Replay | None:
@@ -182,13 +187,6 @@ def describe_replay(replay: Replay, config: Config) -> str:
     share = f"{settings.batch_size} a step" if settings.batch_size else "as many a step as frames"
     return (f"Replay: {len(graphs)} structures {kind}, {sum(graph.num_nodes for graph in graphs)} atoms of "
             f"{len(elements)} elements, labelled by the base; {share}, weight {settings.weight:g}")
-
-
-def plain(base: Base) -> Potential:
-    """The base as a file holds it."""
-    from equipot.tuning.base import plain_copy
-
-    return plain_copy(base.potential)
 
 
 def _trained(potential: Potential) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -28,8 +29,8 @@ from equipot.models import PotentialConfig, build_potential, resolve_options
 from equipot.units import GPA_PER_EV_A3
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = ("benchmark_converted", "benchmark_lammps", "benchmark_peers", "compare_radial", "learning_curve",
-         "md_and_relaxation", "nve_drift", "own_model", "own_training_loop")
+NAMES = ("benchmark_converted", "benchmark_finetuning", "benchmark_lammps", "benchmark_peers", "compare_radial",
+         "finetune_tutorial", "learning_curve", "md_and_relaxation", "nve_drift", "own_model", "own_training_loop")
 NUMBER = r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
 PNG = b"\x89PNG\r\n"
 
@@ -126,6 +127,8 @@ def test_help_and_mistakes(folder) -> None:
     (folder / "taken/config.yaml").write_text("name: taken\n")
     common = ["--frames", "frames.xyz", "--cutoff", 4]
     mistakes = [
+        (["finetune_tutorial", "--frames", 2], 2, "--frames needs 3 or more"),
+        (["finetune_tutorial", "--base", "absent.eqp", "--output", "tuned"], 1, "finetune_tutorial: absent.eqp"),
         (["learning_curve", *common, "--sizes", 4, 1000], 2, "--sizes needs two or more numbers from 1 to 32"),
         (["md_and_relaxation", "absent.eqp"], 1, "md_and_relaxation: absent.eqp"),
         (["nve_drift", "frames.xyz", "--output", "none.png"], 1, "nve_drift: frames.xyz"),
@@ -138,6 +141,32 @@ def test_help_and_mistakes(folder) -> None:
     for (line, code, sentence), (found, _, err) in zip(mistakes, endings[len(NAMES):], strict=True):
         assert found == code and sentence in err and "Traceback" not in err, (line, found, err)
     assert not (folder / "learning_curve").exists() and not list(folder.glob("none.*"))
+
+
+def test_finetune_tutorial(folder) -> None:
+    """The second level is one: its forces and stress are derivatives of its energies. The table is of every mode."""
+    output = run("finetune_tutorial", "--modes", "heads", "--frames", 6, "--epochs", 2, "--base-epochs", 1,
+                 "--channels", 4, "--output", "tutorial", folder=folder)
+    rows = json.loads((folder / "tutorial/finetune_tutorial.json").read_text())
+    assert list(rows) == ["base, as it is", "atomic energies fitted anew", "heads", "heads, the base's", "from scratch"]
+    for name, row in rows.items():
+        shown = numbers(f"\n{name}###", output)
+        assert shown == pytest.approx(list(row.values()), abs=0.06)
+    # Atomic energies move no force, and take away what the levels' atoms differ by.
+    before, after = rows["base, as it is"], rows["atomic energies fitted anew"]
+    assert before["forces_mae_mev_per_angstrom"] == pytest.approx(after["forces_mae_mev_per_angstrom"], rel=1e-6)
+    assert after["energy_mae_mev_per_atom"] < 0.5 * before["energy_mae_mev_per_atom"]
+    for name in ("base", "heads", "scratch"):
+        assert (folder / "tutorial" / name / "model.eqp").exists()
+    second_level = runpy.run_path(str(SCRIPTS / "finetune_tutorial.py"))["second_level"]
+    frame = next(frame for frame in cu_au_emt(0) if frame.config_type == "alloy")
+    moved, strained = (dataclasses.replace(frame, atoms=frame.atoms.copy()) for _ in range(2))
+    moved.atoms.positions[0, 1] += 1e-4
+    strained.atoms.set_cell(frame.atoms.cell.array * (1 + 1e-5), scale_atoms=True)
+    here = second_level(frame)
+    assert -(second_level(moved).energy - here.energy) / 1e-4 == pytest.approx(here.forces[0, 1], abs=1e-3)
+    work = np.trace(here.stress) * frame.atoms.get_volume() * 1e-5
+    assert second_level(strained).energy - here.energy == pytest.approx(work, rel=1e-2)
 
 
 def test_scripts_use_public_names_only() -> None:

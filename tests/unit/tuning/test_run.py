@@ -105,7 +105,7 @@ def replayed(case):
     """LoRA, with crystals of the element that is not in the frames replayed."""
     folder, model, data, base = case
     write_frames(folder / "nickel.xyz", labelled(crystals(12, ("Ni", "Ni"), seed=3), base))
-    settings = job(data, folder / "replayed", training={"epochs": 4}, finetune={
+    settings = job(data, folder / "replayed", training={"epochs": 4}, optimizer={"learning_rate": 0.01}, finetune={
         "mode": "lora", "lora": {"rank": 1}, "replay": {"structures": ["nickel.xyz"], "batch_size": 3, "weight": 2.0}})
     return settings, equipot.finetune(model, settings, quiet=True)
 
