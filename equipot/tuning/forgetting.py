@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from equipot.data.datasets import frame_to_graph
 from equipot.data.frames import Frame
 from equipot.data.prototypes import prototype_structures
+from equipot.graph import AtomicGraph
 from equipot.models import Potential
 from equipot.training.evaluate import Evaluation, evaluate
 from equipot.tuning.pseudo_labels import is_sound, labelled_frames
@@ -36,9 +37,12 @@ class BaseDomain:
         Energies are compared after taking off each potential's own atomic energies, so that another zero of energy is
         no error.
         """
-        graphs = [frame_to_graph(frame, self.base.cutoff, frame_id=place)
-                  for place, frame in enumerate(shifted(self.frames, tuned))]
-        return evaluate(tuned, graphs, batch_edges=batch_edges, device=tuned.device, collect=True)
+        return evaluate(tuned, self.graphs(tuned), batch_edges=batch_edges, device=tuned.device, collect=True)
+
+    def graphs(self, tuned: Potential) -> list[AtomicGraph]:
+        """The structures with the base's labels at the zero of energy of a tuned potential."""
+        return [frame_to_graph(frame, self.base.cutoff, frame_id=place)
+                for place, frame in enumerate(shifted(self.frames, tuned))]
 
 
 def held_out_domain(base: Potential, number: int = 200, seed: int = HELD_OUT_SEED,
