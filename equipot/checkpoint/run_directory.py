@@ -28,6 +28,7 @@ class RunDirectory:
         run.log           the log                           plots/         figures
         metrics.jsonl     one JSON row an epoch             report.html    all of it on one page
         base.eqp          of a fine-tuning: its base        zero_shot.eqp  the base with its new atomic energies
+        finetune.json     what the fine-tuning changed
         checkpoints/      step-00001200.safetensors and its manifest step-00001200.json
 
     Args:
@@ -76,6 +77,11 @@ class RunDirectory:
     def zero_shot_path(self) -> Path:
         """The base with the atomic energies of a fine-tuning, before its first step."""
         return self.path / self.ZERO_SHOT
+
+    @property
+    def finetune_path(self) -> Path:
+        """What a fine-tuning changed."""
+        return self.path / "finetune.json"
 
     @property
     def summary_path(self) -> Path:
@@ -214,7 +220,8 @@ class RunDirectory:
 
     def _files(self) -> tuple[Path, ...]:
         return (self.config_path, self.splits_path, self.log_path, self.metrics_path, self.model_path,
-                self.summary_path, self.report_path, self.base_path, self.zero_shot_path)
+                self.summary_path, self.report_path, self.base_path, self.zero_shot_path,
+                self.finetune_path)
 
     def _refuse_existing(self, overwrite: bool) -> None:
         if self.exists and not overwrite:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from equipot.config.limits import Element, Expression, Limit, NotEmpty, PlainName, Positive, PositiveInt
+from equipot.config.limits import Count, Element, Expression, Limit, NotEmpty, PlainName, Positive, PositiveInt
 from equipot.config.position import FieldError
 from equipot.config.section import Section
 
@@ -64,6 +64,18 @@ class ReplayConfig(Section):
 
 
 @dataclass(frozen=True)
+class FinetuneReportConfig(Section):
+    """What a fine-tuned potential is compared with at the end, besides its base."""
+
+    #: Model file or run folder of a potential trained from scratch on the same frames.
+    scratch: NotEmpty | None = None
+    #: Held-out crystals of the base's elements on which the potential is compared with its base; 0: none.
+    prototypes: Count = 200
+    #: Files of labelled frames that the base is good at: its errors there before and after.
+    known: tuple[NotEmpty, ...] = ()
+
+
+@dataclass(frozen=True)
 class FinetuneConfig(Section):
     """Training that begins with the weights of a finished potential.
 
@@ -102,6 +114,7 @@ class FinetuneConfig(Section):
     head_parameters: tuple[Expression, ...] = ("readout",)
     #: Of the labels, for the metadata of the model file.
     level_of_theory: NotEmpty | None = None
+    report: FinetuneReportConfig = field(default_factory=FinetuneReportConfig)
 
     def check(self) -> None:
         if self.mode == "frozen" and not self.train and not self.freeze and self.head is None:

@@ -37,6 +37,7 @@ class RunRecord:
         tables: on the data: counts, label coverage, atomic energies.
         comparisons: crystal properties.
         config: the resolved configuration as YAML.
+        sections: more of the page (what a fine-tuning changed).
         notes: sentences on the data a reader should see (warnings, origin of the atomic energies).
     """
 
@@ -49,6 +50,7 @@ class RunRecord:
     tables: Sequence[Table] = ()
     comparisons: Sequence[PropertyComparison] = ()
     config: str = ""
+    sections: Sequence[Section] = ()
     notes: Sequence[str] = field(default_factory=tuple)
 
 
@@ -165,6 +167,7 @@ def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:
     if record.comparisons:
         sections.append(Section("Crystal properties", [property_table(record.comparisons),
                                                        *shown("equation_of_state", "elastic_constants")]))
+    sections += record.sections
     sections.append(Section("Data", [*record.tables, *record.notes]))
     sections.append(Section("Configuration", [Verbatim("Resolved configuration: every default and every number taken "
                                                        "from the data", record.config)]))

@@ -36,6 +36,7 @@ from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.console import Console
+from equipot.workflow.finetune_report import FinetuneReport, write_finetune_report
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.resolved import adopt_numbers, require_same_run
 
@@ -53,6 +54,7 @@ class TrainResult:
         comparisons: crystal properties beside their reference.
         directory: the run folder.
         model_path, summary_path, report_path: files in it.
+        finetune: of a fine-tuning, what it changed, as in ``finetune.json``.
     """
 
     potential: Potential
@@ -63,6 +65,7 @@ class TrainResult:
     model_path: Path
     summary_path: Path
     report_path: Path
+    finetune: dict[str, Any] | None = None
 
 
 def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequence[str] = (), resume: bool = False,
@@ -118,7 +121,7 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
                          metadata=_metadata(resolved, datasets, prepared), export=prepared.export,
                          replay=prepared.replay)
             with _after_training(run, stop):
-                return _conclude(console, run, resolved, datasets, result, stop)
+                return _conclude(console, run, resolved, datasets, result, prepared, directory, stop)
 
 
 def _load(config: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str]) -> tuple[Config, Path]:
@@ -257,14 +260,28 @@ def compare_properties(potential: Potential, config: Config, stop: StopRequest) 
 def _complete_model(run: RunDirectory, potential: Potential, metrics: Mapping[str, Metrics], result: FitResult) -> None:
     """Put what is only known at the end into the model file: the error table and how long the training was."""
     metadata = read_model_document(run.model_path)["metadata"]
-    training = {**(metadata.get("training") or {}), "epochs": result.epochs, "seconds": result.train_seconds}
+    training = {**(metadata.get("training") or {}), "epochs": result.epochs, "steps": result.steps,
+                "seconds": result.train_seconds}
     metadata = {**metadata, "metrics": metrics, "training": training}
     save_model(run.model_path, potential, metadata=metadata, heads=result.heads)
     potential.metadata = metadata
 
 
+def _compare_with_base(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
+                       prepared: Prepared, directory: Path, stop: StopRequest) -> FinetuneReport | None:
+    """Print and write what a fine-tuning changed."""
+    if config.finetune is None:
+        return None
+    cost = {"steps": result.steps, "train_seconds": result.train_seconds,
+            "num_trained": prepared.potential.num_parameters(), "num_frames": len(datasets.train)}
+    report = write_finetune_report(run, result.potential, datasets, config, directory, cost, stop)
+    for table in report.tables:
+        console.table(table)
+    return report
+
+
 def _conclude(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
-              stop: StopRequest) -> TrainResult:
+              prepared: Prepared, directory: Path, stop: StopRequest) -> TrainResult:
     """Evaluate, compare, write and print everything a finished run has."""
     from equipot.report.points import parity_points
     from equipot.report.property_plots import property_table
@@ -285,15 +302,16 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
         properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions())
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
+    finetune = _compare_with_base(console, run, config, datasets, result, prepared, directory, stop)
     energies = dict(zip(potential.elements, potential.atomic_energies.tolist()))
     points = {split: parity_points(getattr(datasets, split), evaluation.predictions, energies)
               for split, evaluation in evaluations.items()}
     record = RunRecord(
         name=config.name, model=f"{potential.config.architecture}, {potential.config.dtype}", summary=summary,
-        metrics=metrics,
-        points=points, rows=run.read_metrics(),
+        metrics=metrics, points=points, rows=run.read_metrics(),
         tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
-        comparisons=comparisons, config=to_yaml(config), notes=datasets.warnings)
+        comparisons=comparisons, config=to_yaml(config), notes=datasets.warnings,
+        sections=() if finetune is None else (finetune.section,))
     try:
         write_report(record, run.report_path, run.plots)
     except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
@@ -302,5 +320,5 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
     for label, path in (("Model", run.model_path), ("Report", run.report_path), ("Summary", run.summary_path)):
         console.line(f"{label + ':':<9}{path}")
     return TrainResult(potential, metrics, summary, comparisons, run.path, run.model_path, run.summary_path,
-                       run.report_path)
+                       run.report_path, None if finetune is None else finetune.document)
 

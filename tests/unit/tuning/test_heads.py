@@ -96,6 +96,7 @@ def done(tmp_path_factory):
         "readout", "last_layer"], "replay": {"structures": [data.name]}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "write_report", lambda *_: None)
+        patch.setattr(training, "_compare_with_base", lambda *_: None)
         return equipot.finetune(model, settings, quiet=True), base, model
 
 
@@ -143,6 +144,7 @@ def test_a_head_of_several_is_a_base_again(done, tmp_path):
     settings["finetune"] = {"base_head": "base", "mode": "frozen", "train": ["readout"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "write_report", lambda *_: None)
+        patch.setattr(training, "_compare_with_base", lambda *_: None)
         again = equipot.finetune(result.model_path, settings, quiet=True)
     assert load_model(again.model_path).metadata["finetuned_from"]["head"] == "base"
 
