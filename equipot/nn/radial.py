@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from equipot.kernels import EdgeGeometry, EdgeIndex, polynomial_envelope
+from equipot.kernels import EdgeGeometry, EdgeIndex, is_eager, polynomial_envelope
 from equipot.kernels.spline import knots
 
 
@@ -206,7 +206,7 @@ class EdgeEmbedding(nn.Module):
     def _at_knots(self, radial: RadialEmbedding, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The embedding of the knots, in the dtype and on the device of ``vector``; kept while it is a constant."""
         numbers = radial.basis.wave_numbers
-        is_kept = not (numbers.requires_grad or numbers.is_inference()) and not torch.compiler.is_compiling() and type(vector) is torch.Tensor
+        is_kept = is_eager(vector) and not (numbers.requires_grad or numbers.is_inference())
         key = (numbers.data_ptr(), numbers._version, vector.dtype, vector.device) if is_kept else None
         if is_kept and self._kept is not None and self._kept[0] == key:
             return self._kept[1]

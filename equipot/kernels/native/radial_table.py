@@ -76,7 +76,7 @@ _radial_table_backward = operator(
     "bool wants_embedding) -> (Tensor, Tensor)",
     compute=_backward, fake=_fake_backward,
 )
-#: (embedding (knots, sizes[0]), all matrices flat one behind the other (1, numbers), sizes, scale) -> (knots + 2, sizes[-1]).
+#: (embedding (knots, sizes[0]), all matrices in one row (1, numbers), sizes, scale) -> (knots + 2, sizes[-1]).
 #: Differentiable once: nothing but the parameters depends on it.
 radial_table = operator(
     "radial_table(Tensor embedding, Tensor weights, int[] sizes, float scale) -> Tensor",
