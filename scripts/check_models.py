@@ -1,10 +1,10 @@
 """The physics check-up of many models, side by side: every preset with random weights, and any model files.
 
 One process checks one model after the other with ``equipot.check_model``, the same as ``equipot check``, and the table
-grows as it goes. A word is a model file, ``emt`` or ``lj`` (calculators of ASE that are not of this package), ``presets``
-(both architectures, small, medium and large, float32 and float64, random weights on Cu, Au, O and H), or one preset such
-as ``mace-small-float64``. Random weights have no crystal to simulate: only the contract groups P, G, C, X, N and A are
-run on them.
+grows as it goes. A word is a model file, ``emt`` or ``lj`` (calculators of ASE that are not of this package),
+``presets`` (both architectures, small, medium and large, float32 and float64, random weights on Cu, Au, O and H), or
+one preset such as ``mace-small-float64``. Random weights have no crystal to simulate: only the contract groups P, G, C,
+X, N and A are run on them.
 
     python scripts/check_models.py presets runs/quickstart/model.eqp 7net-0.eqp --output checked
     python scripts/check_models.py emt --output checked
@@ -85,8 +85,8 @@ def markdown(rows: list[dict]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL",
-                        help="model file (with @float64 or @float32 behind it: in that precision), presets, one preset, "
-                             "emt or lj")
+                        help="model file (with @float64 or @float32 behind it: in that precision), presets, one "
+                             "preset, emt or lj")
     parser.add_argument("--only", nargs="+", default=[], metavar="CODE", help="codes or groups of checks")
     parser.add_argument("--short", action="store_true", help="the short form")
     parser.add_argument("--output", type=Path, default=Path("checked"), help="folder of the tables (default: checked)")

@@ -3,8 +3,8 @@
 Structure files, configurations, model files, checkpoints and models of other packages are mutated, each by random
 numbers of its own (``--seed``), and read by worker processes with limits on time and memory. A file is read with the
 meaning it had, read as what it says now (held against a second, naive reading), or refused in one sentence that names
-it. Anything else is a defect: another exception, a wrong number, a crash, a file that takes too long or too much, or one
-that makes something be written. The files of defects are kept. A run that was stopped goes on where it was.
+it. Anything else is a defect: another exception, a wrong number, a crash, a file that takes too long or too much, or
+one that makes something be written. The files of defects are kept. A run that was stopped goes on where it was.
 
     python scripts/fuzz_inputs.py                            # all, into fuzzed/ (half an hour on two cores)
     python scripts/fuzz_inputs.py --files 500 --seed 7       # a sample: so many files in all
@@ -21,9 +21,6 @@ import sys
 from dataclasses import asdict
 from itertools import chain, zip_longest
 from pathlib import Path
-
-# The makers of VASP's files are the tests'.
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 from fuzzing import pool
 from fuzzing.group import DEFECT, Group

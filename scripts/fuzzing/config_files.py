@@ -16,8 +16,8 @@ from fuzzing.group import AS_WRITTEN, SAME, Group, Wrong
 from fuzzing.mutations import NASTY, mutate_bytes, mutate_nest
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-_NASTY = (*NASTY, math.nan, math.inf, -math.inf, "{", "*a", "&a", "!!python/name:os.system", "1_000", "0x10", "010", "1:30",
-          "2026-01-01", "On", "No", "~", ".inf", "\ufeffx")
+_NASTY = (*NASTY, math.nan, math.inf, -math.inf, "{", "*a", "&a", "!!python/name:os.system", "1_000", "0x10", "010",
+          "1:30", "2026-01-01", "On", "No", "~", ".inf", "\ufeffx")
 
 
 def _bombs(rng: np.random.Generator) -> str:
@@ -30,12 +30,14 @@ def _bombs(rng: np.random.Generator) -> str:
     return [
         "data: " + "[" * depth, "data: " + "[" * depth + "]" * depth, "{a: " * depth, "- " * depth, "? " * depth,
         "\n".join("  " * k + f"k{k}:" for k in range(min(depth, 1500))), lines, "a: &x {b: *x}\n", "a: &a [*a]\n",
-        f"name: {words[int(rng.integers(len(words)))]}\n", "<<: {name: x}\nname: y\n", "a: 1\n--- \nb: 2\n", "%YAML 9.9\n---\n",
-        "name: '" + "x" * depth, "name: |\n" + "  x\n" * depth, "[]: 1\n", "{a: 1}: 2\n", "? [1, 2]\n: 3\n", "\t\n", "\0",
+        f"name: {words[int(rng.integers(len(words)))]}\n", "<<: {name: x}\nname: y\n", "a: 1\n--- \nb: 2\n",
+        "%YAML 9.9\n---\n", "name: '" + "x" * depth, "name: |\n" + "  x\n" * depth, "[]: 1\n", "{a: 1}: 2\n",
+        "? [1, 2]\n: 3\n", "\t\n", "\0",
         "name: \"\\x00\\ud800\"\n", "name: \"\\U00110000\"\n", "a: " * depth, "#" * depth, "\n" * depth, "'" * depth,
         "name: " + "9" * depth + "\n", "seed: " + "9" * 25 + "\n", "seed: -" + "0" * depth, "seed: 1e" + "9" * depth,
         "x: y\n" * depth, "".join(f"k{n}: {n}\n" for n in range(min(depth, 30_000))), "\ufeff\ufeffname: x\n",
-        "name: x\n" + "#" * (MAX_BYTES + 10), "data: {train: [" + "a.xyz, " * depth + "]}\n", "\u2028name: x\n", "name:\rx\r",
+        "name: x\n" + "#" * (MAX_BYTES + 10), "data: {train: [" + "a.xyz, " * depth + "]}\n", "\u2028name: x\n",
+        "name:\rx\r",
     ][int(rng.integers(37))]
 
 

@@ -57,9 +57,7 @@ def complaint_about(error: EquipotError, path: Path) -> str | None:
         return f"has {len(text)} characters"
     if not text.rstrip().endswith((".", "?", ")")):
         return "is no sentence"
-    names = {path.name, path.stem, *(part.name for part in path.parent.iterdir())} if path.parent.is_dir() else {path.name}
-    if path.is_dir():
-        names |= {part.name for part in path.rglob("*")}
+    names = {path.name, path.stem, *(part.name for part in path.rglob("*"))}
     if not any(name in text for name in names):
         return "does not name the file"
     return None

@@ -20,10 +20,11 @@ def nested(depth: int) -> Any:
 
 #: Values nobody expects; all of them are plain JSON.
 NASTY: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 3.0, 0.5, -0.0, 1e-320, 1e308, -1e308, 10**6, 10**9, 2**31, 2**63, 10**30, -(10**30),
-    "", " ", "abc", "auto", "Qq", "X", "os.system", "__class__", "__import__('os').system('touch owned')", "../../owned",
-    "/etc/passwd", "\0", "\u202eabc", "\U0001f4a3", "é" * 300, "1e-3", "NaN", "-inf", "yes", "null", "x" * 20_000, [], {},
-    [[]], [None], [1, 2, 3], {"a": 1}, {"": ""}, {"__init__": 1}, list(range(300)), ["Cu"] * 300, nested(50), nested(300),
+    None, True, False, 0, 1, -1, 2, 3.0, 0.5, -0.0, 1e-320, 1e308, -1e308, 10**6, 10**9, 2**31, 2**63, 10**30,
+    -(10**30), "", " ", "abc", "auto", "Qq", "X", "os.system", "__class__", "__import__('os').system('touch owned')",
+    "../../owned", "/etc/passwd", "\0", "\u202eabc", "\U0001f4a3", "é" * 300, "1e-3", "NaN", "-inf", "yes", "null",
+    "x" * 20_000, [], {}, [[]], [None], [1, 2, 3], {"a": 1}, {"": ""}, {"__init__": 1}, list(range(300)), ["Cu"] * 300,
+    nested(50), nested(300),
 )
 
 

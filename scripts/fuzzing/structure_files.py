@@ -17,11 +17,11 @@ from ase.data import atomic_numbers
 from ase.db import connect
 from ase.io.trajectory import TrajectoryWriter
 from ase.io.ulm import ulmopen
-from tests.unit.data.vasp_text import outcar, vasprun
 
 from equipot.data import check_frames, cu_au_emt, read_frames, write_frames
 from fuzzing.group import AS_WRITTEN, NOT_COMPARED, SAME, Group, Wrong
 from fuzzing.mutations import mutate_bytes
+from tests.unit.data.vasp_text import outcar, vasprun
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,12 @@ def _are_equal(found: Content, expected: Content) -> bool:
     size = max(1.0, float(np.abs(expected.positions).max(initial=0.0)))
     if np.abs(found.positions - expected.positions).max(initial=0.0) > 1e-9 * size:
         return False
-    if expected.cell is not None and np.abs(found.cell - expected.cell).max() > 1e-9 * max(1, np.abs(expected.cell).max()):
-        return False
+    if expected.cell is not None:
+        allowed = 1e-9 * max(1.0, float(np.abs(expected.cell).max()))
+        if np.abs(found.cell - expected.cell).max() > allowed:
+            return False
     if expected.energy is None or found.energy is None:
-        return expected.energy is None or found.energy is None and not np.isfinite(expected.energy)
+        return expected.energy is None or (found.energy is None and not np.isfinite(expected.energy))
     return abs(found.energy - expected.energy) <= 1e-9 * max(1.0, abs(expected.energy))
 
 
@@ -180,7 +182,6 @@ def naive_vasprun(path: Path) -> list[Content] | None:
 
 def naive_outcar(path: Path) -> list[Content] | None:
     """The tables of positions, one a step."""
-    tables = re.findall(r"POSITION +TOTAL-FORCE[^\n]*\n *-+\n(.*?)\n *-+\n", _text(path), re.DOTALL)
     names = re.findall(r"POTCAR: +\S+ (\w+)", _text(path))
     counts = re.search(r"ions per type = +([\d ]+)", _text(path))
     if not counts or len(names) % 2:
@@ -189,7 +190,10 @@ def naive_outcar(path: Path) -> list[Content] | None:
     if len(counted) != len(names) // 2:
         return None
     numbers = np.repeat([atomic_numbers.get(name, 0) for name in names[:len(counted)]], counted)
-    return [Content(numbers, np.array([line.split()[:3] for line in table.split("\n")], dtype=float)) for table in tables]
+    lines = _text(path).split("\n")
+    starts = [place + 2 for place, line in enumerate(lines) if re.match(r" *POSITION +TOTAL-FORCE", line)]
+    return [Content(numbers, np.array([line.split()[:3] for line in lines[start:start + len(numbers)]], dtype=float))
+            for start in starts]
 
 
 def write_trajectory(path: Path, frames: list) -> None:
