@@ -62,6 +62,7 @@ def build_empty(config: PotentialConfig, where: str, num_numbers: int) -> Potent
 
 def refuse(where: str, found: str, covered: str) -> CheckpointError:
     """The error for a model of a kind that is not covered."""
+    found = found if len(found) < 300 else f"{found[:300]}..."
     return CheckpointError(f"{where}: this is {found}, which equipot does not take in; it takes in {covered}.")
 
 

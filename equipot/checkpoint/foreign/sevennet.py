@@ -92,7 +92,7 @@ class _Reader:
             raise refuse(self.where, f"SevenNet with the radial basis {basis}", "bessel")
         for name in ("act_scalar", "act_gate"):
             if self.settings[name].get("e") != "silu":
-                raise refuse(self.where, f"SevenNet with {name} {self.settings[name].get('e')}", "silu")
+                raise refuse(self.where, f"SevenNet with {name} {str(self.settings[name].get('e'))[:60]}", "silu")
         if "_type_map" not in self.settings or "cutoff" not in self.settings:
             raise CheckpointError(f"{self.where}: its settings have no elements or no cutoff.")
 
