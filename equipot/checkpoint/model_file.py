@@ -26,7 +26,7 @@ from equipot.checkpoint.header import parse_header, read_content, read_header
 from equipot.checkpoint.migrations import FORMAT_VERSION, migrate
 from equipot.checkpoint.probe import check_probe, probe_energies
 from equipot.config.located import to_plain
-from equipot.errors import CheckpointError, ConfigError, ElementError, UsageError
+from equipot.errors import CheckpointError, ConfigError, ElementError, NumericalError, UsageError
 from equipot.kernels import wigner_3j_fingerprint
 from equipot.models import Potential, PotentialConfig, resolve_options
 from equipot.version import __version__
@@ -117,6 +117,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         raise CheckpointError(f"{path}: the document says {document['num_parameters']} parameters, the model has "
                               f"{potential.num_parameters()}.")
     potential.eval()
+    try:
+        potential.check_finite()
+    except NumericalError as error:
+        raise CheckpointError(f"{path}: {error} The file is damaged or made to do harm.") from None
     check_probe(potential, document["probe"], str(path), _written_with(document))
     potential.metadata = document["metadata"]
     return potential.to(device)
