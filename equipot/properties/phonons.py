@@ -19,6 +19,8 @@ from equipot.properties.structures import supercell_for
 _KJ_PER_EV = 96.48533212
 #: Temperature (K) of the thermal functions among the values.
 _ROOM = 300.0
+#: THz: acoustic modes at Gamma are zero to this.
+_ROUNDING = 1e-3
 #: Bands of a crystal whose every frequency at a special point is listed.
 _MAX_LISTED_BANDS = 6
 
@@ -112,14 +114,17 @@ def _plain(label: str) -> str:
 
 def _add_values(findings: Findings, bands: dict, mesh: np.ndarray, num_atoms: int) -> None:
     findings.add("frequency_max", float(mesh.max()), "THz")
-    findings.add("frequency_min", min(float(np.min(part)) for part in bands["frequencies"]), "THz")
+    lowest = min(float(np.min(part)) for part in bands["frequencies"])
+    findings.add("frequency_min", 0.0 if abs(lowest) < _ROUNDING else lowest, "THz")
     seen: dict[str, np.ndarray] = {}
     for (begin, end), frequencies in zip(bands["segments"], bands["frequencies"]):
         seen.setdefault(begin, np.array(frequencies[0]))
         seen.setdefault(end, np.array(frequencies[-1]))
+    named: list[np.ndarray] = []
     for label, frequencies in seen.items():
-        if label == "G" and num_atoms == 1:
-            continue
+        if (label == "G" and num_atoms == 1) or any(np.allclose(frequencies, other, atol=1e-6) for other in named):
+            continue  # the same point by another name, as U and K
+        named.append(frequencies)
         if len(frequencies) <= _MAX_LISTED_BANDS and label != "G":
             for number, frequency in enumerate(np.sort(frequencies)):
                 findings.add(f"frequency_{label}_{number + 1}", frequency, "THz")

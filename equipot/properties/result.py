@@ -76,6 +76,10 @@ class PropertyResult:
                    tuple(map(str, document["notes"])), float(document["seconds"]))
 
 
+class NotApplicable(Exception):
+    """The property has no meaning for this crystal, or no default; the text says which."""
+
+
 class Findings:
     """Collects values, curves and notes while a property is measured."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from equipot.config.limits import FractionBelowOne, NonNegative, Positive, PositiveInt, Seed
+from equipot.config.limits import FractionBelowOne, Positive, PositiveInt, Seed
 from equipot.config.position import FieldError
 from equipot.config.section import Section
 
@@ -170,14 +170,14 @@ class DistributionSettings(Section):
 
     temperature: Positive = 300.0
     #: Shortest edge of the simulated cell (Angstrom).
-    length: Positive = 14.0
+    length: Positive = 12.0
     #: fs; default: 2, or 1 where an element is lighter than 20 amu, 0.5 with hydrogen.
     timestep_fs: Positive | None = None
     #: Steps that are not counted, and steps after them.
-    equilibration: PositiveInt = 1000
-    steps: PositiveInt = 2000
+    equilibration: PositiveInt = 500
+    steps: PositiveInt = 1500
     #: Angstrom: the function's reach (at most half the cell) and the width of its bins.
-    reach: Positive = 7.0
+    reach: Positive = 6.0
     bin_width: Positive = 0.02
     seed: Seed = 0
 

@@ -15,7 +15,8 @@ from equipot.properties.result import Findings
 J_PER_M2 = 16.02176634
 
 #: Planes measured where none are asked for, by (crystal system, centring of the lattice).
-_PLANES = {("cubic", "I"): ((1, 1, 0), (1, 0, 0), (1, 1, 1), (1, 1, 2)), ("cubic", "F"): ((1, 1, 1), (1, 0, 0), (1, 1, 0)),
+_PLANES = {("cubic", "I"): ((1, 1, 0), (1, 0, 0), (1, 1, 1), (1, 1, 2)),
+           ("cubic", "F"): ((1, 1, 1), (1, 0, 0), (1, 1, 0)),
            ("cubic", "P"): ((1, 0, 0), (1, 1, 0), (1, 1, 1)), ("hexagonal", "P"): ((0, 0, 1), (1, 0, 0), (1, 1, 0))}
 _OTHER_PLANES = ((0, 0, 1), (0, 1, 0), (1, 0, 0))
 
