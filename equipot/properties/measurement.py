@@ -16,7 +16,7 @@ from equipot.errors import EquipotError, Interrupted, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.models import Potential
 from equipot.properties.case import Case
-from equipot.properties.registry import PROPERTIES, Property, choose
+from equipot.properties.registry import PROPERTIES, Property, check_settings, choose
 from equipot.properties.relaxation import crystal_of, relax_crystal
 from equipot.properties.result import Findings, NotApplicable, PropertyResult
 from equipot.properties.settings import PropertySettings
@@ -92,6 +92,7 @@ def compute(model: str | Path | Potential | BaseCalculator, structure: str | Pat
         Interrupted: ``stop`` said so, or a signal came during a simulation; call again to go on.
     """
     chosen = choose(only, skip, also)
+    check_settings(chosen, settings or PropertySettings())
     if isinstance(structure, Atoms):
         structure = Structure(structure.get_chemical_formula(empirical=True), structure)
     elif not isinstance(structure, Structure):

@@ -10,6 +10,7 @@ from importlib import import_module
 from equipot.errors import UsageError
 from equipot.properties.case import Case
 from equipot.properties.result import Findings
+from equipot.properties.settings import PropertySettings
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ PROPERTIES: dict[str, Property] = {entry.name: entry for entry in (
     Property("melting", "Melting point", "melting:measure_melting", ("melting",), is_long=True),
 )}
 
+#: Properties whose definition wants a crystal at zero pressure.
+_AT_REST = frozenset(("elastic", "vacancy", "surfaces", "stacking_faults", "expansion"))
+
 
 def choose(only: Sequence[str] = (), skip: Sequence[str] = (), also: Sequence[str] = ()) -> list[Property]:
     """Return the properties to measure, the relaxation always first.
@@ -68,3 +72,19 @@ def choose(only: Sequence[str] = (), skip: Sequence[str] = (), also: Sequence[st
     wanted = set(only) if only else {name for name, entry in PROPERTIES.items() if not entry.is_long}
     wanted = ((wanted | set(also)) - set(skip)) | {"relaxation"}
     return [entry for name, entry in PROPERTIES.items() if name in wanted]
+
+
+def check_settings(chosen: Sequence[Property], settings: PropertySettings) -> None:
+    """Refuse, before anything is computed, settings that a chosen property cannot do with.
+
+    Raises:
+        UsageError: says which.
+    """
+    names = {entry.name for entry in chosen}
+    if "melting" in names and settings.melting.guess is None:
+        raise UsageError("Melting needs a first guess of the melting point: give melting.guess in K, best within 20 % "
+                         "of the answer.")
+    if settings.relaxation.pressure_gpa and names & _AT_REST:
+        raise UsageError(f"relaxation.pressure_gpa is {settings.relaxation.pressure_gpa:g}, but "
+                         f"{', '.join(sorted(names & _AT_REST))} need a crystal without pressure; leave them out with "
+                         "--skip, or the pressure.")

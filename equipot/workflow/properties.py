@@ -28,7 +28,7 @@ from equipot.properties import (
     read_references,
 )
 from equipot.properties.reference import unused
-from equipot.properties.registry import choose
+from equipot.properties.registry import check_settings, choose
 from equipot.properties.result import PropertyResult
 from equipot.properties.store import Store, model_fingerprint
 from equipot.properties.structures import Structure
@@ -85,7 +85,7 @@ def measure_properties(job: PropertyJob, *, console: Console | None = None) -> P
         Interrupted: a signal came; what was finished is stored.
     """
     console = console or Console()
-    choose(job.only, job.skip, job.also)
+    check_settings(choose(job.only, job.skip, job.also), job.settings)
     structures = _structures(job.structures)
     references = [reference for path in job.references for reference in read_references(path)]
     names = [structure.label for structure in structures]
