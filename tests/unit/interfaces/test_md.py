@@ -33,7 +33,7 @@ from equipot.interfaces.md import run_md
 from equipot.interfaces.md_config import MDConfig
 from tests.unit.interfaces.pair_potential import pair_potential
 
-ENSEMBLES = ["nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-full"]
+ENSEMBLES = ["nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-c", "npt-full"]
 
 
 def crystal() -> Atoms:
@@ -225,7 +225,7 @@ def test_thermostats_hold_the_temperature(ensemble, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ensemble", ["npt", "npt-full"])
+@pytest.mark.parametrize("ensemble", ["npt", "npt-c", "npt-full"])
 def test_the_barostat_holds_pressure_and_temperature(ensemble, tmp_path):
     config = settings(ensemble=ensemble, steps=2500, pressure_gpa=2.0, barostat_time_fs=800.0, thermostat_time_fs=100.0)
     result = run_md(pair_potential(), crystal(), config, trajectory=tmp_path / "md.extxyz")
