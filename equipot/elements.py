@@ -17,7 +17,7 @@ def atomic_number(symbol: str) -> int:
     """Atomic number of an element symbol; raises ElementError for anything else (also for ``X``)."""
     number = _numbers.get(symbol, 0) if isinstance(symbol, str) else 0
     if number < 1:
-        raise ElementError(f"{symbol!r} is not the symbol of a chemical element.")
+        raise ElementError(f"{repr(symbol)[:60]} is not the symbol of a chemical element.")
     return number
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ from equipot.check.compare import force_scale
 from equipot.check.registry import Context, check
 from equipot.check.result import Measure
 from equipot.check.subject import PotentialSubject
-from equipot.check.tolerances import DISTANCE, SKIN
+from equipot.check.tolerances import DISTANCE, SKIN, SOON
 from equipot.errors import EquipotError
 from equipot.interfaces.ase import Calculator
 
@@ -101,15 +102,64 @@ def refused(context: Context) -> Iterator[Measure]:
 
 
 def _is_computed(context: Context, atoms: Atoms) -> float:
+    """1 where a number came out; a foreign calculator may also say NaN, which is noticed."""
     try:
-        context.subject.evaluate(atoms)
+        result = context.subject.evaluate(atoms)
     except EquipotError:
         return 0.0
     except Exception:
         if isinstance(context.subject, PotentialSubject):
             raise
         return 0.0
-    return 1.0
+    is_said = np.isnan(result.energy) or np.isnan(result.forces).any()
+    return 0.0 if is_said and not isinstance(context.subject, PotentialSubject) else 1.0
+
+
+@check("N4", "lines, planes, single atoms and atoms far away")
+def odd_shapes(context: Context) -> Iterator[Measure]:
+    """Structures without a cell, with a cell of no extent, and 10^6 Angstrom from the origin: the right edges."""
+    _ = context.potential
+    element, step = context.subject.elements[0], 0.4 * context.cutoff
+    line = Atoms([element] * 4, [[0, 0, step * k] for k in range(4)])
+    plane = Atoms([element] * 4, [[step * i, step * j, 0] for i in range(2) for j in range(2)])
+    wire = Atoms([element] * 2, [[0, 0, 0], [0, 0, step]], cell=[0, 0, 2.2 * step], pbc=(False, False, True))
+    sheet = Atoms([element], cell=[step, 1.1 * step, 0], pbc=(True, True, False))
+    far = line.copy()
+    far.positions[2:] += 1e6
+    away = line.copy()
+    away.positions -= 1e6
+    for name, atoms in {"line": line, "plane": plane, "wire": wire, "sheet": sheet, "one atom": line[:1],
+                        "two pairs 10^6 Å apart": far, "line at −10^6 Å": away}.items():
+        yield _wrong_edges(context, atoms, name)
+        result = context.subject.evaluate(atoms)
+        is_finite = np.isfinite(result.forces).all() and np.isfinite(result.energy)
+        yield Measure("not finite", float(not is_finite), 0.0, "", name)
+
+
+@check("N5", "huge boxes and needles of cells")
+def extreme_cells(context: Context) -> Iterator[Measure]:
+    """Two atoms in boxes of 10^4 and 10^8 Angstrom, a cell 0.001 Angstrom thin: the right edges or a refusal, soon."""
+    _ = context.potential
+    pair = [context.subject.elements[0]] * 2
+    for edge in (1e4, 1e8, 1e-3):
+        atoms = Atoms(pair, [[0, 0, 0], [0, 0, 0.4 * context.cutoff]], cell=[edge, max(edge, 30.0), max(edge, 30.0)],
+                      pbc=True)
+        begin, name = time.process_time(), f"{edge:g} Å"
+        try:
+            context.subject.evaluate(atoms)
+            yield _wrong_edges(context, atoms, name)
+        except EquipotError:
+            yield Measure("refused where it could be computed", float(edge > 1.0), 0.0, "", name)
+        yield Measure("takes", time.process_time() - begin, SOON, "s", name)
+
+
+def _wrong_edges(context: Context, atoms: Atoms, name: str) -> Measure:
+    graph = context.subject.graph(atoms)
+    expected = brute_force(atoms.positions, atoms.cell.array, atoms.pbc, context.cutoff)
+    found = [(int(i), int(j), *map(int, s)) for (i, j), s in zip(graph.edge_index.cpu().numpy().T,
+                                                                 graph.edge_shift.cpu().numpy())]
+    wrong = len(set(found) ^ expected.keys()) + len(found) - len(set(found))
+    return Measure("edges missing or extra", float(wrong), 0.0, f"of {len(expected)}", name)
 
 
 @check("N10", "the neighbour list's skin changes no number", short=False)

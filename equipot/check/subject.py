@@ -54,6 +54,16 @@ class PotentialSubject:
         """Whether the architecture was chosen to tell left from right."""
         return self.potential.config.options.get("parity") == "none"
 
+    @property
+    def is_smooth(self) -> bool:
+        """Whether the second derivative is promised to be continuous: not with XPLOR's envelope."""
+        return self.potential.config.options.get("xplor_onset") is None
+
+    @property
+    def has_exact_atoms(self) -> bool:
+        """Whether an atom without neighbours is promised to have its atomic energy to the bit."""
+        return self.potential.config.exact_isolated_atoms
+
     def twin(self) -> PotentialSubject:
         """The same weights in float64."""
         return self if self.dtype == "float64" else PotentialSubject(self.potential.to_dtype("float64").eval())
@@ -115,7 +125,8 @@ class CalculatorSubject:
     """
 
     num_layers = None
-    is_rotation_only = False
+    is_rotation_only = is_smooth = False
+    has_exact_atoms = True
 
     def __init__(self, calculator: BaseCalculator, elements: Sequence[str], *, cutoff: float | None = None,
                  dtype: str = "float64") -> None:

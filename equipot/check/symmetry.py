@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
@@ -13,6 +15,8 @@ from equipot.check.registry import Context, check
 from equipot.check.result import Measure, Skip
 from equipot.check.tolerances import BATCHING, FAR, INVARIANCE, NET_FORCE, STRESS_ASYMMETRY
 from equipot.kernels import selection
+from equipot.models import Potential
+from equipot.nn import SpeciesLinear, SymmetricProduct
 
 _LARGEST_SUPERCELL = 400
 
@@ -146,3 +150,29 @@ def symmetric_stress(context: Context) -> Iterator[Measure]:
         if result.stress is not None:
             yield Measure("asymmetry", float(np.abs(result.stress - result.stress.T).max()),
                           STRESS_ASYMMETRY[context.dtype], "eV/Å³", name)
+
+
+@check("P10", "elements that are not there do not matter", short=False)
+def absent_elements(context: Context) -> Iterator[Measure]:
+    """Other weights of the elements a structure lacks leave its results as they were, to the bit."""
+    potential = context.potential
+    if len(potential.elements) < 2 or not hasattr(potential.architecture, "embedding"):
+        raise Skip("there is one element only, or the architecture's weights of elements are not known")
+    for name, atoms in context.structures.items():
+        absent = [k for k, element in enumerate(potential.elements) if element not in set(atoms.symbols)]
+        if absent:
+            changed = copy.deepcopy(potential)
+            with torch.no_grad():
+                for parameter in _by_element(changed):
+                    parameter[absent] += 1.0
+            before, after = context.baseline[name], type(context.subject)(changed).evaluate(atoms)
+            yield Measure("energy", abs(after.energy - before.energy), 0.0, "eV", name)
+            yield Measure("forces", float(np.abs(after.forces - before.forces).max()), 0.0, "eV/Å", name)
+
+
+def _by_element(potential: Potential) -> Iterator[torch.nn.Parameter]:
+    """Weights whose first index is the element."""
+    yield potential.architecture.embedding
+    for module in potential.architecture.modules():
+        if isinstance(module, SpeciesLinear | SymmetricProduct):
+            yield from module.parameters()

@@ -60,8 +60,12 @@ CUTOFF_ENERGY = {"float64": 1e-7, "float32": 1e-5}
 CUTOFF_CURVATURE = 1e-2
 #: Energy (eV) and force (eV/Angstrom) while a third atom goes 2e-6 Angstrom through the cutoff.
 CROSSING_ENERGY, CROSSING_FORCE = 1e-9, 1e-7
-#: Largest change of a dimer's stiffness over 0.01 Angstrom, relative to the stiffest point of the curve.
+#: Largest jump of a dimer's stiffness, relative to the stiffest point of the curve. Where it is larger over 0.01
+#: Angstrom the curve is looked at eight times finer: what is smooth shrinks with the step, a kink stays.
 ROUGHNESS = 0.15
+#: Stiffness (eV/Angstrom^2) that XPLOR's envelope may leave at the cutoff, where its second derivative jumps by choice
+#: of its authors (SevenNet-0: up to 11): with it the force changes by so much while an atom crosses the cutoff.
+XPLOR_CURVATURE = 50.0
 
 # --- extensivity (group X), neighbour lists (group N)
 
@@ -71,6 +75,8 @@ FAR_APART = {"float64": 1e-10, "float32": 1e-4}
 LARGE_ENERGIES = 1e-6
 #: Distances of the neighbour list against brute force, relative to max(1, largest coordinate).
 DISTANCE = 1e-12
+#: CPU seconds in which an extreme cell is computed or refused.
+SOON = 2.0
 #: With a Verlet skin against without.
 SKIN = {"float64": 1e-12, "float32": 1e-6}
 

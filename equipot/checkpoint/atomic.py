@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import re
 import secrets
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +33,70 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         CheckpointError: the folder or disk does not take it (no space, no permission); nothing is left behind.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
+        with temporary_name(path) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
         sync_folder(path.parent)
     except OSError as error:
         advice = "" if path.parent.is_dir() else " The folder does not exist."
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); what was there before is "
                               f"untouched.{advice}") from error
+
+
+@contextlib.contextmanager
+def temporary_name(path: Path, suffix: str = "") -> Iterator[Path]:
+    """Give a name beside ``path`` that nobody else uses; a file of that name is gone when the block ends.
+
+    What processes of this machine that are no more (killed while they wrote) left beside the same file goes first.
+
+    Args:
+        path: the file that will be written.
+        suffix: what the name shall end with, for writers that choose the format by it.
+    """
+    _remove_left_over(path, suffix)
+    name = f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}{suffix}"
+    _in_use.add(name)
+    try:
+        yield path.with_name(name)
+    finally:
+        with contextlib.suppress(OSError):
+            path.with_name(name).unlink(missing_ok=True)
+        _in_use.discard(name)
+
+
+#: Temporary names this process is writing to; another of its number (a container restarted) has none of them.
+_in_use: set[str] = set()
+
+
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+
+
+def _remove_left_over(path: Path, suffix: str) -> None:
+    pattern = re.compile(re.escape(f".{path.name}.{_machine()}-") + r"(\d{1,10})-[0-9a-f]{8}"
+                         + re.escape(TEMPORARY_SUFFIX + suffix))
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(path.parent):
+            found = pattern.fullmatch(entry.name)
+            if found and entry.name not in _in_use and not _is_another_alive(int(found[1])):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_another_alive(number: int) -> bool:
+    if number == os.getpid():
+        return False
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -27,7 +27,7 @@ from equipot.checkpoint.heads import check_entries, choose_head, pack_heads, unp
 from equipot.checkpoint.migrations import FORMAT_VERSION, migrate
 from equipot.checkpoint.probe import check_probe, probe_energies
 from equipot.config.located import to_plain
-from equipot.errors import CheckpointError, ConfigError, ElementError, UsageError
+from equipot.errors import CheckpointError, ConfigError, ElementError, NumericalError, UsageError
 from equipot.kernels import wigner_3j_fingerprint
 from equipot.models import Potential, PotentialConfig, resolve_options
 from equipot.version import __version__
@@ -142,6 +142,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
         raise CheckpointError(f"{path}: the document says {document['num_parameters']} parameters, the model has "
                               f"{potential.num_parameters()}.")
     potential.eval()
+    try:
+        potential.check_finite()
+    except NumericalError as error:
+        raise CheckpointError(f"{path}: {error} The file is damaged or made to do harm.") from None
     check_probe(potential, document["probe"], str(path), _written_with(document))
     potential.metadata = document["metadata"]
     return potential.to(device)

@@ -41,7 +41,8 @@ def unflatten_state(tensors: Mapping[str, Tensor], skeleton: Any) -> Any:
     try:
         return _unflatten(skeleton, tensors, 0)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"The saved state does not fit its tensors ({type(error).__name__}: {error}).") from None
+        raise CheckpointError(f"The saved state does not fit its tensors ({type(error).__name__}: {str(error)[:200]})."
+                              ) from None
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor], depth: int) -> Any:

@@ -21,6 +21,7 @@ VERBS = {
     "predict": ("equipot.cli.predict", "energies, forces and stresses of structures"),
     "data": ("equipot.cli.data", "check a file of frames, or make the embedded data set"),
     "check": ("equipot.cli.check", "physics check-up of a model: symmetries, derivatives, cutoff, dimers, dynamics"),
+    "properties": ("equipot.cli.properties", "of crystals: elastic constants, phonons, defects, surfaces, ..."),
     "info": ("equipot.cli.info", "what a model file or a run folder holds"),
     "convert": ("equipot.cli.convert", "take in a model of another package"),
     "md": ("equipot.cli.md", "molecular dynamics with a potential"),

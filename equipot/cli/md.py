@@ -34,7 +34,8 @@ SETTINGS = {
     "--timestep": ("timestep_fs", positive, "FS", "time step in fs (default 1)"),
     "--temperature": ("temperature", not_negative, "K", "temperature of the thermostat and of the initial velocities "
                                                         "in K (default 300)"),
-    "--pressure": ("pressure_gpa", finite, "GPA", "pressure in GPa, compression positive (npt, npt-full; default 0)"),
+    "--pressure": ("pressure_gpa", finite, "GPA", "pressure in GPa, compression positive (npt, npt-c, "
+                                                   "npt-full; default 0)"),
     "--friction": ("friction_per_ps", positive, "PER_PS", "friction in 1/ps (nvt-langevin; default 10)"),
     "--thermostat-time": ("thermostat_time_fs", positive, "FS", "relaxation time of the Nose-Hoover chain in fs "
                                                                 "(default 100 steps)"),
@@ -57,9 +58,9 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
     parser.add_argument("structure", metavar="STRUCTURE",
                         help="the structure to start from (the last one in the file): .xyz, .extxyz, .cif, POSCAR, ...")
-    parser.add_argument("--ensemble", choices=("nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-full"),
-                        help="nve, nvt-langevin (default), nvt-nose-hoover, npt (volume changes at fixed shape) or "
-                             "npt-full (the whole cell changes)")
+    parser.add_argument("--ensemble", choices=("nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-c", "npt-full"),
+                        help="nve, nvt-langevin (default), nvt-nose-hoover, npt (volume changes at fixed shape), "
+                             "npt-c (only the length of the third lattice vector changes) or npt-full (the whole cell)")
     for option, (name, kind, metavar, text) in SETTINGS.items():
         parser.add_argument(option, dest=name, type=kind, metavar=metavar, help=text)
     parser.add_argument("--supercell", type=positive_integer, nargs=3, metavar="N",

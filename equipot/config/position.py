@@ -19,6 +19,7 @@ class FieldError(ConfigError):
     """
 
     def __init__(self, path: str, message: str):
+        message = message if message.endswith((".", "?", ")")) else f"{message}."
         super().__init__(f"{path} {message}")
         self.path, self.message = path, message
 

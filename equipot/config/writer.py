@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -64,7 +65,9 @@ for _tag, _pattern, _first in RESOLVERS:
 
 def _represent_float(writer: _Writer, value: float) -> yaml.ScalarNode:
     text = repr(float(value))
-    if "e" in text and "." not in text:
+    if not math.isfinite(value):
+        text = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}[text]
+    elif "e" in text and "." not in text:
         text = text.replace("e", ".0e")
     return writer.represent_scalar("tag:yaml.org,2002:float", text)
 

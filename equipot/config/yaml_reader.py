@@ -131,6 +131,10 @@ def parse_yaml(text: str, name: str) -> Any:
         raise ConfigError(f"{name}{line}: {problem}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not readable as YAML ({' '.join(str(error).split())}).") from None
+    except (ValueError, OverflowError):  # PyYAML's chr() of an escape such as \U00110000
+        line = composer.line + 1 if composer is not None else 1
+        raise ConfigError(f"{name}, line {line}: an escape in double quotes is not a character of Unicode; write the "
+                          "character itself, or use single quotes.") from None
     finally:
         if composer is not None:
             composer.dispose()

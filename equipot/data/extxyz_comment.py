@@ -32,13 +32,17 @@ def split_comment(text: str) -> list[tuple[str, str | None]]:
     around ``=`` are allowed.
 
     Raises:
-        ValueError: A quote or bracket is opened and never closed, or a value has no key.
+        ValueError: A quote or bracket is opened and never closed, text is glued to a quote, or a value has no key.
     """
     tokens: list[str | None] = []  # None stands for an equals sign
     word: list[str] | None = None
     opened: list[str] = []
-    escaped = False
+    escaped = is_closed = False
     for char in text.strip():
+        if is_closed and not (char.isspace() or char == "="):
+            raise ValueError(f"in the comment line '{char}' follows directly on a closing quote; a blank belongs "
+                             "between them")
+        is_closed = False
         if escaped:
             word = word if word is not None else []
             word.append(char)
@@ -49,11 +53,15 @@ def split_comment(text: str) -> list[tuple[str, str | None]]:
             if char == _CLOSING[opened[-1]]:
                 opened.pop()
                 if not opened:
+                    is_closed = char in "\"'"
                     continue
             elif char == opened[-1] and char in "[{":
                 opened.append(char)
             word.append(char)
         elif char in _CLOSING:
+            if word is not None and char in "\"'":
+                raise ValueError(f"in the comment line a quote {char} stands inside the word '{''.join(word)[:40]}'; "
+                                 "put it before the word, or a backslash before the quote")
             opened.append(char)
             word = word if word is not None else []
         elif char.isspace() or char == "=":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from ase.io.extxyz import read_xyz
 from equipot.data.extxyz import FrameText, count_frames, iter_frame_texts
 from equipot.data.formats import DAMAGED, check_readable, describe_damage, format_of, open_binary, open_text
 from equipot.data.frames import RawFrame
+from equipot.data.vasp_scan import count_outcar_steps, count_vasprun_steps
 from equipot.errors import DataError, EquipotError
 
 #: Everything a reader of a damaged file has been seen to raise (ASE raises all of these, assertions included).
@@ -155,33 +155,10 @@ def _read_trajectory(path: Path) -> Iterator[RawFrame]:
         yield _raw(atoms, index)
 
 
-def _lines_of(path: Path) -> Iterator[str]:
-    try:
-        with open_text(path) as handle:
-            yield from handle
-    except DAMAGED as error:
-        raise DataError(describe_damage(path, error)) from error
-
-
 def _read_vasprun(path: Path) -> Iterator[RawFrame]:
     from ase.io.vasp import read_vasp_xml
 
-    expected, ended, is_vasp = 0, False, False
-    for line in _lines_of(path):
-        if "<!ENTITY" in line or "<!DOCTYPE" in line:
-            raise DataError(f"{path} defines XML entities, which VASP does not write; it is not read.")
-        expected += line.count("</calculation>")
-        ended = ended or "</modeling>" in line
-        is_vasp = is_vasp or "<modeling" in line
-    if not is_vasp:
-        raise DataError(f"{path} is not a vasprun.xml (it has no <modeling> element).")
-    if not ended:
-        raise DataError(
-            f"{path} is cut off after {expected} complete ionic steps (no </modeling> at its end): the run was stopped "
-            f"or is still going. Use the OUTCAR, or close the file by hand after the last complete step."
-        )
-    if expected == 0:
-        raise DataError(f"{path} holds no ionic steps.")
+    expected = count_vasprun_steps(path)
     with open_binary(path) as handle:
         steps = list(read_vasp_xml(handle, index=slice(None)))
     if len(steps) != expected:
@@ -193,18 +170,7 @@ def _read_vasprun(path: Path) -> Iterator[RawFrame]:
 def _read_outcar(path: Path) -> Iterator[RawFrame]:
     from ase.io.vasp_parsers.vasp_outcar_parsers import OutcarHeaderParser, outcarchunks
 
-    expected, positions, since, line = 0, 0, 0, "\n"
-    for line in _lines_of(path):
-        found = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM" in line
-        expected, since = expected + found, 0 if found else since + 1
-        positions += bool(re.match(r"\s*POSITION\s+TOTAL-FORCE", line))
-    if expected == 0 and positions == 0:
-        raise DataError(f"{path} holds no ionic steps; it is not an OUTCAR, or the run ended before the first.")
-    if expected != positions or since < 4 or (since == 4 and not line.endswith("\n")):
-        raise DataError(
-            f"{path} has {positions} sets of forces and {expected} total energies and ends within a step: it is cut "
-            f"off. Remove what follows the last complete step."
-        )
+    expected = count_outcar_steps(path)
     with open_text(path) as handle:
         # Constraints live in a POSCAR beside the file, which may belong to something else: not read.
         chunks = list(outcarchunks(_Named(handle), header_parser=OutcarHeaderParser(workdir=None)))

@@ -21,6 +21,7 @@ from equipot.data.labels import (
 )
 from equipot.data.readers import read_raw_frames
 from equipot.data.stress_sign import SignProof, prove_sign
+from equipot.elements import MAX_ATOMIC_NUMBER
 from equipot.errors import DataError, StructureError
 from equipot.graph import check_structure
 from equipot.units import GPA_PER_EV_A3
@@ -108,8 +109,9 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
 def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig) -> Frame:
     atoms = raw.atoms
     check_structure(atoms.positions, atoms.cell.array, atoms.pbc, where=where)
-    if (atoms.numbers < 1).any():
-        atom = int(np.flatnonzero(atoms.numbers < 1)[0])
+    unknown = (atoms.numbers < 1) | (atoms.numbers > MAX_ATOMIC_NUMBER)
+    if unknown.any():
+        atom = int(np.flatnonzero(unknown)[0])
         raise BadLabel(f"atom {atom} has no element (atomic number {atoms.numbers[atom]})")
     values = {label: read(raw, chosen.chosen[label], units) for label, read in _READERS.items()}
     weights = {f"{label}_weight": weight for label, weight in read_weights(raw).items()}

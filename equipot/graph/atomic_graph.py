@@ -82,6 +82,12 @@ class AtomicGraph(Data):
 
     # --- geometry
 
+    @property
+    def volume(self) -> torch.Tensor:
+        """Volume of each cell, (B,) float64 Å^3, zero where it has none; a constant, not differentiable."""
+        first, second, third = self._store["cell"].detach().unbind(dim=1)
+        return (first * torch.linalg.cross(second, third)).sum(dim=1).abs_()
+
     def edge_vectors(self) -> torch.Tensor:
         """Return the vectors from centre to neighbour, (E, 3) float64 in Å, differentiable in positions and cell."""
         positions, cell, shift = self._store["positions"], self._store["cell"], self._store["edge_shift"]

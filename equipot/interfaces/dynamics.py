@@ -9,7 +9,7 @@ from ase import Atoms, units
 from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
-from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT, NoseHooverChainNVT
+from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT, MaskedMTKNPT, NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 
 from equipot.errors import CheckpointError, UsageError
@@ -20,7 +20,7 @@ _BAROSTAT = ("_barostat._xi", "_barostat._p_xi")
 #: What an integrator knows besides positions, momenta, cell and random numbers.
 _STATE = {"nve": (), "nvt-langevin": (), "nvt-nose-hoover": _CHAIN,
           "npt": (*_CHAIN, *_BAROSTAT, "_eps", "_p_eps", "_cell0", "_volume0"),
-          "npt-full": (*_CHAIN, *_BAROSTAT, "_p_g")}
+          "npt-c": (*_CHAIN, *_BAROSTAT, "_p_c", "_h0_basis"), "npt-full": (*_CHAIN, *_BAROSTAT, "_p_g")}
 
 
 def build_dynamics(atoms: Atoms, config: MDConfig, rng: np.random.Generator) -> MolecularDynamics:
@@ -28,7 +28,8 @@ def build_dynamics(atoms: Atoms, config: MDConfig, rng: np.random.Generator) -> 
 
     NVE is velocity Verlet; Langevin is ASE's (Vanden-Eijnden and Ciccotti, Chem. Phys. Lett. 429, 310 (2006)) with the
     centre of mass held (`hold_center_of_mass`); Nose-Hoover a chain of three (Martyna, Klein, Tuckerman, J. Chem. Phys.
-    97, 2635 (1992)); NPT is Martyna-Tobias-Klein (J. Chem. Phys. 101, 4177 (1994)), isotropic or of the full cell.
+    97, 2635 (1992)); NPT is Martyna-Tobias-Klein (J. Chem. Phys. 101, 4177 (1994)), isotropic, of the length of the
+    third lattice vector alone, or of the full cell.
 
     Raises:
         UsageError: an ensemble the structure cannot be in.
@@ -44,9 +45,10 @@ def build_dynamics(atoms: Atoms, config: MDConfig, rng: np.random.Generator) -> 
                         friction=config.friction_per_ps / (1000.0 * units.fs))
     if config.ensemble == "nvt-nose-hoover":
         return NoseHooverChainNVT(atoms, timestep, temperature_K=config.temperature, tdamp=thermostat_time)
-    kind = IsotropicMTKNPT if config.ensemble == "npt" else MTKNPT
+    kind, mask = {"npt": (IsotropicMTKNPT, {}), "npt-c": (MaskedMTKNPT, {"mask": (False, False, True)}),
+                  "npt-full": (MTKNPT, {})}[config.ensemble]
     return kind(atoms, timestep, temperature_K=config.temperature, pressure_au=config.pressure_gpa * units.GPa,
-                tdamp=thermostat_time, pdamp=barostat_time)
+                tdamp=thermostat_time, pdamp=barostat_time, **mask)
 
 
 def hold_center_of_mass(atoms: Atoms, config: MDConfig) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from equipot.allocator import keep_freed_memory
-from equipot.errors import Interrupted, NumericalError, StructureError, UsageError
+from equipot.errors import CheckpointError, Interrupted, NumericalError, StructureError, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.interfaces.dynamics import build_dynamics, get_state, hold_center_of_mass, initial_velocities, set_state
 from equipot.interfaces.md_config import MDConfig
@@ -120,7 +120,10 @@ class _Run:
         self.dynamics = build_dynamics(self.atoms, config, self.rng)
         self.step, self.files, self.rows = 0, {}, []
         if saved is not None:
-            set_state(self.dynamics, config.ensemble, saved.state)
+            try:
+                set_state(self.dynamics, config.ensemble, saved.state)
+            except CheckpointError as error:
+                raise CheckpointError(f"{saved.path}: {error}") from None
             self.dynamics.nsteps = self.step = saved.step
             self.files = saved.files
         self.masses = self.atoms.get_masses()[:, None]

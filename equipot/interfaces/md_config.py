@@ -8,8 +8,9 @@ from typing import Literal
 from equipot.config.limits import Count, NonNegative, Positive, PositiveInt, Seed
 from equipot.config.section import Section
 
-#: ``npt`` lets the volume change at fixed shape, ``npt-full`` the whole cell.
-Ensemble = Literal["nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-full"]
+#: ``npt`` lets the volume change at fixed shape, ``npt-c`` only the length of the third lattice vector, ``npt-full``
+#: the whole cell.
+Ensemble = Literal["nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-c", "npt-full"]
 
 #: Settings that a resumed run may change.
 CHANGEABLE = ("steps", "trajectory_every", "log_every", "restart_every", "max_temperature", "min_distance")
@@ -25,13 +26,13 @@ class MDConfig(Section):
     timestep_fs: Positive = 1.0
     #: K: of the thermostat, and of the initial velocities.
     temperature: NonNegative = 300.0
-    #: GPa, compression positive (npt, npt-full).
+    #: GPa, compression positive (npt, npt-c, npt-full).
     pressure_gpa: float = 0.0
     #: 1/ps (nvt-langevin).
     friction_per_ps: Positive = 10.0
-    #: Relaxation time of the Nose-Hoover chain; default 100 steps (nvt-nose-hoover, npt, npt-full).
+    #: Relaxation time of the Nose-Hoover chain; default 100 steps (nvt-nose-hoover, npt, npt-c, npt-full).
     thermostat_time_fs: Positive | None = None
-    #: Relaxation time of the barostat; default 1000 steps (npt, npt-full).
+    #: Relaxation time of the barostat; default 1000 steps (npt, npt-c, npt-full).
     barostat_time_fs: Positive | None = None
     #: Copies of the structure along its lattice vectors.
     supercell: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
@@ -62,7 +63,7 @@ class MDConfig(Section):
     @property
     def is_npt(self) -> bool:
         """Whether the cell changes."""
-        return self.ensemble in ("npt", "npt-full")
+        return self.ensemble in ("npt", "npt-c", "npt-full")
 
     @property
     def temperature_limit(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import ase
 import numpy as np
@@ -14,12 +15,16 @@ from ase.calculators.calculator import BaseCalculator
 
 from equipot.checkpoint import tensor_file
 from equipot.errors import CheckpointError, UsageError
+from equipot.graph import check_structure
 from equipot.interfaces.ase import Calculator
 from equipot.interfaces.md_config import CHANGEABLE, MDConfig
 
 _logger = logging.getLogger(__name__)
 _FORMAT, _VERSION = "equipot-md", 1
 _STATE = "state/"
+#: Type and shape of what every restart file holds.
+_ARRAYS = {"numbers": (np.int64, "atoms"), "pbc": (np.bool_, 3), "cell": (np.float64, 3, 3),
+           "positions": (np.float64, "atoms", 3), "momenta": (np.float64, "atoms", 3), "masses": (np.float64, "atoms")}
 
 
 def write_restart(path: Path, atoms: Atoms, config: MDConfig, step: int, state: dict[str, np.ndarray],
@@ -62,10 +67,33 @@ class Restart:
         if self._document.get("format") != _FORMAT or self._document.get("format_version") != _VERSION:
             raise CheckpointError(f"{path}: not a restart file of molecular dynamics that this equipot reads.")
         self._arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        self._require_form()
         self.step: int = self._document["step"]
         self.files: dict[str, int] = self._document["files"]
         self.state = {name.removeprefix(_STATE): value for name, value in self._arrays.items()
                       if name.startswith(_STATE)}
+
+    def _require_form(self) -> None:
+        """Make sure that everything is there and of the right kind; raises CheckpointError naming what is not."""
+        document, files = self._document, self._document.get("files")
+        sizes = list(files.values()) if isinstance(files, dict) else []
+        good = {"step": _is_count(document.get("step")), "config": isinstance(document.get("config"), dict),
+                "files": isinstance(files, dict) and set(files) == {"trajectory", "log"} and all(map(_is_count, sizes)),
+                "calculator": isinstance(document.get("calculator"), str), "rng": _is_generator(document.get("rng")),
+                "ase": "ase" in document, "torch": "torch" in document}
+        number = len(self._arrays["numbers"]) if np.ndim(self._arrays.get("numbers", 0)) == 1 else -1
+        for name, (kind, *shape) in _ARRAYS.items():
+            array = self._arrays.get(name)
+            expected = tuple(number if size == "atoms" else size for size in shape)
+            good[name] = array is not None and array.dtype == kind and array.shape == expected and bool(
+                np.isfinite(array).all())
+        for name, array in self._arrays.items():
+            if name.startswith(_STATE):
+                good[name] = array.dtype == np.float64 and bool(np.isfinite(array).all())
+        for name, is_good in good.items():
+            if not is_good:
+                raise CheckpointError(f"{self.path}: its '{name[:60]}' is missing or not what it should be; the file "
+                                      "is damaged. Start a new run from the last frame of its trajectory.")
 
     def apply(self, atoms: Atoms, config: MDConfig, rng: np.random.Generator) -> None:
         """Put positions, momenta, cell and random numbers back.
@@ -76,7 +104,7 @@ class Restart:
         before, now = self._document["config"], _plain(config)
         changed = [name for name in now if name not in CHANGEABLE and before.get(name) != now[name]]
         if changed:
-            what = ", ".join(f"{name} = {before.get(name)} and not {now[name]}" for name in changed)
+            what = ", ".join(f"{name} = {str(before.get(name))[:60]} and not {now[name]}" for name in changed)
             raise UsageError(f"{self.path}: the run was started with {what}; a resumed run keeps its settings.")
         if not (np.array_equal(self._arrays["numbers"], atoms.numbers)
                 and np.array_equal(self._arrays["masses"], atoms.get_masses())
@@ -91,10 +119,23 @@ class Restart:
         if other:
             _logger.warning("%s was written with %s; the run goes on, but not to the bit.", self.path,
                             " and ".join(other))
+        check_structure(self._arrays["positions"], self._arrays["cell"], self._arrays["pbc"], where=str(self.path))
         atoms.set_cell(self._arrays["cell"])
         atoms.set_positions(self._arrays["positions"], apply_constraint=False)
         atoms.set_momenta(self._arrays["momenta"], apply_constraint=False)
         rng.bit_generator.state = self._document["rng"]
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_generator(state: Any) -> bool:
+    try:
+        np.random.PCG64().state = state
+    except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
+        return False
+    return True
 
 
 def _plain(config: MDConfig) -> dict:

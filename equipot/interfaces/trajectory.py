@@ -12,6 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 from ase.io.trajectory import Trajectory
 
+from equipot.checkpoint.atomic import temporary_name
 from equipot.errors import CheckpointError, DataError, UsageError
 
 _COLUMNS = (("step", 10), ("time/ps", 12), ("E_pot/eV", 17), ("E_kin/eV", 14), ("E_tot/eV", 17), ("E_conserved/eV", 17),
@@ -101,11 +102,11 @@ class BinaryTrajectory:
             if len(old) < length:
                 raise CheckpointError(f"{self.path}: has {len(old)} frames, but {length} when the run was saved; it "
                                       "was changed since. Put it back or start a new run.")
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-            with Trajectory(str(temporary), "w") as new:
-                for index in range(length):
-                    new.write(old[index])
-        os.replace(temporary, self.path)
+            with temporary_name(self.path) as temporary:
+                with Trajectory(str(temporary), "w") as new:
+                    for index in range(length):
+                        new.write(old[index])
+                os.replace(temporary, self.path)
 
     def append(self, frame: Atoms) -> None:
         """Write one frame."""

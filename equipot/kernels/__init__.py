@@ -20,6 +20,7 @@ from equipot.kernels.edge_index import EdgeIndex
 from equipot.kernels.edge_sums import Coordination, assemble_forces, polynomial_envelope
 from equipot.kernels.geometry import EdgeGeometry
 from equipot.kernels.layout import Block, FeatureLayout
+from equipot.kernels.native.operator import is_eager
 from equipot.kernels.node_operations import ChannelMixing, GatedActivation, scaled_silu
 from equipot.kernels.plans import ConvolutionPlan, ProductBasisPlan, symmetric_basis, wigner_3j, wigner_3j_fingerprint
 from equipot.kernels.product_basis import ProductBasis
@@ -41,6 +42,7 @@ __all__ = [
     "assemble_forces",
     "gradients_of",
     "instruction_set",
+    "is_eager",
     "polynomial_envelope",
     "scaled_silu",
     "symmetric_basis",

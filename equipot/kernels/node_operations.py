@@ -9,6 +9,7 @@ import torch
 from equipot.kernels.layout import FeatureLayout
 from equipot.kernels.native.channel_mixing import mix_operator
 from equipot.kernels.native.gate import gate_operator
+from equipot.kernels.native.join import join
 from equipot.kernels.node_plans import SILU_SCALE, TANH_SCALE, GatePlan, MixingPlan
 from equipot.kernels.selection import uses_native
 
@@ -52,13 +53,9 @@ class ChannelMixing:
             mixed = self._reference(features, weights, species)
             return mixed if addend is None else mixed + addend
         if not weights:
-            flat = features.new_empty(1, 0)
-            species = None
-        elif species is None:
-            flat = weights[0].flatten() if len(weights) == 1 else torch.cat([w.flatten() for w in weights])
-            flat = flat.unsqueeze(0)
+            flat, species = features.new_empty(1, 0), None
         else:
-            flat = weights[0].flatten(1) if len(weights) == 1 else torch.cat([w.flatten(1) for w in weights], dim=1)
+            flat = join(1 if species is None else len(weights[0]), weights)
         return mix_operator(features, flat, species, addend, self._key, False)
 
     def _reference(

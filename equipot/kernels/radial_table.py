@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from equipot.kernels.native import radial_table as native
+from equipot.kernels.native.join import join
 from equipot.kernels.node_plans import SILU_SCALE
 from equipot.kernels.selection import uses_native
 from equipot.kernels.spline import control_points
@@ -28,7 +29,7 @@ def radial_table(embedding: torch.Tensor, weights: Sequence[torch.Tensor], scale
     """
     if uses_native(embedding):
         sizes = [len(weight) for weight in weights] + [weights[-1].shape[1]]
-        return native.radial_table(embedding, torch.cat([weight.flatten() for weight in weights]), sizes, scale)
+        return native.radial_table(embedding, join(1, weights), sizes, scale)
     x = embedding
     for weight in weights[:-1]:
         x = SILU_SCALE * torch.nn.functional.silu(x @ weight)

@@ -249,7 +249,7 @@ class Potential(nn.Module):
             total = _symmetric(sum_by_index(share.flatten(1), graph_index, num_graphs).unflatten(1, (3, 3)))
             output.virial = total if virial else None
             if stress:
-                volume = torch.linalg.det(graph.cell.detach()).abs().view(-1, 1, 1)
+                volume = graph.volume.view(-1, 1, 1)
                 # The NaN is chosen, not multiplied with: a gradient of zero has to stay zero on its way back.
                 output.stress = torch.where(volume > 0, total / -volume.clamp(min=1e-300), torch.nan)
         return output

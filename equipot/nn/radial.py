@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from equipot.kernels import EdgeGeometry, EdgeIndex, polynomial_envelope
+from equipot.kernels import EdgeGeometry, EdgeIndex, is_eager, polynomial_envelope
 from equipot.kernels.spline import knots
 
 
@@ -171,6 +172,7 @@ class EdgeEmbedding(nn.Module):
         orders = [l for l in range(l_max + 1) for _ in range(2 * l + 1)]
         self.solid = solid
         self.register_buffer("_orders", torch.tensor(orders), persistent=False)
+        self._kept: tuple[tuple, tuple[torch.Tensor, torch.Tensor | None]] | None = None
 
     def forward(
         self,
@@ -198,6 +200,19 @@ class EdgeEmbedding(nn.Module):
             pair = () if radial.transform is None else (species[index.center], species[index.neighbor])
             embedded, envelope = radial(length, *pair)
             return EdgeFeatures(index, harmonics, embedded, None, None, envelope)
-        at = knots(radial.cutoff, self.geometry.num_intervals, dtype=vector.dtype, device=vector.device)
-        embedded, envelope = radial(at)
+        embedded, envelope = self._at_knots(radial, vector)
         return EdgeFeatures(index, harmonics, embedded, basis, knot, envelope)
+
+    def _at_knots(self, radial: RadialEmbedding, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The embedding of the knots, in the dtype and on the device of ``vector``; kept while it is a constant."""
+        numbers = radial.basis.wave_numbers
+        is_kept = is_eager(vector) and not (numbers.requires_grad or numbers.is_inference())
+        key = (numbers.data_ptr(), numbers._version, vector.dtype, vector.device) if is_kept else None
+        if is_kept and self._kept is not None and self._kept[0] == key:
+            return self._kept[1]
+        # Tensors made in inference mode could not be used in training later.
+        with torch.inference_mode(False) if is_kept else contextlib.nullcontext():
+            at = knots(radial.cutoff, self.geometry.num_intervals, dtype=vector.dtype, device=vector.device)
+            embedded = radial(at)
+        self._kept = (key, embedded) if is_kept else None
+        return embedded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,17 +69,30 @@ class EquationOfState:
                 "pressure_mismatch_gpa": mismatch if np.isfinite(mismatch) else None}
 
 
-def equation_of_state(atoms: Atoms, calculator: BaseCalculator) -> EquationOfState:
+def locate_volume(atoms: Atoms, calculator: BaseCalculator) -> float:
+    """Return the volume (Angstrom^3) of the nearest minimum of the energy under isotropic scaling.
+
+    Raises:
+        NumericalError: none within 20 % of the lattice constant.
+    """
+    return _Scan(atoms, calculator).locate_minimum()
+
+
+def equation_of_state(atoms: Atoms, calculator: BaseCalculator, *, window: float = _WINDOW,
+                      num_points: int = _NUM_POINTS, relax: Callable[[Atoms], object] | None = None) -> EquationOfState:
     """Fit a third-order Birch-Murnaghan equation of state to isotropically strained copies of a crystal.
 
     The minimum is first bracketed by walking downhill in steps of 2 % of the lattice constant, at most 20 % away from
-    the given cell, then located, and 11 volumes within 6 % of it are fitted (F. Birch, Phys. Rev. 71, 809 (1947), as in
-    ase.eos). Positions scale with the cell: nothing relaxes, which is exact where symmetry fixes the fractional
-    coordinates and the shape of the cell.
+    the given cell, then located, and the energies of ``num_points`` volumes within ``window`` of it are fitted
+    (F. Birch, Phys. Rev. 71, 809 (1947), as in ase.eos). Positions scale with the cell, which is exact where symmetry
+    fixes the fractional coordinates and the shape of the cell; for other crystals give ``relax``.
 
     Args:
         atoms: a crystal near its minimum, periodic in three dimensions. It is not changed.
         calculator: any ASE calculator with an energy; where it has a stress the two are compared.
+        window: half width in volume of what is fitted, as a part of the volume.
+        num_points: volumes in it.
+        relax: called with each strained copy (its calculator attached) to relax it in place at its volume.
 
     Returns:
         The fit and the points it was made from.
@@ -92,8 +106,8 @@ def equation_of_state(atoms: Atoms, calculator: BaseCalculator) -> EquationOfSta
                          f"pbc {atoms.pbc.tolist()}.")
     scan = _Scan(atoms, calculator)
     center = scan.locate_minimum()
-    volumes = center * np.linspace(1.0 - _WINDOW, 1.0 + _WINDOW, _NUM_POINTS)
-    energies, pressures = map(np.array, zip(*(scan.at_volume(volume) for volume in volumes)))
+    volumes = center * np.linspace(1.0 - window, 1.0 + window, num_points)
+    energies, pressures = map(np.array, zip(*(scan.at_volume(volume, relax) for volume in volumes)))
     volume, energy, modulus, derivative = _fit(volumes, energies, _name(atoms))
     fitted = birchmurnaghan(volumes, energy, modulus, derivative, volume)
     pressures_of_fit = _birch_murnaghan_pressure(volumes, modulus, derivative, volume)
@@ -128,12 +142,16 @@ class _Scan:
         except (NumericalError, StructureError):
             return float("nan")
 
-    def at_volume(self, volume: float) -> tuple[float, float]:
+    def at_volume(self, volume: float, relax: Callable[[Atoms], object] | None = None) -> tuple[float, float]:
         """Return energy (eV) and pressure (eV/Angstrom^3, NaN without a stress) at a volume (Angstrom^3)."""
         self._scale((volume / self.volume) ** (1 / 3))
-        energy = float(self.atoms.get_potential_energy())
+        atoms = self.atoms
+        if relax is not None:
+            atoms, atoms.calc = self.atoms.copy(), self.atoms.calc
+            relax(atoms)
+        energy = float(atoms.get_potential_energy())
         try:
-            pressure = -float(np.trace(self.atoms.get_stress(voigt=False))) / 3.0
+            pressure = -float(np.trace(atoms.get_stress(voigt=False))) / 3.0
         except (PropertyNotImplementedError, NotImplementedError):
             pressure = float("nan")
         return energy, pressure

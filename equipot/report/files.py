@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from equipot.checkpoint.atomic import temporary_name
 from equipot.errors import UsageError
 
 
@@ -41,15 +42,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     when the block raises.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
+    with temporary_name(path, path.suffix) as temporary:
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -77,11 +77,29 @@ class ExponentialMovingAverage:
         if (saved is None) != (self._average is None) or (saved is not None and set(saved) != set(self._names)):
             raise CheckpointError("The averaged weights in the checkpoint do not fit this run: training.ema_decay or "
                                   "optimizer.parameter_groups were changed. Start a new run.")
-        self.num_updates = state["num_updates"]
+        self.num_updates = int(state["num_updates"])
         for name, average in zip(self._names, self._average or ()):
+            require_fit(name, saved[name], average)
             average.copy_(saved[name])
+
+    def require_fitting(self, weights: Mapping[str, Tensor]) -> None:
+        """Make sure that weights are of the parameters that are averaged; raises CheckpointError."""
+        if set(weights) != set(self._names):
+            raise CheckpointError("The best weights in the checkpoint are not of the parameters of this run.")
+        for name, parameter in zip(self._names, self._parameters):
+            require_fit(name, weights[name], parameter)
 
     @torch.no_grad()
     def _write(self, tensors: list[Tensor]) -> None:
         # copy_, not a swap of storage: whoever caches something made of the weights sees their version change.
         torch._foreach_copy_(self._parameters, tensors)
+
+
+def require_fit(name: str, found: Any, expected: Tensor) -> None:
+    """Raise CheckpointError where a saved value is no finite tensor of the shape and type of a parameter."""
+    if not isinstance(found, Tensor) or found.shape != expected.shape or found.dtype != expected.dtype:
+        shape = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise CheckpointError(f"The checkpoint has {shape} for {name[:80]}, expected a tensor {expected.dtype} "
+                              f"{tuple(expected.shape)}.")
+    if not torch.isfinite(found).all():
+        raise CheckpointError(f"The checkpoint has NaN or infinity among the averaged weights of {name[:80]}.")

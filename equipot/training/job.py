@@ -176,6 +176,6 @@ def _label_counts(graphs: Sequence[AtomicGraph]) -> list[float]:
 
 def _require_volume(graphs: Sequence[AtomicGraph]) -> None:
     for graph in graphs:
-        if bool(label_masks(graph).stress.any()) and not float(torch.linalg.det(graph.cell[0]).abs()) > 0:
+        if bool(label_masks(graph).stress.any()) and not float(graph.volume[0]) > 0:
             raise DataError(f"{graph.source} has a stress label but its cell has no volume, so that no stress can be "
                             "compared with it. Remove the label or give the cell.")

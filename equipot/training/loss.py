@@ -135,9 +135,7 @@ class Loss:
 
     def _stress(self, errors: LabelErrors, graph: AtomicGraph, factor: float) -> tuple[Tensor, Tensor]:
         """The same of the stresses, as virials per atom."""
-        first, second, third = graph.cell.unbind(dim=1)
-        volume = (first * torch.linalg.cross(second, third)).sum(dim=1).abs_()
-        scale = (volume / (errors.num_atoms * self.unit))[:, None, None]
+        scale = (graph.volume / (errors.num_atoms * self.unit))[:, None, None]
         penalty, slope = self._penalty(errors.stress * scale, self.config.stress)
         weight = graph.stress_weight * (factor / 9)
         return torch.dot(weight, penalty.sum(dim=(1, 2))), slope.mul_(scale).mul_(weight[:, None, None])

@@ -146,8 +146,11 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, A
             entry = state[name]
             if entry["group_step"] is not None:
                 group["step"] = entry["group_step"]
-            if entry["state"]:
-                optimizer.state[parameter] = _unpack(entry["state"], parameter.device)
+            kept = entry["state"]
+            if not isinstance(kept, Mapping) or not all(isinstance(key, str) for key in kept):
+                raise CheckpointError(f"The optimiser state in the checkpoint has no table of values for {name[:80]}.")
+            if kept:
+                optimizer.state[parameter] = _unpack(kept, parameter.device)
 
 
 def _pack(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from equipot.kernels.native.soap import MAX_SIDE, orthonormal, soap_step
+from equipot.kernels.native.soap import MAX_SIDE, orthonormal, soap_step, turn
 from equipot.kernels.selection import uses_native
 
 
@@ -52,9 +52,8 @@ class Member:
 
     def target(self) -> Tensor:
         """The parameter itself, seen as its blocks; made once for each memory it lives in."""
-        data = self.parameter.detach()
-        if self._target is None or self._target.data_ptr() != data.data_ptr():
-            self._target = self.blocks(data)
+        if self._target is None or self._target.data_ptr() != self.parameter.data_ptr():
+            self._target = self.blocks(self.parameter.detach())
         return self._target
 
     def blocks(self, tensor: Tensor) -> Tensor:
@@ -129,13 +128,11 @@ class Moments:
         if self.bases and gradient.ndim <= 3 and _is_small(gradient):
             return soap_step(gradient, self.first, self.second, self.matrices, self.bases, beta1=settings.beta1,
                              beta2=settings.beta2, eps=settings.eps)
-        turned = gradient
-        for axis, basis in self.bases.items():
-            turned = _multiply(turned, axis, basis)
+        turned = _turn(gradient, self.bases)
         self.first.lerp_(turned, 1.0 - settings.beta1)
         self.second.mul_(settings.beta2).addcmul_(turned, turned, value=1.0 - settings.beta2)
         self.accumulate(gradient, settings.beta2)
-        return self._turn_back(torch.div(self.first, self.second.sqrt().add_(settings.eps)))
+        return _turn(torch.div(self.first, self.second.sqrt().add_(settings.eps)), self.bases, back=True)
 
     def accumulate(self, gradient: Tensor, beta: float) -> None:
         """Take a gradient into the matrices."""
@@ -145,20 +142,14 @@ class Moments:
 
     def refresh(self) -> None:
         """Bring the eigenbases up to date by one power iteration, and the moments into the new ones."""
-        first = self._turn_back(self.first)
+        first = _turn(self.first, self.bases, back=True)
         for axis, basis in self.bases.items():
-            product = torch.bmm(self.matrices[axis], basis)
+            product = _turn(self.matrices[axis], {1: basis})
             order = torch.argsort((basis * product).sum(dim=1), dim=1, descending=True)
             self.second.copy_(_sort(self.second, axis + 1, order))
             power = _sort(product, 2, order)
             basis.copy_(orthonormal(power) if _is_small(power) else torch.linalg.qr(power).Q)
-            first = _multiply(first, axis, basis)
-        self.first.copy_(first)
-
-    def _turn_back(self, tensor: Tensor) -> Tensor:
-        for axis, basis in self.bases.items():
-            tensor = _multiply(tensor, axis, basis.mT)
-        return tensor
+        self.first.copy_(_turn(first, self.bases))
 
 
 class Stack:
@@ -213,19 +204,18 @@ class Stack:
         return torch.cat([member.stacked(member.parameter.grad) for member in members])
 
     def _move(self, members: Sequence[Member], moments: Moments, gradient: Tensor, count: int) -> None:
-        settings, groups = self._settings, [member.group for member in members]
+        settings = self._settings
         direction = moments.advance(gradient, settings)
         correction = math.sqrt(1.0 - settings.beta2**count) / (1.0 - settings.beta1**count)
+        rates = [-correction * member.group["lr"] for member in members for _ in range(member.num_blocks)]
+        direction *= direction.new_tensor(rates).view(-1, *[1] * (direction.ndim - 1))
         targets = [member.target() for member in members]
         steps = direction.split([member.num_blocks for member in members])
-        steps = [step if len(step) == 1 else step.view(target.shape) for step, target in zip(steps, targets)]
-        rates = [-correction * group["lr"] for group in groups]
-        if len(set(rates)) > 1:
-            torch._foreach_mul_(steps, rates)
-        torch._foreach_add_(targets, steps, alpha=1.0 if len(set(rates)) > 1 else rates[0])
-        for target, group in zip(targets, groups):
-            if group["weight_decay"]:
-                target.mul_(1.0 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(targets, [step if len(step) == 1 else step.view(target.shape)
+                                      for step, target in zip(steps, targets)])
+        for member, target in zip(members, targets):
+            if member.group["weight_decay"]:
+                target.mul_(1.0 - member.group["lr"] * member.group["weight_decay"])
         if count % settings.frequency == 0:
             moments.refresh()
 
@@ -256,6 +246,15 @@ class _Part:
 def _is_small(stack: Tensor) -> bool:
     """Whether the native kernels take a stack of tensors: they are made for small matrices."""
     return uses_native(stack) and max(stack.shape[1:]) <= MAX_SIDE
+
+
+def _turn(tensor: Tensor, bases: Mapping[int, Tensor], *, back: bool = False) -> Tensor:
+    """Into the bases (axis -> (B, n, n)) along every axis that has one, or back."""
+    if bases and tensor.ndim <= 3 and _is_small(tensor):
+        return turn(tensor.contiguous(), bases, back=back)
+    for axis, basis in bases.items():
+        tensor = _multiply(tensor, axis, basis.mT if back else basis)
+    return tensor
 
 
 def _multiply(tensor: Tensor, axis: int, matrix: Tensor) -> Tensor:

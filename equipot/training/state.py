@@ -98,9 +98,9 @@ class TrainingState:
         """Refuse to go on, and above all to save, with weights that are not finite.
 
         Raises:
-            NumericalError: a parameter holds NaN or infinity; the names say which.
+            NumericalError: a parameter or buffer holds NaN or infinity; the names say which.
         """
-        bad = [name for name, tensor in self.potential.named_parameters() if not torch.isfinite(tensor).all()]
+        bad = [name for name, tensor in self.potential.state_dict().items() if not torch.isfinite(tensor).all()]
         if bad:
             raise NumericalError(f"After step {self.step} these parameters are not finite: {', '.join(bad[:5])}. "
                                  "Nothing was saved after the last checkpoint; lower optimizer.learning_rate and "
@@ -126,14 +126,20 @@ class TrainingState:
             self.potential.load_state_dict(state["potential"], strict=True)
         except RuntimeError as error:
             raise CheckpointError("The checkpoint is of another model than the configuration describes: "
-                                  f"{' '.join(str(error).split())}") from None
+                                  f"{' '.join(str(error).split())[:600]}.") from None
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.schedule.load_state_dict(state["schedule"])
         self.sums = EpochSums.from_state_dict(state["sums"])
         self.best = None if state["best"] is None else Best(**state["best"])
+        if self.best is not None:
+            self.ema.require_fitting(self.best.weights)
         for name in self._COUNTERS:
-            setattr(self, name, state["counters"][name])
+            value = state["counters"][name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53 or (
+                    name != "seconds" and not isinstance(value, int)):
+                raise CheckpointError(f"The checkpoint says {name} {repr(value)[:60]}, expected a count.")
+            setattr(self, name, value)
 
     def save(self, run: RunDirectory) -> None:
         """Write a checkpoint.
@@ -151,5 +157,16 @@ class TrainingState:
         if latest is None:
             return False
         tensors, document = latest
-        self.load_state_dict(unflatten_state(tensors, document["state"]))
+        where = f"{run.checkpoints.folder}, step {document.get('step')}"
+        try:
+            self.load_state_dict(unflatten_state(tensors, document["state"]))
+            self.require_finite()
+        except NumericalError as error:
+            raise CheckpointError(f"{where}: the checkpoint cannot be used: {error}") from None
+        except CheckpointError as error:
+            raise CheckpointError(f"{where}: {error}") from None
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{where}: the checkpoint does not hold a training state of this version "
+                                  f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Resume with the "
+                                  "version that wrote it, or start a new run.") from error
         return True

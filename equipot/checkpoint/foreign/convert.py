@@ -12,7 +12,7 @@ from equipot.checkpoint.foreign.mace import read_mace
 from equipot.checkpoint.foreign.nequip import read_nequip
 from equipot.checkpoint.foreign.sevennet import read_sevennet
 from equipot.checkpoint.foreign.torch_archive import Archive, read_archive
-from equipot.errors import UsageError
+from equipot.errors import CheckpointError, ConfigError, ElementError, NumericalError, UsageError
 from equipot.models import Potential
 
 #: Family -> its importer.
@@ -63,7 +63,19 @@ def _read(family: str, source: str | Path, dtype: str) -> Archive:
 
 
 def _take_in(family: str, archive: Archive, head: str | None, dtype: str) -> Imported:
-    imported = FAMILIES[family](archive, head, dtype)
+    try:
+        imported = FAMILIES[family](archive, head, dtype)
+        imported.potential.check_finite()
+    except UsageError as error:
+        if isinstance(error, ConfigError):  # of the model the file describes, not of the user's
+            raise CheckpointError(f"{archive.path}: the model it describes cannot be built: {error}") from None
+        raise
+    except (ElementError, NumericalError) as error:
+        raise CheckpointError(f"{archive.path}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise CheckpointError(f"{archive.path}: its settings or tensors are not those of a checkpoint of {family} that "
+                              f"is covered ({reason}); it is damaged or of another version.") from error
     imported.potential.metadata = _metadata(family, archive, imported)
     return imported
 

@@ -34,6 +34,11 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
+    @property
+    def num_numbers(self) -> int:
+        """How many numbers all of them hold."""
+        return sum(tensor.numel() for tensor in self._tensors.values())
+
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._tensors:
             raise CheckpointError(f"{self.where}: its tensors have no {name}; it is not a whole model of this kind.")

@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from equipot.checkpoint import heads as model_heads
+from equipot.checkpoint.allocation import AllocationLimit
 from equipot.errors import CheckpointError
-from equipot.models import Potential
+from equipot.models import Potential, PotentialConfig
+
+#: Most of what a file may say it has; beyond, it is damaged or made to do harm.
+MAX_LAYERS, MAX_CHANNELS, MAX_L = 64, 8192, 8
 
 #: As the head that is wanted: the first, whatever its name.
 FIRST = ""
@@ -33,8 +39,34 @@ class Imported:
     source: Mapping[str, Any]
 
 
+def whole_number(where: str, settings: Mapping[str, Any], name: str, most: int) -> int:
+    """A whole number from 0 to ``most`` of the file's settings.
+
+    Raises:
+        CheckpointError: it is not there or not such a number: a loop over it would not end.
+    """
+    value = settings.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise CheckpointError(f"{where}: its setting {name} is {repr(value)[:60]}, expected a whole number from 0 to "
+                              f"{most}.")
+    return value
+
+
+def build_empty(config: PotentialConfig, where: str, num_numbers: int) -> Potential:
+    """The potential that the weights go into, in evaluation mode.
+
+    Args:
+        config: of it.
+        where: the file, for messages.
+        num_numbers: that the file holds; a potential that asks for far more is refused before it is allocated.
+    """
+    with torch.random.fork_rng(devices=[]), AllocationLimit(2**29 + 32 * num_numbers, where):
+        return Potential(config).eval()
+
+
 def refuse(where: str, found: str, covered: str) -> CheckpointError:
     """The error for a model of a kind that is not covered."""
+    found = found if len(found) < 300 else f"{found[:300]}..."
     return CheckpointError(f"{where}: this is {found}, which equipot does not take in; it takes in {covered}.")
 
 

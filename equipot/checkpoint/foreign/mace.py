@@ -22,7 +22,7 @@ from equipot.checkpoint.foreign.folding import (
     set_radial_network,
     set_species_linear,
 )
-from equipot.checkpoint.foreign.imported import Imported, choose_head, refuse
+from equipot.checkpoint.foreign.imported import Imported, build_empty, choose_head, refuse
 from equipot.checkpoint.foreign.pickle_data import Name, Record
 from equipot.checkpoint.foreign.torch_archive import Archive
 from equipot.elements import sorted_symbols, symbol
@@ -195,8 +195,7 @@ class _Reader:
             architecture="mace", elements=self.elements, cutoff=self.cutoff, avg_num_neighbors=self.norm,
             dtype=self.dtype, exact_isolated_atoms=False, options=resolve_options("mace", None, options),
             **self._repulsion())
-        with torch.random.fork_rng(devices=[]):
-            return Potential(config).eval()
+        return build_empty(config, self.where, self.tensors.num_numbers)
 
     def _radii(self, name: str) -> tuple[float, ...]:
         table = self.tensors[name]

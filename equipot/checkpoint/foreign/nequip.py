@@ -25,9 +25,18 @@ from equipot.checkpoint.foreign.folding import (
     set_species_linear,
     split_linear,
 )
-from equipot.checkpoint.foreign.imported import Imported, choose_head, refuse
+from equipot.checkpoint.foreign.imported import (
+    MAX_CHANNELS,
+    MAX_L,
+    Imported,
+    build_empty,
+    choose_head,
+    refuse,
+    whole_number,
+)
 from equipot.checkpoint.foreign.pickle_data import Record
 from equipot.checkpoint.foreign.torch_archive import Archive
+from equipot.config.yaml_reader import MAX_BYTES
 from equipot.elements import atomic_number, sorted_symbols
 from equipot.errors import CheckpointError, ElementError
 from equipot.kernels.layout import FeatureLayout
@@ -50,9 +59,11 @@ def read_nequip(archive: Archive, head: str | None, dtype: str) -> Imported:
     if not archive.is_script or not isinstance(archive.content, Record) or "nequip_version" not in archive.extra:
         raise CheckpointError(f"{where}: not a deployed model of NequIP 0.5 or 0.6 (TorchScript, from nequip-deploy).")
     try:
+        if len(archive.extra["config"]) > MAX_BYTES:
+            raise CheckpointError(f"{where}: its configuration is larger than {MAX_BYTES // 1000} kB.")
         settings = yaml.safe_load(archive.extra["config"].decode("utf-8"))
         extra = {name: value.decode("utf-8").strip() for name, value in archive.extra.items() if len(value) < 10_000}
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{where}: its configuration cannot be read ({type(error).__name__}).") from None
     if not isinstance(settings, dict):
         raise CheckpointError(f"{where}: its configuration is not a mapping.")
@@ -112,11 +123,12 @@ class _Reader:
 
     def read(self) -> Imported:
         potential = self._build()
-        network, count = potential.architecture, len(self.numbers)
+        network, num_elements = potential.architecture, len(self.numbers)
         with torch.no_grad():
             network.radial.basis.wave_numbers.copy_(self.tensors["radial_basis.basis.bessel_weights"])
-            embedding = self.tensors.shaped("chemical_embedding.linear.weight", count, network.embedding.shape[1])
-            network.embedding.copy_(embedding[self.rows] / math.sqrt(count))
+            embedding = self.tensors.shaped("chemical_embedding.linear.weight", num_elements,
+                                            network.embedding.shape[1])
+            network.embedding.copy_(embedding[self.rows] / math.sqrt(num_elements))
             before: Irreps = [(network.embedding.shape[1], (0, 1))]
             for t, layer in enumerate(network.layers):
                 before = self._layer(t, layer, before)
@@ -177,17 +189,18 @@ class _Reader:
             architecture="nequip", elements=sorted_symbols(self.symbols), cutoff=self.cutoff,
             avg_num_neighbors=max(self.average, 1.0), dtype=self.dtype, exact_isolated_atoms=False,
             options=resolve_options("nequip", None, options))
-        with torch.random.fork_rng(devices=[]):
-            return Potential(config).eval()
+        return build_empty(config, self.where, self.tensors.num_numbers)
 
     def _default_sphere(self) -> str:
         sign = ("e", "o") if self.settings.get("parity", True) else ("e", "e")
-        return "+".join(f"1x{l}{sign[l % 2]}" for l in range(self.settings["l_max"] + 1))
+        l_max = whole_number(self.where, self.settings, "l_max", MAX_L)
+        return "+".join(f"1x{l}{sign[l % 2]}" for l in range(l_max + 1))
 
     def _default_hidden(self) -> str:
         parities = ("e", "o") if self.settings.get("parity", True) else ("e",)
-        return "+".join(f"{self.settings['num_features']}x{l}{p}" for p in parities
-                        for l in range(self.settings["l_max"] + 1))
+        l_max, channels = (whole_number(self.where, self.settings, name, most)
+                           for name, most in (("l_max", MAX_L), ("num_features", MAX_CHANNELS)))
+        return "+".join(f"{channels}x{l}{p}" for p in parities for l in range(l_max + 1))
 
     def _layer(self, t: int, layer: torch.nn.Module, before: Irreps) -> Irreps:
         """Copies a layer's weights; returns the irreps after the file's own layer, in its order."""

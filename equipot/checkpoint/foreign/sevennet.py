@@ -23,7 +23,16 @@ from equipot.checkpoint.foreign.folding import (
     set_radial_network,
     split_linear,
 )
-from equipot.checkpoint.foreign.imported import Imported, choose_head, refuse
+from equipot.checkpoint.foreign.imported import (
+    MAX_CHANNELS,
+    MAX_L,
+    MAX_LAYERS,
+    Imported,
+    build_empty,
+    choose_head,
+    refuse,
+    whole_number,
+)
 from equipot.checkpoint.foreign.torch_archive import Archive, plain
 from equipot.elements import sorted_symbols, symbol
 from equipot.errors import CheckpointError
@@ -83,28 +92,34 @@ class _Reader:
             raise refuse(self.where, f"SevenNet with the radial basis {basis}", "bessel")
         for name in ("act_scalar", "act_gate"):
             if self.settings[name].get("e") != "silu":
-                raise refuse(self.where, f"SevenNet with {name} {self.settings[name].get('e')}", "silu")
+                raise refuse(self.where, f"SevenNet with {name} {str(self.settings[name].get('e'))[:60]}", "silu")
         if "_type_map" not in self.settings or "cutoff" not in self.settings:
             raise CheckpointError(f"{self.where}: its settings have no elements or no cutoff.")
 
     def _irreps(self) -> list[Irreps]:
         """Of the features before and after each layer."""
-        count, channel = self.settings["num_convolution_layer"], self.settings["channel"]
+        num_layers = whole_number(self.where, self.settings, "num_convolution_layer", MAX_LAYERS)
+        channel = whole_number(self.where, self.settings, "channel", MAX_CHANNELS)
         texts = self.settings.get("irreps_manual")
         if not texts:
-            l_max = self.settings["lmax"] if self.settings.get("lmax_node", -1) < 0 else self.settings["lmax_node"]
+            l_max = self._l_max("node")
             hidden = "+".join(f"{channel}x{l}e" for l in range(l_max + 1))
-            texts = [f"{channel}x0e", *[hidden] * (count - 1), f"{channel}x0e"]
+            texts = [f"{channel}x0e", *[hidden] * (num_layers - 1), f"{channel}x0e"]
         layouts = [FeatureLayout.from_irreps(text) for text in texts]
         irreps = [[(block.channels, block.irrep) for block in layout.blocks] for layout in layouts]
-        hidden = irreps[1] if count > 1 else irreps[0]
-        is_regular = (len(irreps) == count + 1 and all(part == hidden for part in irreps[1:-1])
+        hidden = irreps[1] if num_layers > 1 else irreps[0]
+        is_regular = (len(irreps) == num_layers + 1 and all(part == hidden for part in irreps[1:-1])
                       and irreps[0] == irreps[-1] == hidden[:1]
                       and [irrep for _, irrep in hidden] == [(l, 1) for l in range(len(hidden))])
         if not is_regular:
             raise refuse(self.where, f"SevenNet with the irreps {', '.join(map(str, texts))}",
                          "the same irreps 0e, 1e, ... after every layer, scalars first and last")
         return irreps
+
+    def _l_max(self, what: str) -> int:
+        """Highest order of the features of a ``node`` or the harmonics of an ``edge``."""
+        is_own = self.settings.get(f"lmax_{what}", -1) != -1
+        return whole_number(self.where, self.settings, f"lmax_{what}" if is_own else "lmax", MAX_L)
 
     # --- the model
 
@@ -131,7 +146,7 @@ class _Reader:
     def _build(self) -> Potential:
         settings, hidden = self.settings, self.irreps[1]
         cutoff = float(settings["cutoff"])
-        l_max = settings["lmax"] if settings.get("lmax_edge", -1) < 0 else settings["lmax_edge"]
+        l_max = self._l_max("edge")
         envelope = settings["cutoff_function"]
         kind = envelope["cutoff_function_name"]
         if kind not in ("XPLOR", "poly_cut"):
@@ -156,16 +171,15 @@ class _Reader:
             architecture="nequip", elements=sorted_symbols([symbol(number) for number in self.numbers]), cutoff=cutoff,
             avg_num_neighbors=self.norm**2, dtype=self.dtype, exact_isolated_atoms=False,
             options=resolve_options("nequip", None, options))
-        with torch.random.fork_rng(devices=[]):
-            return Potential(config).eval()
+        return build_empty(config, self.where, self.tensors.num_numbers)
 
     def _embedding(self) -> Tensor:
-        count, channels = len(self.numbers), self.irreps[0][0][0]
+        num_elements, channels = len(self.numbers), self.irreps[0][0][0]
         extra = self._num_modal("use_modal_node_embedding")
-        table = self.tensors.shaped("onehot_to_feature_x.linear.weight", count + extra, channels)
-        table = table / math.sqrt(count + extra)
-        rows = table[:count][self.rows]
-        return rows + table[count + self.modalities[self.head]] if extra else rows
+        table = self.tensors.shaped("onehot_to_feature_x.linear.weight", num_elements + extra, channels)
+        table = table / math.sqrt(num_elements + extra)
+        rows = table[:num_elements][self.rows]
+        return rows + table[num_elements + self.modalities[self.head]] if extra else rows
 
     def _layer(self, t: int, layer: torch.nn.Module) -> None:
         before = self.irreps[t]

@@ -125,6 +125,30 @@ void step(const Stack<T>& stack, const Decay& decay, int threads) {
   }
 }
 
+// out of each matrix X (rows, columns) of a stack: L^T X R, with `back` L X R^T. One of the factors may be null.
+template <class T>
+void turn(int64_t count, int64_t rows, int64_t columns, const T* stack, const T* left, const T* right, bool back,
+          T* out, int threads) {
+  const double work = double(count) * double(rows + columns) * double(rows * columns);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && work > 1e6)
+  for (int64_t index = 0; index < count; ++index) {
+    static thread_local Scratch<T> memory;
+    T* half = memory.reserve(rows * columns + columns * columns);
+    T* turned = half + rows * columns;
+    const T* from = stack + index * rows * columns;
+    T* to = out + index * rows * columns;
+    if (left != nullptr) {
+      multiply_strided<T>(rows, rows, columns, left + index * rows * rows, back ? rows : 1, back ? 1 : rows, from,
+                          columns, right == nullptr ? to : half, columns, false);
+      from = half;
+    }
+    if (right == nullptr) continue;
+    const T* factor = right + index * columns * columns;
+    if (back) transpose(columns, columns, factor, columns, turned, columns, T(1));
+    multiply<T>(rows, columns, columns, from, columns, back ? turned : factor, columns, to, columns, false);
+  }
+}
+
 // Householder's QR decomposition of as many matrices as there are lanes, one in each: entry (i, j) of all of them is
 // the register at j * n + i. A single small matrix has too little to do in each of its many steps.
 
@@ -243,6 +267,17 @@ EQUIPOT_API void equipot_soap_step_f64(int64_t count, int64_t rows, int64_t colu
   equipot::step<double>({count, rows, columns, gradient, first, second, left_matrix, right_matrix, left_basis,
                          right_basis, direction},
                         {beta1, beta2, eps}, threads);
+}
+
+// Stacks (count, rows, columns) into the bases (left (count, rows, rows), right (count, columns, columns), one of them may
+// be null), L^T X R, or back, L X R^T.
+EQUIPOT_API void equipot_soap_turn_f32(int64_t count, int64_t rows, int64_t columns, const float* stack,
+                                       const float* left, const float* right, int back, float* out, int threads) {
+  equipot::turn<float>(count, rows, columns, stack, left, right, back != 0, out, threads);
+}
+EQUIPOT_API void equipot_soap_turn_f64(int64_t count, int64_t rows, int64_t columns, const double* stack,
+                                       const double* left, const double* right, int back, double* out, int threads) {
+  equipot::turn<double>(count, rows, columns, stack, left, right, back != 0, out, threads);
 }
 
 // The orthonormal factor Q (count, n, n) of each matrix = Q R.

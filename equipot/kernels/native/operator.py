@@ -43,6 +43,11 @@ def address(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
 
 
+def is_eager(tensor: torch.Tensor) -> bool:
+    """Whether what happens to a tensor happens at once: nobody traces, and it is no tensor of another kind."""
+    return type(tensor) in _PLAIN and not torch.compiler.is_compiling()
+
+
 def operator(
     schema: str,
     *,
@@ -93,7 +98,7 @@ def operator(
                                     lib=_definitions)
 
     def call(*inputs: Any) -> Any:
-        if torch.compiler.is_compiling() or type(inputs[0]) not in _PLAIN:
+        if not is_eager(inputs[0]):
             return overload(*inputs)
         # Backward passes that nobody differentiates run without gradients: half of the calls of a training step.
         return Function.apply(*inputs) if torch.is_grad_enabled() else compute(*inputs)

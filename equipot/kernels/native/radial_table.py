@@ -27,7 +27,7 @@ def _call(name: str, embedding: Tensor, sizes: list[int], scale: float, *tensors
 
 def _check(embedding: Tensor, weights: Tensor, sizes: list[int]) -> None:
     expected = sum(a * b for a, b in itertools.pairwise(sizes))
-    if embedding.shape[1] != sizes[0] or len(embedding) < 5 or weights.shape != (expected,) \
+    if embedding.shape[1] != sizes[0] or len(embedding) < 5 or weights.shape != (1, expected) \
             or weights.dtype != embedding.dtype:
         raise UsageError(f"A radial network of sizes {list(sizes)} takes a {sizes[0]}-dimensional embedding of 5 knots "
                          f"or more and {expected} weights of its dtype, found {tuple(embedding.shape)} and "
@@ -76,7 +76,7 @@ _radial_table_backward = operator(
     "bool wants_embedding) -> (Tensor, Tensor)",
     compute=_backward, fake=_fake_backward,
 )
-#: (embedding (knots, sizes[0]), all matrices flat one behind the other, sizes, scale) -> (knots + 2, sizes[-1]).
+#: (embedding (knots, sizes[0]), all matrices in one row (1, numbers), sizes, scale) -> (knots + 2, sizes[-1]).
 #: Differentiable once: nothing but the parameters depends on it.
 radial_table = operator(
     "radial_table(Tensor embedding, Tensor weights, int[] sizes, float scale) -> Tensor",

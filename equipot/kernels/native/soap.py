@@ -13,6 +13,7 @@ from equipot.kernels.native.operator import address, entry_point
 #: Longest side for which the kernels, made for matrices that fit in the cache, are the faster ones.
 MAX_SIDE = 128
 _STEP = (c_int64, c_int64, c_int64, c_double, c_double, c_double, *(c_void_p,) * 8, c_int)
+_TURN = (*(c_int64,) * 3, *(c_void_p,) * 3, c_int, c_void_p, c_int)
 _ORTHONORMAL = (c_int64, c_int64, c_void_p, c_void_p, c_int)
 
 
@@ -29,15 +30,36 @@ def soap_step(gradient: Tensor, first: Tensor, second: Tensor, matrices: Mapping
     Returns:
         Adam's step without bias correction and learning rate, turned back from the eigenbasis.
     """
-    columns = gradient.shape[-1]
-    rows = gradient.shape[1] if gradient.ndim == 3 else 1
-    left, right = (0, 1) if gradient.ndim == 3 else (None, 0)
+    count, rows, columns, left, right = _sides(gradient)
     direction = torch.empty_like(gradient)
     tensors = (gradient, first, second, matrices.get(left), matrices.get(right), bases.get(left), bases.get(right),
                direction)
-    entry_point("soap_step", gradient.dtype, _STEP)(len(gradient), rows, columns, beta1, beta2, eps,
-                                                    *map(address, tensors), torch.get_num_threads())
+    entry_point("soap_step", gradient.dtype, _STEP)(count, rows, columns, beta1, beta2, eps, *map(address, tensors),
+                                                    torch.get_num_threads())
     return direction
+
+
+def turn(stack: Tensor, bases: Mapping[int, Tensor], *, back: bool = False) -> Tensor:
+    """Multiply every axis that has a basis with it: into the bases, or back out of them.
+
+    Args:
+        stack: (B, n) or (B, m, n), sides of at most ``MAX_SIDE``; contiguous, as all arguments.
+        bases: axis -> (B, side, side), one or more; any matrices will do.
+        back: contract the axis with the second axis of each basis instead of the first.
+    """
+    count, rows, columns, left, right = _sides(stack)
+    turned = torch.empty_like(stack)
+    entry_point("soap_turn", stack.dtype, _TURN)(count, rows, columns, address(stack), address(bases.get(left)),
+                                                 address(bases.get(right)), back, address(turned),
+                                                 torch.get_num_threads())
+    return turned
+
+
+def _sides(stack: Tensor) -> tuple[int, int, int, int | None, int]:
+    """Count, rows and columns of a stack, and which axes these are."""
+    if stack.ndim == 3:
+        return *stack.shape, 0, 1
+    return stack.shape[0], 1, stack.shape[1], None, 0
 
 
 def orthonormal(matrices: Tensor) -> Tensor:

@@ -199,6 +199,8 @@ MISFITS = [
     (set_option("num_channels", "8"), ["num_channels is the text '8'"]),
     (set_option("num_layers", 10**6), ["num_layers is 1000000"]),
     (set_option("num_channels", nest(100)), ["num_channels is a mapping"]),
+    (set_config(elements=["Q" * 20_000]), ["QQQ", "not the symbol"]),
+    (lambda tensors, document: tensors["scale"].fill_(torch.inf), ["scale is not finite"]),
     (set_option("num_channels", 4096), ["far more than the file holds"]),
     (lambda tensors, document: document["atomic_energies"].update(H=1.0), ["atomic energies"]),
     (lambda tensors, document: tensors["atomic_energies"].add_(1.0), ["atomic energies"]),

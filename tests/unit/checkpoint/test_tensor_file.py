@@ -7,13 +7,15 @@ import os
 import pickle
 import stat
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from equipot.checkpoint import tensor_file
+from equipot.checkpoint import atomic, tensor_file
 from equipot.checkpoint.header import METADATA_KEY, read_header
 from equipot.errors import CheckpointError
 
@@ -253,3 +255,21 @@ def test_huge_length_and_other_files(tmp_path):
     safetensors.torch.save_file({"a": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match="not one that equipot wrote"):
         tensor_file.read(path)
+
+
+def test_what_a_killed_process_left_is_removed_when_the_file_is_written_again(tmp_path):
+    """Found by scripts/fault_table.py: the temporary file of a killed `equipot convert` stayed for ever."""
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True,
+                           check=True)
+    path = tmp_path / "model.eqp"
+    with atomic.temporary_name(path) as name:
+        name.write_bytes(b"half")
+        mine = name.name
+        machine = mine.removeprefix(".model.eqp.").split("-")[0]
+        names = {number: f".model.eqp.{machine}-{number}-00000000.tmp" for number in (int(ended.stdout), os.getppid())}
+        names[0] = f".model.eqp.abcdef-{int(ended.stdout)}-00000000.tmp"  # of another machine
+        for other in (*names.values(), ".other.eqp.tmp"):
+            (tmp_path / other).write_bytes(b"half")
+        atomic.write_atomically(path, b"whole")
+        assert set(os.listdir(tmp_path)) == {"model.eqp", ".other.eqp.tmp", mine, names[0], names[os.getppid()]}
+    assert mine not in os.listdir(tmp_path)

@@ -99,3 +99,11 @@ def test_default_batch_size_gives_way(tmp_path, key):
     path.write_text(f"data: {{train: [a]}}\ntraining: {{{key}: 77}}\n")
     training = load_config(path).training
     assert (training.batch_size, training.batch_edges) == ((77, None) if key == "batch_size" else (None, 77))
+
+
+def test_numbers_that_are_not_finite_are_written_as_yaml_has_them(tmp_path):
+    """Found by scripts/fuzz_inputs.py: -inf came out with a tag, which the reader refuses."""
+    config = from_dict({"data": {"generate": "cu_au_emt"}, "model": {"mine": [float("inf"), float("-inf")]}})
+    path = tmp_path / "run.yaml"
+    path.write_text(to_yaml(config))
+    assert load_config(path) == config and "[.inf, -.inf]" in path.read_text()

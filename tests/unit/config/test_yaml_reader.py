@@ -40,6 +40,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
     ("a: !!python/object/apply:os.system [echo]\n", "line 1: the tag"),
     ("a: !!str 1\n", "line 1: the tag"),
     ("a: !x 1\n", "line 1: the tag"),
+    ('a: 1\nb: "\\U00110000"\n', "line 2: an escape in double quotes"),
     ("a: 1\nb:\n  c: 1\n  c: 2\n", "line 4: the key 'c' is given a second time (first at line 3)"),
     ("? [a, b]\n: 1\n", "line 1: a key is a list"),
     ("a: 1\n---\nb: 1\n", "line 2: a second document"),

@@ -27,6 +27,9 @@ def _props(properties: str, rows: list[str]) -> str:
 
 #: name -> (file content, parts of the message)
 LAYOUT = {
+    # Every one of these was read once, with a wrong number: found by scripts/fuzz_inputs.py.
+    "digit_glued_to_a_quote": (frame(header=HEADER.replace('4"', '4"9', 1)), ["frame 0", "line 2", "closing quote"]),
+    "quote_inside_a_number": (frame(extra=' charge=1"5"'), ["frame 0", "line 2", "quote"]),
     "blank_line_between": (frame() + "\n" + frame(), ["frame 1", "line 5", "blank line"]),
     "blank_line_with_blanks_between": (frame() + "  \t \n" + frame(), ["frame 1", "line 5", "blank line"]),
     "blank_lines_then_frame": (good(2) + "\n\n\n" + frame(), ["frame 2", "line 9", "blank line"]),

@@ -41,6 +41,12 @@ def _check(found, frames, tolerance=1e-7):
         assert one.atoms.pbc.all() and one.atoms.calc is None
 
 
+def _row(text: str, table: str, row: str) -> str:
+    """The last table of this kind with another first row."""
+    head, tail = text.rsplit(table, 1)
+    return head + table + row + tail[tail.index("</v>") + len("</v>"):]
+
+
 @pytest.mark.parametrize(("name", "text"), [("vasprun.xml", vasprun), ("run_3.xml", vasprun), ("OUTCAR", outcar),
                                             ("relax.OUTCAR", outcar), ("OUTCAR_2", outcar)])
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
@@ -76,12 +82,20 @@ def _cut(text: str, mark: str, after: bool = False) -> str:
 @pytest.mark.parametrize(("name", "change", "parts"), [
     ("vasprun.xml", lambda t: _cut(t, "</modeling>"), ["cut off after 3"]),
     ("vasprun.xml", lambda t: _cut(t, "<varray name=\"forces\">"), ["cut off after 2"]),
-    ("vasprun.xml", lambda t: t.replace("<calculation>", "<calculations>", 1), ["3 ionic steps", "reads 1"]),
+    ("vasprun.xml", lambda t: t.replace("<calculation>", "<calculations>", 1), ["line", "mismatched tag"]),
     ("vasprun.xml", lambda t: t.replace("calculation", "calculus"), ["no ionic steps"]),
     ("vasprun.xml", lambda t: "<html></html>\n", ["no <modeling>"]),
     ("vasprun.xml", lambda t: t.replace("<modeling>", '<!DOCTYPE x [<!ENTITY a "aa">]><modeling>'), ["entities"]),
     ("vasprun.xml", lambda t: t.replace("<v> 0.", "<v> **", 1), ["cannot be read"]),
     ("vasprun.xml", lambda t: "2\nplain\nH 0 0 0\nH 0 0 1\n", ["no <modeling>"]),
+    # Every one of the next five was read once, short or with wrong numbers: found by scripts/fuzz_inputs.py.
+    ("vasprun.xml", lambda t: t.replace("</calculation>", "</c9lculation>", 2).replace("</c9", "</c", 1),
+     ["line", "mismatched tag", "after 1 complete"]),
+    ("vasprun.xml", lambda t: t + ">\n", ["line", "junk after document element"]),
+    ("vasprun.xml", lambda t: _row(t, '<varray name="positions">', "<v> 0.25 </v>"), ["line", "'positions'", "'0.25'"]),
+    ("vasprun.xml", lambda t: _row(t, '<varray name="forces">', ""), ["'forces' must have 8 rows, found 7"]),
+    ("OUTCAR", lambda t: t.replace(" ------------\n", " ------------\n0.000000-000 ", 1),
+     ["line", "atom 0", "0.000000-000"]),
     ("OUTCAR", lambda t: _cut(t, "FREE ENERGIE"), ["3 sets of forces", "2 total", "cut off"]),
     ("OUTCAR", lambda t: _cut(t, "FREE ENERGIE", after=True), ["cut off"]),
     ("OUTCAR", lambda t: t[:-4], ["cut off"]),  # within the last digits of the energy
@@ -154,3 +168,13 @@ def test_trajectory(frames, tmp_path):
         path.write_bytes(broken)
         with pytest.raises(DataError, match=part):
             read_frames(path)
+
+
+def test_an_element_beyond_the_table_is_named(frames, tmp_path):
+    """Found by scripts/fuzz_inputs.py: the check of the data ran into an IndexError."""
+    atoms = frames[0].atoms.copy()
+    atoms.numbers[1] = 119
+    with Trajectory(str(tmp_path / "a.traj"), "w") as writer:
+        writer.write(atoms, energy=-1.0)
+    with pytest.raises(DataError, match=r"a\.traj, frame 0: atom 1 has no element \(atomic number 119\)"):
+        read_frames(tmp_path / "a.traj")

@@ -17,14 +17,23 @@ from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 from ase.io import read, write
 
-from equipot.errors import CheckpointError, ConfigError, DataError, Interrupted, NumericalError, UsageError
+from equipot.checkpoint import tensor_file
+from equipot.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EquipotError,
+    Interrupted,
+    NumericalError,
+    UsageError,
+)
 from equipot.interfaces.ase import Calculator
 from equipot.interfaces.dynamics import initial_velocities
 from equipot.interfaces.md import run_md
 from equipot.interfaces.md_config import MDConfig
 from tests.unit.interfaces.pair_potential import pair_potential
 
-ENSEMBLES = ["nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-full"]
+ENSEMBLES = ["nve", "nvt-langevin", "nvt-nose-hoover", "npt", "npt-c", "npt-full"]
 
 
 def crystal() -> Atoms:
@@ -142,6 +151,42 @@ def test_resume_refuses_what_is_not_the_same_run(tmp_path):
         run_md(pair_potential(), crystal(), settings(), trajectory=path, resume=True)
 
 
+def _without(key):
+    return lambda tensors, document: document.pop(key)
+
+
+#: Changes of a restart file that carry a right hash.
+MISFITS = [
+    (_without("step"), "'step'"), (_without("config"), "'config'"), (_without("rng"), "'rng'"),
+    (_without("torch"), "'torch'"),
+    (lambda tensors, document: document.update(step=-1), "'step'"),
+    (lambda tensors, document: document["rng"]["state"].update(inc="x"), "'rng'"),
+    (lambda tensors, document: document.update(files={"log": 3}), "'files'"),
+    (lambda tensors, document: tensors.pop("momenta"), "'momenta'"),
+    (lambda tensors, document: tensors.update(positions=tensors["positions"][:1]), "'positions'"),
+    (lambda tensors, document: tensors["momenta"].fill_(float("nan")), "'momenta'"),
+    (lambda tensors, document: tensors["positions"].fill_(1e30), "too far from the origin"),
+    (lambda tensors, document: tensors.update({"state/_eps": tensors["state/_eps"].float()}), "'state/_eps'"),
+    (lambda tensors, document: tensors.pop("state/_eps"), "_eps"),
+]
+
+
+@pytest.mark.parametrize(("change", "part"), MISFITS, ids=[str(number) for number in range(len(MISFITS))])
+def test_a_restart_file_of_another_content_is_refused_by_name(tmp_path, change, part):
+    """Found by scripts/fuzz_inputs.py: most of these ended in a traceback."""
+    path, restart = tmp_path / "md.extxyz", tmp_path / "md.restart"
+    npt = settings(steps=2, ensemble="npt")
+    run_md(pair_potential(), crystal(), npt, trajectory=path)
+    tensors, document = tensor_file.read(restart)
+    change(tensors, document)
+    tensor_file.write(restart, tensors, document)
+    before = path.read_bytes(), restart.read_bytes()
+    with pytest.raises(EquipotError) as caught:
+        run_md(pair_potential(), crystal(), npt, trajectory=path, resume=True)
+    assert part in str(caught.value) and str(restart) in str(caught.value) and "\n" not in str(caught.value)
+    assert before == (path.read_bytes(), restart.read_bytes())
+
+
 def test_resume_without_anything_to_resume_starts(tmp_path):
     result = run_md(pair_potential(), crystal(), settings(steps=10), trajectory=tmp_path / "md.traj", resume=True)
     assert result.steps == 10 and len(read(result.trajectory, ":")) == 2
@@ -180,7 +225,7 @@ def test_thermostats_hold_the_temperature(ensemble, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ensemble", ["npt", "npt-full"])
+@pytest.mark.parametrize("ensemble", ["npt", "npt-c", "npt-full"])
 def test_the_barostat_holds_pressure_and_temperature(ensemble, tmp_path):
     config = settings(ensemble=ensemble, steps=2500, pressure_gpa=2.0, barostat_time_fs=800.0, thermostat_time_fs=100.0)
     result = run_md(pair_potential(), crystal(), config, trajectory=tmp_path / "md.extxyz")

@@ -7,6 +7,7 @@ import torch
 
 from equipot.kernels import selection
 from equipot.kernels.native import library
+from equipot.kernels.native.soap import turn
 from equipot.training.soap_stack import Hyperparameters, Moments
 
 pytestmark = pytest.mark.skipif(isinstance(library.load(), str), reason="there are no native kernels here")
@@ -134,3 +135,17 @@ def test_results_do_not_depend_on_the_threads():
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("shape", "axes"), [((64, 64), (0, 1)), ((7, 11), (0, 1)), ((17, 48), (1,)), ((17, 48), (0,)),
+                                             ((5,), (0,)), ((2, 128), (0, 1))])
+@pytest.mark.parametrize("back", (False, True))
+def test_turning_equals_torch(shape, axes, back, dtype):
+    stack = random(6, *shape, dtype=dtype)
+    bases = {axis: random(6, shape[axis], shape[axis], dtype=dtype, seed=1 + axis) for axis in axes}
+    expected = stack if len(shape) == 2 else stack[:, None, :]
+    for axis, basis in bases.items():
+        basis = basis.mT if back else basis
+        expected = basis.mT @ expected if axis == 0 and len(shape) == 2 else expected @ basis
+    assert difference([turn(stack, bases, back=back)], [expected.view(stack.shape)]) < TOLERANCE[dtype]

@@ -242,3 +242,34 @@ def test_sigterm_finishes_the_step_saves_and_exits_75(tmp_path):
     settings = config(training={"epochs": document["epoch"] + 1, "batch_size": 2})
     result, _ = train(path, settings, resume=True, data=datasets(4, 2), make=lambda: real_potential(radial_hidden=(8,)))
     assert result.epochs == document["epoch"] + 1
+
+
+#: Changes of a checkpoint's tensors and state that carry a right hash, and what the complaint says.
+MISFITS = [
+    (lambda tensors, document: document.pop("state"), "KeyError"),
+    (lambda tensors, document: document.update(state={"dict": []}), "version None"),
+    (lambda tensors, document: document.update(state=3), "AttributeError"),
+    (lambda tensors, document: tensors.pop("ema/average/hidden"), "does not fit its tensors"),
+    (lambda tensors, document: tensors.update({"ema/average/hidden": tensors["ema/average/hidden"][:1]}), "hidden"),
+    (lambda tensors, document: tensors["ema/average/hidden"].fill_(torch.nan), "NaN or infinity"),
+    (lambda tensors, document: tensors["potential/hidden"].fill_(torch.inf), "hidden"),
+    (lambda tensors, document: tensors.update({"potential/hidden": tensors["potential/hidden"].T}), "another model"),
+    (lambda tensors, document: tensors.update({"best/weights/hidden": torch.zeros(2)}), "hidden"),
+]
+
+
+@pytest.mark.parametrize(("change", "part"), MISFITS, ids=[part for _, part in MISFITS])
+def test_a_checkpoint_of_another_content_is_refused_by_name(tmp_path, light_models, change, part):
+    """Found by scripts/fuzz_inputs.py: half of these ended in a traceback, the others did not name the file."""
+    settings = config(training={"epochs": 2, "batch_size": 8})
+    train(tmp_path, settings)
+    run = RunDirectory(tmp_path)
+    tensors, document = run.latest()
+    step = document["step"]
+    change(tensors, document)
+    run.checkpoints.remove_all()
+    run.checkpoints.save({name: tensor.contiguous() for name, tensor in tensors.items()}, document, step)
+    with pytest.raises(CheckpointError) as caught:
+        train(tmp_path, settings, resume=True)
+    assert part in str(caught.value) and f"checkpoints, step {step}" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,8 @@ import torch
 
 from equipot.checkpoint.foreign import FAMILIES, convert
 from equipot.checkpoint.foreign.pickle_data import Record, read_pickle
-from equipot.errors import EquipotError
+from equipot.errors import CheckpointError, EquipotError
+from tests.unit.checkpoint.foreign.oracles import FOLDER
 
 
 class Hostile:
@@ -69,3 +70,17 @@ def test_damaged_pickles_are_errors():
             changed = content[:position] + bytes([value]) + content[position + 1 :]
             with contextlib.suppress(EquipotError):
                 read_pickle(changed, "file", {}, lambda identity: identity)
+
+
+@pytest.mark.parametrize("setting", ["num_convolution_layer", "act_scalar", "_type_map", "cutoff", "lmax"])
+@pytest.mark.parametrize("value", [None, [], -3, "x", {}, 10**30, float("nan")])
+def test_settings_of_another_form_are_an_error_that_names_the_file(tmp_path, setting, value):
+    """Found by scripts/fuzz_inputs.py: a missing or mistyped setting ended in a traceback."""
+    content = torch.load(FOLDER / "sevennet_polynomial.pth", weights_only=False)
+    if value is None:
+        content["config"].pop(setting)
+    else:
+        content["config"][setting] = value
+    torch.save(content, tmp_path / "mine.pth")
+    with pytest.raises(CheckpointError, match=r"mine\.pth: .*[.)]$"):
+        convert("sevennet", tmp_path / "mine.pth")
