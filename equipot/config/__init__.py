@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equipot.config.build import build
-from equipot.config.finetune import FinetuneConfig, LoraConfig, ReplayConfig
+from equipot.config.finetune import FinetuneConfig, LoraConfig, ReplayConfig, TuningReportConfig
 from equipot.config.limits import Limit, Rule
 from equipot.config.load import from_dict, load_config
 from equipot.config.located import LocatedDict
@@ -28,6 +28,6 @@ from equipot.config.writer import to_dict, to_yaml
 __all__ = [
     "Config", "DataConfig", "FieldError", "FinetuneConfig", "KeysConfig", "Limit", "LocatedDict", "LoraConfig",
     "LossConfig", "ModelConfig", "OptimizerConfig", "PropertyConfig", "ReplayConfig", "Rule", "ScheduleConfig",
-    "Section", "SplitConfig", "StageTwoConfig", "TrainingConfig", "UnitsConfig", "build", "from_dict", "load_config",
-    "to_dict", "to_yaml",
+    "Section", "SplitConfig", "StageTwoConfig", "TrainingConfig", "TuningReportConfig", "UnitsConfig", "build",
+    "from_dict", "load_config", "to_dict", "to_yaml",
 ]

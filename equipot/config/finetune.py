@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from equipot.config.limits import Element, Expression, Limit, NotEmpty, PlainName, Positive, PositiveInt
+from equipot.config.limits import Count, Element, Expression, Limit, NotEmpty, PlainName, Positive, PositiveInt
 from equipot.config.position import FieldError
 from equipot.config.section import Section
 
@@ -64,6 +64,19 @@ class ReplayConfig(Section):
 
 
 @dataclass(frozen=True)
+class TuningReportConfig(Section):
+    """What the tuned potential is compared with at the end of the run (``finetune.json`` and ``report.html``)."""
+
+    #: Rattled and strained crystals of the base's elements, none of them replayed, on which the deviation from the base
+    #: shows what was forgotten; 0: none.
+    prototypes: Count = 200
+    #: Files of labelled frames that the base is good at, to see its errors there before and after.
+    known: tuple[NotEmpty, ...] = ()
+    #: Model file or run folder of a potential trained from scratch on the same frames.
+    scratch: NotEmpty | None = None
+
+
+@dataclass(frozen=True)
 class FinetuneConfig(Section):
     """Training that begins with the weights of a finished potential.
 
@@ -102,6 +115,7 @@ class FinetuneConfig(Section):
     head_parameters: tuple[Expression, ...] = ("readout",)
     #: Of the labels, for the metadata of the model file.
     level_of_theory: NotEmpty | None = None
+    report: TuningReportConfig = field(default_factory=TuningReportConfig)
 
     def check(self) -> None:
         if self.mode == "frozen" and not self.train and not self.freeze and self.head is None:

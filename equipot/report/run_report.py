@@ -38,6 +38,7 @@ class RunRecord:
         comparisons: crystal properties.
         config: the resolved configuration as YAML.
         notes: sentences on the data a reader should see (warnings, origin of the atomic energies).
+        sections: more of them, shown first (of a fine-tuning: before and after).
     """
 
     name: str
@@ -50,6 +51,7 @@ class RunRecord:
     comparisons: Sequence[PropertyComparison] = ()
     config: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
+    sections: Sequence[Section] = ()
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
@@ -157,6 +159,7 @@ def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:
         return [pictures[name] for name in names if name in pictures]
 
     sections = [
+        *record.sections,
         Section("Errors", [error_table(record.metrics, title="Best epoch, averaged weights"),
                            *shown("error_by_config_type")]),
         Section("Predicted against reference", shown("parity_energy", "parity_forces", "parity_stress")),
