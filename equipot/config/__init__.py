@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equipot.config.build import build
-from equipot.config.finetune import FinetuneConfig, FinetuneReportConfig, LoraConfig, ReplayConfig
+from equipot.config.finetune import FinetuneConfig, LoraConfig, ReplayConfig, TuningReportConfig
 from equipot.config.limits import Limit, Rule
 from equipot.config.load import from_dict, load_config
 from equipot.config.located import LocatedDict
@@ -26,8 +26,8 @@ from equipot.config.section import Section
 from equipot.config.writer import to_dict, to_yaml
 
 __all__ = [
-    "Config", "DataConfig", "FieldError", "FinetuneConfig", "FinetuneReportConfig", "KeysConfig", "Limit",
-    "LocatedDict", "LoraConfig", "LossConfig", "ModelConfig", "OptimizerConfig", "PropertyConfig", "ReplayConfig",
-    "Rule", "ScheduleConfig", "Section", "SplitConfig", "StageTwoConfig", "TrainingConfig", "UnitsConfig", "build",
+    "Config", "DataConfig", "FieldError", "FinetuneConfig", "KeysConfig", "Limit", "LocatedDict", "LoraConfig",
+    "LossConfig", "ModelConfig", "OptimizerConfig", "PropertyConfig", "ReplayConfig", "Rule", "ScheduleConfig",
+    "Section", "SplitConfig", "StageTwoConfig", "TrainingConfig", "TuningReportConfig", "UnitsConfig", "build",
     "from_dict", "load_config", "to_dict", "to_yaml",
 ]

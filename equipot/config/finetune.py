@@ -64,15 +64,16 @@ class ReplayConfig(Section):
 
 
 @dataclass(frozen=True)
-class FinetuneReportConfig(Section):
-    """What a fine-tuned potential is compared with at the end, besides its base."""
+class TuningReportConfig(Section):
+    """What the tuned potential is compared with at the end of the run (``finetune.json`` and ``report.html``)."""
 
+    #: Rattled and strained crystals of the base's elements, none of them replayed, on which the deviation from the base
+    #: shows what was forgotten; 0: none.
+    prototypes: Count = 200
+    #: Files of labelled frames that the base is good at, to see its errors there before and after.
+    known: tuple[NotEmpty, ...] = ()
     #: Model file or run folder of a potential trained from scratch on the same frames.
     scratch: NotEmpty | None = None
-    #: Held-out crystals of the base's elements on which the potential is compared with its base; 0: none.
-    prototypes: Count = 200
-    #: Files of labelled frames that the base is good at: its errors there before and after.
-    known: tuple[NotEmpty, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class FinetuneConfig(Section):
     head_parameters: tuple[Expression, ...] = ("readout",)
     #: Of the labels, for the metadata of the model file.
     level_of_theory: NotEmpty | None = None
-    report: FinetuneReportConfig = field(default_factory=FinetuneReportConfig)
+    report: TuningReportConfig = field(default_factory=TuningReportConfig)
 
     def check(self) -> None:
         if self.mode == "frozen" and not self.train and not self.freeze and self.head is None:

@@ -37,8 +37,8 @@ class RunRecord:
         tables: on the data: counts, label coverage, atomic energies.
         comparisons: crystal properties.
         config: the resolved configuration as YAML.
-        sections: more of the page (what a fine-tuning changed).
         notes: sentences on the data a reader should see (warnings, origin of the atomic energies).
+        sections: more of them, shown first (of a fine-tuning: before and after).
     """
 
     name: str
@@ -50,8 +50,8 @@ class RunRecord:
     tables: Sequence[Table] = ()
     comparisons: Sequence[PropertyComparison] = ()
     config: str = ""
-    sections: Sequence[Section] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    sections: Sequence[Section] = ()
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
@@ -159,6 +159,7 @@ def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:
         return [pictures[name] for name in names if name in pictures]
 
     sections = [
+        *record.sections,
         Section("Errors", [error_table(record.metrics, title="Best epoch, averaged weights"),
                            *shown("error_by_config_type")]),
         Section("Predicted against reference", shown("parity_energy", "parity_forces", "parity_stress")),
@@ -167,7 +168,6 @@ def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:
     if record.comparisons:
         sections.append(Section("Crystal properties", [property_table(record.comparisons),
                                                        *shown("equation_of_state", "elastic_constants")]))
-    sections += record.sections
     sections.append(Section("Data", [*record.tables, *record.notes]))
     sections.append(Section("Configuration", [Verbatim("Resolved configuration: every default and every number taken "
                                                        "from the data", record.config)]))

@@ -24,6 +24,7 @@ from equipot.tuning.elements import choose_elements, with_elements
 from equipot.tuning.freezing import trained_table
 from equipot.tuning.heads import shares_what_trains
 from equipot.tuning.pseudo_labels import replay_files, replay_graphs
+from equipot.workflow.finetune_report import find_report_files
 from equipot.workflow.resolved import potential_config, resolve, resolve_finetune
 
 
@@ -93,6 +94,7 @@ class FromBase:
     def __init__(self, config: Config, directory: Path) -> None:
         self.config, self.directory = config, directory
         self.base: Base = load_base(config.finetune, directory)
+        find_report_files(config, directory)  # what is missing is said now rather than after the training
 
     def load(self) -> DataSets:
         """Read the data, and find the atomic energies."""

@@ -13,6 +13,7 @@ from equipot.check.dimers import attracts_up_to, dimer_curve
 from equipot.check.subject import PotentialSubject
 from equipot.data.datasets import frame_to_graph
 from equipot.data.frames import Frame
+from equipot.elements import sorted_symbols
 from equipot.errors import EquipotError, Interrupted
 from equipot.models import Potential
 from equipot.report.points import Points, parity_points
@@ -78,7 +79,7 @@ def compare_finetuned(models: Mapping[str, Potential], frames: Sequence[Frame], 
         Interrupted: asked to stop.
         StructureError, DataError: frames that cannot be used.
     """
-    elements = sorted({symbol for frame in frames for symbol in frame.atoms.symbols})
+    elements = sorted_symbols(symbol for frame in frames for symbol in frame.atoms.symbols)
     able = {name: model for name, model in models.items() if set(elements) <= set(model.elements)}
     metrics, points, slopes = {}, {}, {}
     for name, model in able.items():

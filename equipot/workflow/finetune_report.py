@@ -68,17 +68,16 @@ def write_finetune_report(run: RunDirectory, tuned: Potential, datasets: DataSet
         DataError, UsageError, CheckpointError: a file that ``finetune.report`` names cannot be used.
         Interrupted: asked to stop.
     """
-    wanted = config.finetune.report
+    known, scratch = find_report_files(config, directory)
     models = {BASE: load_model(run.base_path), ZERO_SHOT: load_model(run.zero_shot_path), TUNED: tuned}
     costs = {TUNED: cost}
-    if wanted.scratch is not None:
-        models[SCRATCH] = load_model(find_model(_find(wanted.scratch, directory)))
+    if scratch is not None:
+        models[SCRATCH] = load_model(scratch)
         costs[SCRATCH] = _history(models[SCRATCH])
     split = next(name for name in ("test", "validation", "train") if datasets.frames.get(name))
-    known = {name: read_frames(resolve_file(name, config.data, directory), on_bad="skip").frames
-             for name in wanted.known}
+    frames = {name: read_frames(path, on_bad="skip").frames for name, path in known.items()}
     comparison = compare_finetuned(models, datasets.frames[split], split, Settings(
-        wanted.prototypes, known, config.training.evaluation_batch_edges, stop), costs)
+        config.finetune.report.prototypes, frames, config.training.evaluation_batch_edges, stop), costs)
     return save_comparison(comparison, run.path)
 
 
@@ -94,9 +93,18 @@ def save_comparison(comparison: Comparison, folder: Path) -> FinetuneReport:
     return FinetuneReport(document, tables, finetune_section(document, pictures, tables))
 
 
-def _find(name: str, directory: Path) -> Path:
-    path = Path(name).expanduser()
-    return path if path.is_absolute() or not (directory / path).exists() else directory / path
+def find_report_files(config: Config, directory: Path) -> tuple[dict[str, Path], Path | None]:
+    """The files that ``finetune.report`` names: of known frames, by name, and of the potential from scratch.
+
+    Raises:
+        DataError, UsageError: one of them is not there.
+    """
+    wanted = config.finetune.report
+    known = {name: resolve_file(name, config.data, directory) for name in wanted.known}
+    if wanted.scratch is None:
+        return known, None
+    path = Path(wanted.scratch).expanduser()
+    return known, find_model(directory / path if (directory / path).exists() else path)
 
 
 def _history(potential: Potential) -> dict[str, Any]:

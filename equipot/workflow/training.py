@@ -15,7 +15,7 @@ import torch
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
 from equipot.data.datasets import DataSets
-from equipot.errors import ConfigError, Interrupted, UsageError
+from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.models import Potential
 from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import RunRecord, library_versions, write_report
@@ -34,6 +34,7 @@ from equipot.training import (
 )
 from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
+from equipot.tuning.freezing import parameters_that_train
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.console import Console
 from equipot.workflow.finetune_report import FinetuneReport, write_finetune_report
@@ -54,7 +55,7 @@ class TrainResult:
         comparisons: crystal properties beside their reference.
         directory: the run folder.
         model_path, summary_path, report_path: files in it.
-        finetune: of a fine-tuning, what it changed, as in ``finetune.json``.
+        finetuning: of a fine-tuning, what it changed, as in ``finetune.json``.
     """
 
     potential: Potential
@@ -65,7 +66,7 @@ class TrainResult:
     model_path: Path
     summary_path: Path
     report_path: Path
-    finetune: dict[str, Any] | None = None
+    finetuning: dict[str, Any] | None = None
 
 
 def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequence[str] = (), resume: bool = False,
@@ -116,12 +117,14 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
         run.write_splits(datasets.split_record)
         prepared.save_models(run)
         console.line(f"Run folder: {run.path}\n")
+        # Counted before the first step: what trains is merged at the end.
+        tuned = None if config.finetune is None else _Tuned(directory, parameters_that_train(prepared.potential))
         with stop_on_signal() as stop:
             result = fit(prepared.potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
                          metadata=_metadata(resolved, datasets, prepared), export=prepared.export,
                          replay=prepared.replay)
             with _after_training(run, stop):
-                return _conclude(console, run, resolved, datasets, result, prepared, directory, stop)
+                return _conclude(console, run, resolved, datasets, result, stop, tuned)
 
 
 def _load(config: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str]) -> tuple[Config, Path]:
@@ -260,28 +263,46 @@ def compare_properties(potential: Potential, config: Config, stop: StopRequest) 
 def _complete_model(run: RunDirectory, potential: Potential, metrics: Mapping[str, Metrics], result: FitResult) -> None:
     """Put what is only known at the end into the model file: the error table and how long the training was."""
     metadata = read_model_document(run.model_path)["metadata"]
-    training = {**(metadata.get("training") or {}), "epochs": result.epochs, "steps": result.steps,
-                "seconds": result.train_seconds}
+    training = {**(metadata.get("training") or {}), "epochs": result.epochs, "seconds": result.train_seconds}
     metadata = {**metadata, "metrics": metrics, "training": training}
     save_model(run.model_path, potential, metadata=metadata, heads=result.heads)
     potential.metadata = metadata
 
 
-def _compare_with_base(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
-                       prepared: Prepared, directory: Path, stop: StopRequest) -> FinetuneReport | None:
-    """Print and write what a fine-tuning changed."""
-    if config.finetune is None:
+@dataclass(frozen=True)
+class _Tuned:
+    """What the end of a fine-tuning has to know of its beginning.
+
+    Attributes:
+        directory: of the configuration file.
+        num_trained: how many numbers train.
+    """
+
+    directory: Path
+    num_trained: int
+
+
+def _compare_with_base(console: Console, run: RunDirectory, potential: Potential, datasets: DataSets, config: Config,
+                       result: FitResult, stop: StopRequest, tuned: _Tuned | None) -> FinetuneReport | None:
+    """Write and print what a fine-tuning changed; None where the run was none, or where it could not be found out."""
+    if tuned is None:
         return None
-    cost = {"steps": result.steps, "train_seconds": result.train_seconds,
-            "num_trained": prepared.potential.num_parameters(), "num_frames": len(datasets.train)}
-    report = write_finetune_report(run, result.potential, datasets, config, directory, cost, stop)
+    cost = {"steps": result.steps, "epochs": result.epochs, "train_seconds": result.train_seconds,
+            "num_trained": tuned.num_trained, "num_frames": len(datasets.train)}
+    try:
+        report = write_finetune_report(run, potential, datasets, config, tuned.directory, cost, stop)
+    except Interrupted:
+        raise
+    except (EquipotError, OSError, ValueError) as error:  # the model is there; its comparison must not take it away
+        console.warning(f"the fine-tuned potential could not be compared with its base ({error})")
+        return None
     for table in report.tables:
         console.table(table)
     return report
 
 
 def _conclude(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
-              prepared: Prepared, directory: Path, stop: StopRequest) -> TrainResult:
+              stop: StopRequest, tuned: _Tuned | None = None) -> TrainResult:
     """Evaluate, compare, write and print everything a finished run has."""
     from equipot.report.points import parity_points
     from equipot.report.property_plots import property_table
@@ -302,16 +323,17 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
         properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions())
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
-    finetune = _compare_with_base(console, run, config, datasets, result, prepared, directory, stop)
+    changed = _compare_with_base(console, run, potential, datasets, config, result, stop, tuned)
     energies = dict(zip(potential.elements, potential.atomic_energies.tolist()))
     points = {split: parity_points(getattr(datasets, split), evaluation.predictions, energies)
               for split, evaluation in evaluations.items()}
     record = RunRecord(
         name=config.name, model=f"{potential.config.architecture}, {potential.config.dtype}", summary=summary,
-        metrics=metrics, points=points, rows=run.read_metrics(),
+        metrics=metrics,
+        points=points, rows=run.read_metrics(),
         tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
         comparisons=comparisons, config=to_yaml(config), notes=datasets.warnings,
-        sections=() if finetune is None else (finetune.section,))
+        sections=() if changed is None else (changed.section,))
     try:
         write_report(record, run.report_path, run.plots)
     except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
@@ -320,5 +342,5 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
     for label, path in (("Model", run.model_path), ("Report", run.report_path), ("Summary", run.summary_path)):
         console.line(f"{label + ':':<9}{path}")
     return TrainResult(potential, metrics, summary, comparisons, run.path, run.model_path, run.summary_path,
-                       run.report_path, None if finetune is None else finetune.document)
+                       run.report_path, None if changed is None else changed.document)
 

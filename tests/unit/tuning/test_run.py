@@ -20,7 +20,7 @@ from tests.unit.tuning.systems import OFFSETS, crystals, graphs_of, job, labelle
 
 @pytest.fixture(scope="module", autouse=True)
 def no_plots():
-    """Drawing takes longer than everything these tests are about."""
+    """Drawing, and comparing with the base (see test_report), take longer than everything these tests are about."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "write_report", lambda *_: None)
         patch.setattr(training, "_compare_with_base", lambda *_: None)
