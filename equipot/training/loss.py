@@ -12,7 +12,9 @@ from torch import Tensor
 from equipot.config.schema import LossConfig
 from equipot.errors import UsageError
 from equipot.graph import AtomicGraph
-from equipot.training.labels import LabelErrors, LabelMasks, label_errors, label_masks
+from equipot.kernels.native import labels as native
+from equipot.kernels.selection import uses_native
+from equipot.training.labels import LabelErrors, LabelMasks, label_errors, label_masks, native_labels, num_atoms
 
 if TYPE_CHECKING:
     from equipot.models import ModelOutput
@@ -93,26 +95,44 @@ class Loss:
             stage_two: whether the weights of stage two hold.
             masks: those of ``graph``, where they are known already.
         """
-        errors = label_errors(output, graph, masks)
-        counts = errors.masks.counts() if counts is None else counts
+        masks = label_masks(graph) if masks is None else masks
+        counts = masks.counts() if counts is None else counts
         counts = counts.tolist() if isinstance(counts, Tensor) else counts
         factors = [weight / max(count, 1.0) for weight, count in zip(self.weights(stage_two), counts)]
+        predictions = (output.energy, output.forces, output.stress)
         with torch.no_grad():
-            parts, inputs, slopes = [], [], []
-            for factor, term, predicted in ((factors[0], self._energy, output.energy),
-                                            (factors[1], self._forces, output.forces),
-                                            (factors[2], self._stress, output.stress)):
-                if predicted is None:
-                    parts.append(errors.energy.new_zeros(()))
-                    continue
-                value, slope = term(errors, graph, factor)
-                parts.append(value)
-                if predicted.requires_grad:
-                    inputs.append(predicted)
-                    slopes.append(slope)
-            parts = torch.stack(parts)
+            terms = self._native if uses_native(output.energy) else self._reference
+            parts, slopes, errors = terms(output, graph, masks, factors)
             total = parts.sum()
-        return LossTerms(_Given.apply(total, slopes, *inputs) if inputs else total, parts, errors)
+        given = [(slope, predicted) for slope, predicted in zip(slopes, predictions)
+                 if predicted is not None and predicted.requires_grad]
+        if given:
+            total = _Given.apply(total, [slope for slope, _ in given], *(predicted for _, predicted in given))
+        return LossTerms(total, parts, errors)
+
+    def _native(self, output: ModelOutput, graph: AtomicGraph, masks: LabelMasks,
+                factors: Sequence[float]) -> tuple[Tensor, list[Tensor | None], LabelErrors]:
+        """(3,) parts, slopes in the three predictions, and errors, in one pass."""
+        atoms, config = num_atoms(graph), self.config
+        scale = (atoms * self.unit).reciprocal_()
+        forms = (config.energy, config.forces, config.stress)
+        parts, errors, slopes = native.weighted_loss(
+            native_labels(graph), (output.energy, output.forces, output.stress),
+            (masks.energy, masks.forces, masks.stress), forms, config.delta,
+            (factors[0], factors[1] / (1 if config.forces == "norm" else 3), factors[2] / 9),
+            (scale, 1.0 / self.unit, graph.volume * scale))
+        return parts, slopes, LabelErrors(*errors, masks, atoms, graph.graph_index)
+
+    def _reference(self, output: ModelOutput, graph: AtomicGraph, masks: LabelMasks,
+                   factors: Sequence[float]) -> tuple[Tensor, list[Tensor | None], LabelErrors]:
+        """The same in torch."""
+        errors = label_errors(output, graph, masks)
+        parts, slopes = [errors.energy.new_zeros(()) for _ in factors], [None] * len(factors)
+        for k, (term, predicted) in enumerate(((self._energy, output.energy), (self._forces, output.forces),
+                                               (self._stress, output.stress))):
+            if predicted is not None:
+                parts[k], slopes[k] = term(errors, graph, factors[k])
+        return torch.stack(parts), slopes, errors
 
     def _energy(self, errors: LabelErrors, graph: AtomicGraph, factor: float) -> tuple[Tensor, Tensor]:
         """Sum over the labels that count of factor x weight x error, and its derivative in the energies."""

@@ -7,6 +7,7 @@
 #include "matrix.hpp"
 #include "node_groups.hpp"
 #include "scratch.hpp"
+#include "transpose.hpp"
 
 namespace equipot {
 namespace {
@@ -86,17 +87,6 @@ std::vector<MixBlock> transposed_blocks(const Mixing& mixing) {
 }
 
 template <class T>
-void transpose(int64_t rows, int64_t columns, const T* from, T* to) {
-  constexpr int64_t side = 8;
-  for (int64_t i = 0; i < rows; i += side) {
-    const int64_t i_end = std::min(i + side, rows);
-    for (int64_t j = 0; j < columns; ++j) {
-      for (int64_t r = i; r < i_end; ++r) to[j * rows + r] = from[r * columns + j];
-    }
-  }
-}
-
-template <class T>
 void mix_run(const Mixing& mixing, const Run& run, const T* x, const T* weights, bool accumulate, T* out) {
   static thread_local Scratch<T> memory;
   for (int64_t b = 0; b < mixing.num_blocks; ++b) {
@@ -153,7 +143,8 @@ int mix(Mixing mixing, int64_t num_atoms, int64_t num_species, const int64_t* sp
       done = run.species;
       for (const MixBlock& block : blocks) {
         const int64_t offset = done * mixing.weight_size + block.weight_offset;
-        transpose(block.out_channels, block.in_channels, weights + offset, matrices + offset);
+        transpose(block.out_channels, block.in_channels, weights + offset, block.in_channels, matrices + offset,
+                  block.out_channels);
       }
     }
     weights = matrices;

@@ -6,6 +6,7 @@
 #include "activation.hpp"
 #include "matrix.hpp"
 #include "scratch.hpp"
+#include "transpose.hpp"
 
 namespace equipot {
 namespace {
@@ -111,10 +112,9 @@ void filter_transposed(const Network& net, const T* g_filtered, T scale, T* g_va
 }
 
 template <class T>
-const T* transpose(const T* matrix, int64_t rows, int64_t columns, Scratch<T>& scratch) {
+const T* transposed(const T* matrix, int64_t rows, int64_t columns, Scratch<T>& scratch) {
   T* turned = scratch.reserve(rows * columns);
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c) turned[c * rows + r] = matrix[r * columns + c];
+  transpose(rows, columns, matrix, columns, turned, rows);
   return turned;
 }
 
@@ -153,7 +153,7 @@ void table_backward(const Network& net, T scale, const T* embedding, const T* we
   int64_t in = net.sizes[layer], out = net.sizes[layer + 1];
   multiply_strided<T>(in, net.num_inner(), out, filtered, 1, in, g_table, out, g_weights + net.weight_offset(layer), out,
                       false);
-  const T* turned = transpose(weights + net.weight_offset(layer), in, out, memory.transposed);
+  const T* turned = transposed(weights + net.weight_offset(layer), in, out, memory.transposed);
   multiply<T>(net.num_inner(), out, in, g_table, out, turned, in, next, in, false);
   filter_transposed(net, next, scale, gradient);
 
@@ -168,7 +168,7 @@ void table_backward(const Network& net, T scale, const T* embedding, const T* we
     multiply_strided<T>(in, net.num_knots, size, input, 1, in, gradient, size, g_weights + net.weight_offset(layer - 1),
                         size, false);
     if (layer == 1 && g_embedding == nullptr) return;
-    turned = transpose(weights + net.weight_offset(layer - 1), in, size, memory.transposed);
+    turned = transposed(weights + net.weight_offset(layer - 1), in, size, memory.transposed);
     multiply<T>(net.num_knots, size, in, gradient, size, turned, in, next, in, false);
     std::swap(gradient, next);
   }

@@ -5,7 +5,7 @@
 
 #include "matrix.hpp"
 #include "scratch.hpp"
-#include "vector.hpp"
+#include "transpose.hpp"
 
 namespace equipot {
 namespace {
@@ -28,25 +28,6 @@ struct Stack {
   T* direction;
 };
 
-// to (columns, rows) = factor * from (rows, columns), transposed, in tiles that stay in the cache on both sides.
-template <class T>
-void transpose(int64_t rows, int64_t columns, const T* from, int64_t from_row, T* to, int64_t to_row, T factor) {
-  constexpr int tile = 8;
-  for (int64_t i = 0; i < rows; i += tile)
-    for (int64_t j = 0; j < columns; j += tile) {
-      const T* in = from + i * from_row + j;
-      T* out = to + j * to_row + i;
-      if (i + tile <= rows && j + tile <= columns) {
-        for (int c = 0; c < tile; ++c)
-          for (int r = 0; r < tile; ++r) out[c * to_row + r] = factor * in[r * from_row + c];
-      } else {
-        const int64_t height = std::min<int64_t>(tile, rows - i), width = std::min<int64_t>(tile, columns - j);
-        for (int64_t c = 0; c < width; ++c)
-          for (int64_t r = 0; r < height; ++r) out[c * to_row + r] = factor * in[r * from_row + c];
-      }
-    }
-}
-
 // matrix (n, n) = beta matrix + A B for a product that is symmetric: computed in squares on and below the diagonal, and
 // those below it are mirrored.
 template <class T>
@@ -57,7 +38,7 @@ void accumulate(int64_t n, int64_t k, const T* a, const T* b, T beta, T* matrix)
     for (int64_t i = r; i < r + height; ++i)
       for (int64_t j = 0; j < width; ++j) matrix[i * n + j] *= beta;
     multiply<T>(height, k, width, a + r * k, k, b, n, matrix + r * n, n, true);
-    transpose(height, r, matrix + r * n, n, matrix + r, n, T(1));
+    transpose(height, r, matrix + r * n, n, matrix + r, n);
   }
 }
 
@@ -103,7 +84,7 @@ void step_matrix(const Stack<T>& stack, int64_t index, const Decay& decay, Scrat
     adapted = result;
   }
   if (right != nullptr) {
-    transpose(n, n, right, n, three, n, T(1));
+    transpose(n, n, right, n, three, n);
     multiply<T>(m, n, n, adapted, n, three, n, direction, n, false);
   }
 
@@ -144,7 +125,7 @@ void turn(int64_t count, int64_t rows, int64_t columns, const T* stack, const T*
     }
     if (right == nullptr) continue;
     const T* factor = right + index * columns * columns;
-    if (back) transpose(columns, columns, factor, columns, turned, columns, T(1));
+    if (back) transpose(columns, columns, factor, columns, turned, columns);
     multiply<T>(rows, columns, columns, from, columns, back ? turned : factor, columns, to, columns, false);
   }
 }

@@ -154,3 +154,19 @@ def test_splined_messages_approach_those_with_the_network_on_every_edge(density_
         errors.append(float((splined(torch.ones(13, layout.dim).double(), edges) - expected).detach().abs().max()))
     assert errors[0] / errors[1] > 5 and errors[1] / errors[2] > 5
     assert errors[2] < 1e-6 * float(expected.detach().abs().max())
+
+
+def test_kept_embedding_of_the_knots_follows_the_wave_numbers() -> None:
+    embedding, edges = RadialEmbedding(5.0, 4, 6), EdgeEmbedding(1, 5.0, 12)
+    with torch.inference_mode():  # what is kept there must serve training, too
+        first = star(embedding, edges, 3).radial
+    assert star(embedding, edges, 3).radial is first and not first.is_inference()
+    with torch.no_grad():
+        embedding.basis.wave_numbers.mul_(1.1)
+    second = star(embedding, edges, 3).radial
+    assert not torch.equal(second, first)
+    assert star(embedding.double(), edges, 3).radial.dtype == torch.float64
+    embedding.basis.wave_numbers.requires_grad_()
+    trained = star(embedding, edges, 3).radial
+    assert trained.requires_grad
+    assert trained is not star(embedding, edges, 3).radial

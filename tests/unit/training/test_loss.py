@@ -10,6 +10,8 @@ import torch
 from equipot.config.schema import LossConfig, StageTwoConfig
 from equipot.errors import UsageError
 from equipot.graph import collate
+from equipot.kernels import selection
+from equipot.kernels.native import library
 from equipot.models import ModelOutput
 from equipot.training.loss import Loss
 from tests.unit.training.systems import PairPotential, crystals, molecule, real_potential
@@ -197,3 +199,35 @@ def test_derivatives_are_asked_for_only_where_labels_need_them():
 @pytest.mark.parametrize("forces_rms", [0.0, math.nan])
 def test_without_forces_the_unit_is_one(forces_rms):
     assert Loss(LossConfig(), forces_rms).unit == 1.0
+
+
+@pytest.mark.skipif(isinstance(library.load(), str), reason="there are no native kernels here")
+@pytest.mark.parametrize("form", ["mse", "mae", "huber", "norm"])
+@pytest.mark.parametrize("has_stress", [True, False])
+def test_native_loss_equals_torch(form, has_stress):
+    other = "huber" if form == "norm" else form
+    delta = {"delta": 0.3} if other == "huber" else {}
+    loss = Loss(LossConfig(energy=other, forces=form, stress=other, energy_weight=0.7, **delta), F0)
+    graph = collate(crystals(4))
+    graph.energy[1] = graph.forces[2, 1] = graph.stress[0, 2, 1] = math.nan
+    graph.energy_weight = torch.tensor([1.0, 1.0, 0.0, 3.0], dtype=torch.float64)
+    graph.forces_weight = torch.tensor([2.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    results = {}
+    for kernels in ("native", "reference"):
+        with selection.use(kernels):
+            generator.manual_seed(0)
+            values = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+                      for shape in (graph.energy.shape, graph.forces.shape, graph.stress.shape)]
+            output = ModelOutput(energy=values[0], node_energy=None, forces=values[1],
+                                 stress=values[2] if has_stress else None)
+            terms = loss(output, graph, stage_two=False)
+            slopes = torch.autograd.grad(terms.total, values, allow_unused=True)
+            errors, masks = terms.errors, terms.errors.masks
+            results[kernels] = [terms.total.detach(), terms.parts, *slopes, errors.energy, errors.forces, errors.stress,
+                                masks.energy, masks.forces, masks.stress, masks.counts(), errors.num_atoms]
+    for mine, its in zip(results["native"], results["reference"], strict=True):
+        assert (mine is None) == (its is None)
+        if mine is not None:
+            torch.testing.assert_close(mine, its, rtol=1e-14, atol=1e-14)
+    assert results["native"][-2].tolist() == [2, int(masks.forces.sum()), 3]
