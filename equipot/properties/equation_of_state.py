@@ -171,6 +171,10 @@ class _Scan:
                     "hold this crystal together.")
             factors = [new, *factors[:2]] if downwards else [*factors[1:], new]
             energies = [energy, *energies[:2]] if downwards else [*energies[1:], energy]
+        if min(energies) == max(energies):
+            raise NumericalError(f"The energy of {self.name} does not change with the lattice constant near "
+                                 f"{factors[1] * np.linalg.norm(self.cell[0]):.4g} Angstrom: the atoms are out of each "
+                                 "other's reach; check the first guess.")
         step = _SEARCH_STEP
         center, middle = factors[1], energies[1]
         for _ in range(3):  # each parabola through three points narrows the bracket tenfold

@@ -17,15 +17,15 @@ from equipot.properties.result import Findings
 from equipot.properties.simulation import run, standard_error, timestep_for
 from equipot.properties.structures import supercell_for
 
-#: Layers with more order than this are crystal: a liquid has about 0.1, a crystal at its melting point 0.4 to 0.7.
-_ORDERED = 0.3
+#: Layers with more order than this are crystal: a liquid has 0.1 to 0.2, a crystal at its melting point 0.5 to 0.8.
+_ORDERED = 0.4
 #: Part of the cell that must be left of either phase.
 _LEAST = 0.15
 #: Temperature of the half that is to melt, in units of the guess.
 _HOT = 2.5
 #: fs: a thermostat this slow exchanges no heat.
 _NEVER = 1e9
-_LAYERS = 20
+_LAYERS = 10
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ VALUE_UNITS: dict[str, str] = {
     r"(volume|linear)_expansion(_300K)?": "1e-6/K", r"gruneisen_300K": "",
     r"rdf_first_peak": "A", r"rdf_first_peak_height": "", r"melting_temperature": "K",
 }
-_EXAMPLES = ("lattice_constant", "bulk_modulus", "C11", "C12", "C44", "C33", "vacancy_formation_energy",
+_EXAMPLES = ("lattice_constant", "bulk_modulus", "C12", "C44", "C33", "C11", "vacancy_formation_energy",
              "surface_energy_110", "unstable_stacking_fault_energy_110", "stacking_fault_energy_111",
              "linear_expansion_300K", "melting_temperature", "frequency_max", "frequency_H_1", "heat_capacity_300K",
              "bulk_modulus_hill", "shear_modulus_hill", "poisson_ratio_hill", "bulk_modulus_derivative", "c_over_a",

@@ -19,7 +19,7 @@ from equipot.properties.surfaces import J_PER_M2, plane_name
 
 _BCC = (FaultLine((1, -1, 0), (1, 1, 1), 0.5), FaultLine((1, 1, -2), (1, 1, 1), 0.5))
 _FCC = (FaultLine((1, 1, 1), (1, 1, -2), 1.0 / 6.0),)
-#: J/m^2: a slip that costs less than this ends on a lattice vector.
+#: J/m^2: below minus this a slipped crystal counts as the better one.
 _NOTHING = 1e-3
 
 
@@ -52,7 +52,7 @@ def measure_stacking_faults(case: Case) -> Findings:
         spline = CubicSpline(curve["slip"], curve["relaxed"])
         top = float(spline(np.linspace(0.0, 1.0, 1001)).max())
         findings.add(f"unstable_stacking_fault_energy_{name}", top, "J/m^2")
-        if abs(curve["unrelaxed"][-1]) > _NOTHING:
+        if not is_translation(case.crystal, np.array(line.direction) * line.length):
             findings.add(f"stacking_fault_energy_{name}", curve["relaxed"][-1], "J/m^2")
         if min(curve["relaxed"]) < -_NOTHING:
             findings.doubt(f"({name}): a slipped crystal has a lower energy than the perfect one "
@@ -61,6 +61,14 @@ def measure_stacking_faults(case: Case) -> Findings:
         curves.append(curve)
     findings.curves = {"lines": curves}
     return findings
+
+
+def is_translation(crystal: Atoms, shift: np.ndarray) -> bool:
+    """Say whether a shift, in lattice vectors of the cell, brings every atom onto one of its element."""
+    scaled, numbers = crystal.get_scaled_positions(), crystal.numbers
+    differences = (scaled + shift)[:, None] - scaled[None]
+    distances = np.abs(differences - np.rint(differences)).max(axis=2)
+    return bool((numbers[distances.argmin(axis=1)] == numbers).all() and distances.min(axis=1).max() < 1e-3)
 
 
 def fault_images(crystal: Atoms, line: FaultLine, points: int, thickness: float) -> list[Atoms]:
