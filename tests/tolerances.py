@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from equipot.check.tolerances import (
-    BATCHING,
-    CUTOFF_FORCE,
-    FORCE_DIFFERENCE,
-    INVARIANCE,
-    NET_FORCE,
     PATHS,
-    STRESS_DIFFERENCE,
     TWIN,
     Tolerance,
 )
 
 __all__ = [
-    "BATCHING",
-    "CUTOFF_FORCE",
-    "FORCE_DIFFERENCE",
     "FOREIGN",
-    "INVARIANCE",
-    "NET_FORCE",
     "PATHS",
-    "STRESS_DIFFERENCE",
     "TWIN",
     "Tolerance",
 ]

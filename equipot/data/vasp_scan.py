@@ -104,7 +104,7 @@ class _VasprunScan:
             self._num_rows += 1
             words = self._text.split()
             if len(words) != 3 or not all(map(_NUMBER.fullmatch, words)):
-                raise self._error(f"a row of '{self._table}' must be three numbers, found '{self._text.strip()[:60]}'")
+                raise self._error(f"a row of '{self._table}' must be three numbers, found '{' '.join(words)[:60]}'")
         elif tag == "varray" and self._table is not None:
             expected = _ROWS[self._table] or self.num_atoms
             if self._num_rows != expected:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +54,7 @@ class Run:
             try:
                 os.dup2(handle, 1)
                 os.dup2(handle, 2)
+                sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
                 os.chdir(folder)
                 for number in SIGNALS:
                     signal.signal(number, signal.SIG_DFL)
@@ -60,6 +63,8 @@ class Run:
                     prepare()
                 code = main(words)
             finally:
+                with contextlib.suppress(OSError):
+                    sys.stderr.flush()
                 os._exit(code)
         os.close(handle)
 

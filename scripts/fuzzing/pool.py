@@ -120,7 +120,13 @@ def _work(groups: dict[str, Group], seed: int, folder: Path, connection) -> None
     limit = int((_memory("VmSize") + MEGABYTES) * 2**20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     peak = _memory("VmHWM")
-    while (task := connection.recv()) is not None:
+    os.fsync = lambda descriptor: None  # nothing here has to outlive a loss of power
+    parent = os.getppid()
+    while True:
+        while not connection.poll(5.0):
+            if os.getppid() != parent:  # it was killed; its end of the pipe is open here too
+                return
+        task = connection.recv()
         outcome = run_one(groups[task[0]], task[1], seed, folder)
         outcome.megabytes, peak = max(0.0, _memory("VmHWM") - peak), max(peak, _memory("VmHWM"))
         connection.send(outcome)
@@ -138,7 +144,7 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def give(self, task: tuple[str, int] | None) -> None:
+    def give(self, task: tuple[str, int]) -> None:
         self.task, self.since = task, time.monotonic()
         self.connection.send(task)
 

@@ -66,6 +66,8 @@ def _take_in(family: str, archive: Archive, head: str | None, dtype: str) -> Imp
     try:
         imported = FAMILIES[family](archive, head, dtype)
         imported.potential.check_finite()
+    except CheckpointError as error:
+        raise error if str(archive.path) in str(error) else CheckpointError(f"{archive.path}: {error}") from None
     except UsageError as error:
         if isinstance(error, ConfigError):  # of the model the file describes, not of the user's
             raise CheckpointError(f"{archive.path}: the model it describes cannot be built: {error}") from None

@@ -93,6 +93,8 @@ def _cut(text: str, mark: str, after: bool = False) -> str:
      ["line", "mismatched tag", "after 1 complete"]),
     ("vasprun.xml", lambda t: t + ">\n", ["line", "junk after document element"]),
     ("vasprun.xml", lambda t: _row(t, '<varray name="positions">', "<v> 0.25 </v>"), ["line", "'positions'", "'0.25'"]),
+    ("vasprun.xml", lambda t: _row(t, "<varray name=\"positions\">", "<v> 0.25\n0.5 0.5 5 </v>"),
+     ["found '0.25 0.5 0.5 5'"]),
     ("vasprun.xml", lambda t: _row(t, '<varray name="forces">', ""), ["'forces' must have 8 rows, found 7"]),
     ("OUTCAR", lambda t: t.replace(" ------------\n", " ------------\n0.000000-000 ", 1),
      ["line", "atom 0", "0.000000-000"]),
