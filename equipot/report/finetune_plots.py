@@ -51,8 +51,13 @@ def slope_table(document: Document) -> Table:
                  frozenset({0} if names[:1] == ["all"] else ()), "1: right; below 1 the potential is too soft.")
 
 
-def forgetting_table(document: Document) -> Table | None:
-    """How far the tuned potential is from its base, and errors on given frames before and after."""
+def forgetting_table(document: Document, *, groups: bool = True) -> Table | None:
+    """How far the tuned potential is from its base, and errors on given frames before and after.
+
+    Args:
+        document: of the comparison.
+        groups: whether each kind of crystal gets a line.
+    """
     forgetting = document.get("forgetting")
     if not forgetting:
         return None
@@ -61,7 +66,8 @@ def forgetting_table(document: Document) -> Table | None:
     note = "Deviation: fine-tuned less base, atomic energies taken off."
     if prototypes:
         slopes = prototypes["force_slopes"]
-        for name in group_names(prototypes["deviation"]):
+        names = group_names(prototypes["deviation"])
+        for name in names if groups else names[:1]:
             group = prototypes["deviation"][name]
             if name == "all":
                 strong.add(len(rows))
@@ -195,10 +201,10 @@ def dimer_plot(document: Document, dimers: Dimers) -> Figure:
         return figure
 
 
-def finetune_tables(document: Document) -> list[Table]:
-    """All tables, those without content left out."""
-    tables = [comparison_table(document), slope_table(document), forgetting_table(document), dimer_table(document),
-              cost_table(document)]
+def finetune_tables(document: Document, *, groups: bool = True) -> list[Table]:
+    """All tables, those without content left out; ``groups``: whether each kind of held-out crystal gets a line."""
+    tables = [comparison_table(document), slope_table(document), forgetting_table(document, groups=groups),
+              dimer_table(document), cost_table(document)]
     return [table for table in tables if table is not None and table.rows]
 
 

@@ -90,7 +90,8 @@ def save_comparison(comparison: Comparison, folder: Path) -> FinetuneReport:
     write_text(folder / FILE, to_json(document))
     for name, picture in pictures.items():
         save_figure(picture.figure, folder / "plots" / f"{name}.png")
-    return FinetuneReport(document, tables, finetune_section(document, pictures, tables))
+    return FinetuneReport(document, finetune_tables(document, groups=False),
+                          finetune_section(document, pictures, tables))
 
 
 def find_report_files(config: Config, directory: Path) -> tuple[dict[str, Path], Path | None]:

@@ -31,7 +31,7 @@ MEASURES = {
     "known": ("known forces MAE", "meV/Å", ("known", FORCES)),
     "cpu": ("CPU time", "s", ("cpu_seconds",)),
 }
-COLORS = {"full": BLUE, "frozen": ORANGE, "lora": GREEN, "replay": PINK, SCRATCH: RED}
+COLORS = {"full": BLUE, "frozen": ORANGE, "lora": GREEN, "replay": PINK, "replay_strong": BLACK, SCRATCH: RED}
 
 
 def value(row: Row, measure: str) -> float | None:

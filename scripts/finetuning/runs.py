@@ -29,9 +29,12 @@ MODES: dict[str, dict[str, Any]] = {
     "frozen": {"mode": "frozen", "train": ["layer_3", "layer_4", "readout"]},
     "lora": {"mode": "lora"},
     "replay": {"mode": "full", "replay": {"number": 256}},
+    # SOAP moves the embeddings of elements that only replay meets as far as those of the frames: they stay.
+    "replay_strong": {"mode": "frozen", "freeze": ["embedding"],
+                      "replay": {"number": 512, "weight": 4.0, "batch_size": 8}},
 }
 #: Learning rates, chosen on validation frames by ``--scan``.
-LEARNING_RATES = {"full": 0.003, "frozen": 0.01, "lora": 0.01, "replay": 0.003, SCRATCH: 0.03}
+LEARNING_RATES = {"full": 0.003, "frozen": 0.01, "lora": 0.01, "replay": 0.003, "replay_strong": 0.003, SCRATCH: 0.03}
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def configuration(case: Case, pool: Pool, budget: Budget, folder: Path, test: li
         "data": {"root": str(folder), "train": ["train.xyz"], "test": ["test.xyz"], "split": {"validation": 0.0}},
         "training": {"epochs": epochs, "batch_size": budget.batch_size, "evaluate_every": epochs},
         "optimizer": {"learning_rate": case.learning_rate}, "schedule": {"warmup_steps": min(50, steps // 8)},
-        **({"model": dict(budget.model)} if is_scratch else {"finetune": MODES[case.mode]})}
+        **({"model": dict(budget.model)} if is_scratch else
+           # Forgetting is measured below, on the same crystals for every training.
+           {"finetune": {**MODES[case.mode], "report": {"prototypes": 0}}})}
 
 
 @dataclass

