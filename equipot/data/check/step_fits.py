@@ -54,7 +54,8 @@ class Fit:
         loss_without_offset: Loss of the best candidate without it.
         shear: Where yz, xz, xy are best taken from; ``(0, 1, 2)`` is as read.
         shear_losses: Order -> loss.
-        residuals, errors: Of each step (eV) with the best candidate: what is left, and what may be.
+        residuals, errors: Of each step (eV), with the best candidate where it is proven and as read where none is: what
+            is left, and what may be.
         steps: The steps.
         positions: Frames in them.
         is_rough: Only sign and rough unit are known.
@@ -124,12 +125,14 @@ def stress_fit(steps: Sequence[Step], frames: Sequence[Frame]) -> Fit | None:
     proven = (solution.loss < GOOD_LOSS and min(rivals) > PROOF * max(solution.loss, 0.02)
               and abs(solution.offset) / ase_units.GPa < _LARGEST_OFFSET)
     slope, slope_error = data.slope(options[name], sign, order)
+    proven = proven and 0.6 < slope < 1.7
+    as_read = losses["eV/A^3", 1, IDENTITY]
+    residuals, errors = (solution.residuals, solution.errors) if proven else data.consensus()
     return Fit(
-        "stress", len(steps), name, sign, proven and 0.6 < slope < 1.7, solution.loss,
-        losses["eV/A^3", 1, IDENTITY].loss, slope, slope_error, solution.offset / ase_units.GPa,
-        solution.offset_error / ase_units.GPa, solution.loss_without, order,
-        {key[2]: other.loss for key, other in losses.items() if key[:2] == best[:2]}, solution.residuals,
-        solution.errors, steps, _positions(steps))
+        "stress", len(steps), name, sign, proven, solution.loss, as_read.loss, slope, slope_error,
+        solution.offset / ase_units.GPa, solution.offset_error / ase_units.GPa, solution.loss_without, order,
+        {key[2]: other.loss for key, other in losses.items() if key[:2] == best[:2]}, residuals, errors, steps,
+        _positions(steps))
 
 
 def force_fit(steps: Sequence[Step], frames: Sequence[Frame]) -> Fit | None:
@@ -240,6 +243,16 @@ class _Steps:
         if loss > without:
             offset, loss, residuals = 0.0, without, left
         return _Solution(loss, without, offset, offset_error, residuals, errors)
+
+    def consensus(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the stress as read leaves of the energies (eV), with the constant stress that most steps agree on."""
+        one, two = self.works(1.0, 1.0, IDENTITY)
+        errors = self.noise + _PART * np.abs(0.5 * (one + two)) + _STRESS_CURVATURE * np.abs(one - two)
+        left = self.energy - 0.5 * (one + two)
+        large = np.abs(self.volume) > 0.1 * np.abs(self.volume).max(initial=0.0)
+        offsets = np.append(left[large] / self.volume[large], 0.0) if large.any() else np.zeros(1)
+        losses = [float(np.sum(np.minimum(((left - offset * self.volume) / errors) ** 2, 9.0))) for offset in offsets]
+        return left - offsets[int(np.argmin(losses))] * self.volume, errors
 
     def slope(self, factors, sign: int, order) -> tuple[float, float]:
         """Energy over work, with its error, beside a constant stress."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from equipot.data.check.steps import Step
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 _TIMES, _SMALLEST = 10.0, 3e-3
 #: Offsets of one set agree to this part of it.
 _AGREE = 0.25
+#: Steps that do not agree with the levels: more than this part, and there are no levels.
+_INCONSISTENT = 0.15
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Offsets:
 
     single: dict[int, float] = field(default_factory=dict)
     sets: list[Offset] = field(default_factory=list)
+
+    @property
+    def positions(self) -> set[int]:
+        """All frames that are off."""
+        return {*self.single, *(position for offset in self.sets for position in offset.positions)}
 
 
 def step_offsets(context: Context) -> Offsets:
@@ -58,7 +64,7 @@ def _residuals(context: Context, name: tuple[str, str], steps: Sequence[Step]) -
     left: list[float] = []
     allowed: list[float] = []
     stress, forces = context.stress_fits.get(name), context.force_fits.get(name)
-    if stress is not None and (stress.is_proven or stress.unit == "eV/A^3") and stress.sign > 0:
+    if stress is not None:
         kept += stress.steps
         left += stress.residuals.tolist()
         allowed += stress.errors.tolist()
@@ -73,34 +79,63 @@ def _residuals(context: Context, name: tuple[str, str], steps: Sequence[Step]) -
 
 
 def _add(known: Offsets, steps: list[Step], left: np.ndarray, allowed: np.ndarray) -> None:
+    """Give every frame a level, so that the levels of two frames differ by what their step leaves over."""
     if len(steps) < 4:
         return
     sizes = np.array([step.num_atoms for step in steps])
-    broken = np.abs(left) > np.maximum(_TIMES * allowed, _SMALLEST * sizes)
-    if not broken.any() or broken.mean() > 0.7:
+    left, limits = left / sizes, np.maximum(_TIMES * allowed / sizes, _SMALLEST)
+    if not (np.abs(left) > limits).any():
         return
     positions = sorted({position for step in steps for position in (step.first, step.second)})
     number = {position: k for k, position in enumerate(positions)}
     ends = np.array([(number[step.first], number[step.second]) for step in steps])
-    whole = ends[~broken]
-    links = coo_matrix((np.ones(len(whole)), (whole[:, 0], whole[:, 1])), (len(positions),) * 2)
-    _, part = connected_components(links, directed=False)
-    counts = np.bincount(part)
-    between: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for (one, two), energy in zip(ends[broken], (left / sizes)[broken]):
-        first, second = part[one], part[two]
-        if first == second:
-            continue  # joined another way: the step itself is at fault
-        small = second if counts[second] <= counts[first] else first
-        large = first + second - small
-        between[small, large].append(energy if small == second else -energy)
-    for (small, large), energies in between.items():
-        middle = float(np.median(energies))
-        error = 1.4826 * float(np.median(np.abs(np.array(energies) - middle)))
-        if len(energies) < 2 or counts[large] < 3 or error > _AGREE * abs(middle):
-            continue
-        members = tuple(positions[k] for k in np.flatnonzero(part == small))
-        if counts[small] < 3:
-            known.single.update(dict.fromkeys(members, middle))
-        else:
-            known.sets.append(Offset(members, middle, error, len(energies)))
+    levels, parts = _levels(ends, left, limits, len(positions))
+    for part in np.unique(parts):
+        inside = np.flatnonzero(parts[ends[:, 0]] == part)
+        off = np.abs(levels[ends[inside, 1]] - levels[ends[inside, 0]] - left[inside]) > 2.0 * limits[inside]
+        if off.mean() <= _INCONSISTENT:
+            _add_part(known, np.flatnonzero(parts == part), levels, positions, ends[inside], limits[inside])
+
+
+def _levels(ends: np.ndarray, left: np.ndarray, limits: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Levels along the tree of the most exact steps, and the connected part of each frame."""
+    links = coo_matrix((limits, (ends[:, 0], ends[:, 1])), (count, count)).tocsr()
+    tree = minimum_spanning_tree(links)
+    difference = coo_matrix((left, (ends[:, 0], ends[:, 1])), (count, count)).tocsr()
+    _, parts = connected_components(links, directed=False)
+    levels = np.zeros(count)
+    for part in np.unique(parts):
+        root = int(np.flatnonzero(parts == part)[0])
+        order, before = breadth_first_order(tree, root, directed=False)
+        for node in order[1:]:
+            one = before[node]
+            levels[node] = levels[one] + difference[one, node] - difference[node, one]
+    return levels, parts
+
+
+def _add_part(known: Offsets, members: np.ndarray, levels: np.ndarray, positions: list[int], ends: np.ndarray,
+              limits: np.ndarray) -> None:
+    """The frames that are not at the level of most."""
+    near = float(np.median(limits))
+    values = np.sort(levels[members])
+    counts = np.searchsorted(values, values + near, "right") - np.searchsorted(values, values - near, "left")
+    usual = float(values[counts.argmax()])
+    shift = levels[members] - usual
+    normal = np.abs(shift) <= near
+    if normal.sum() < 3 or normal.mean() < 0.5:
+        return
+    normal_set = set(members[normal].tolist())
+    while not normal.all():
+        worst = float(shift[~normal][np.abs(shift[~normal]).argmax()])
+        same = ~normal & (np.abs(shift - worst) <= max(near, _AGREE * abs(worst)))
+        inside = set(members[same].tolist())
+        joined = [k for k, (one, two) in enumerate(ends) if (one in inside) != (two in inside)
+                  and ({one, two} & normal_set)]
+        middle = float(np.median(shift[same]))
+        found = tuple(positions[k] for k in members[same])
+        if len(found) < 3 and len(joined) >= 2:
+            known.single.update(dict.fromkeys(found, middle))
+        elif len(found) >= 3:
+            error = 1.4826 * float(np.median(np.abs(shift[same] - middle)))
+            known.sets.append(Offset(found, middle, error, len(joined)))
+        normal |= same

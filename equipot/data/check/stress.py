@@ -9,6 +9,7 @@ import numpy as np
 from equipot.data.check.registry import Context, check
 from equipot.data.check.result import Finding, Fix, Skip
 from equipot.data.check.step_fits import GOOD_LOSS, IDENTITY, SHEAR_NAMES, STRESS_CANDIDATES, VIRIAL, Fit, reorder_shear
+from equipot.data.check.step_offsets import step_offsets
 from equipot.data.stress_sign import prove_sign
 
 #: A constant stress from here on (GPa), and so many times its error, is named ...
@@ -44,7 +45,8 @@ def unit_and_sign(context: Context) -> Iterator[Finding]:
                           f"stress says", fit.slope, 1.0 + _SLOPE, "", context.places(fit.positions[:5],
                                                                                       label="stress"),
                           "stress and energy are not of one calculation, or not converged")
-        elif not fit.is_proven and fit.loss_as_read > _NOISY and fit.num_steps >= 10:
+        elif (not fit.is_proven and fit.loss_as_read > _NOISY and fit.num_steps >= 10
+              and not step_offsets(context).positions.intersection(fit.positions)):  # its energies are at fault
             yield Finding("warn", f"{_title(name)}: energies and stresses agree in no unit or sign ({fit.num_steps} "
                                   f"steps, "
                           f"median error {1000 * _per_atom(fit):.2g} meV/atom): k-points or cutoff not converged?",

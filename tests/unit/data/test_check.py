@@ -131,7 +131,7 @@ def test_a_pulay_stress_is_no_wrong_sign(offset, small):
     report = check_frames(file)
     assert report.flagged() == ["pulay"]
     for finding in report.get("pulay").findings:
-        assert f"{offset:+.1f}" in finding.message.replace("9 ", "") or abs(finding.figure - abs(offset)) < 0.15
+        assert finding.figure == pytest.approx(abs(offset), abs=0.2) and f"were {offset:+.0f}"[:-1] in finding.message
     elastic = [one for one in report.get("pulay").findings if "elastic" in one.message]
     assert len(elastic) == 5 and report.get("stress-unit").status == "note"
 
@@ -161,10 +161,12 @@ def in_one_cell(small: list[Frame]) -> list[Frame]:
     from equipot.data.synthetic import _label
 
     generator = np.random.default_rng(1)
+    atoms = small[5].atoms.repeat((1, 1, 2))
+    atoms.positions += generator.normal(scale=0.1, size=atoms.positions.shape)
     frames = []
     for _ in range(12):
-        atoms = small[5].atoms.repeat((1, 1, 2))
-        atoms.positions += generator.normal(scale=0.05, size=atoms.positions.shape)
+        atoms = atoms.copy()
+        atoms.positions += generator.normal(scale=0.01, size=atoms.positions.shape)
         frames.append(_label(atoms, "md"))
     return frames
 
@@ -184,7 +186,7 @@ def test_wrong_sign_and_unit_of_the_forces(factor, words, small):
 
 def test_net_force_names_the_frame_and_is_taken_off_on_request(small):
     file = as_file(small)
-    file.frames[7].forces = file.frames[7].forces + [0.0, 0.01, 0.0]
+    file.frames[7].forces = file.frames[7].forces + np.array([0.0, 0.01, 0.0])
     report = check_frames(file)
     assert report.flagged() == ["net-force"]
     (finding,) = report.get("net-force").findings
@@ -200,7 +202,6 @@ def test_an_energy_that_is_a_multiple(factor, words, cu_au):
     frames = [copy.deepcopy(frame) for frame in cu_au]
     for frame in frames:  # as large as DFT's
         frame.energy -= 3.5 * len(frame.atoms)
-    assert not spoilt(frames).flagged() or spoilt(frames).flagged() == []
     frames[140].energy *= factor
     report = spoilt(frames)
     (finding,) = report.get("energy-outliers").findings
@@ -223,8 +224,7 @@ def test_two_levels_of_theory(small):
     result = spoilt(small, shift).get("theory")
     assert result.status in ("fail", "warn")
     named = {k for finding in result.findings for k in finding.frames}
-    wrong = {k for k, frame in enumerate(small) if frame.config_type == "elastic"}
-    wrong = set(sorted(wrong)[::3])
+    wrong = set([k for k, frame in enumerate(small) if frame.config_type == "elastic"][::3])
     assert len(named & wrong) >= 15 and not named - wrong
 
 
@@ -281,9 +281,10 @@ def test_isometries(place, cu_au):
     other.positions[1] += [0.0, 0.02, 0.0]
     assert find_isometry(atoms, other) is None
     other = turned(atoms, place)[0]
-    other.numbers[:] = np.where(other.numbers == 29, 79, 29)
+    other.numbers[0] += 1
     assert find_isometry(atoms, other) is None
-    molecule = Atoms("CHFClBr", positions=[[0, 0, 0], [0, 0, 1.1], [1.3, 0, -0.4], [-0.8, 1.5, -0.5], [-0.9, -1.6, -0.5]])
+    places = [[0, 0, 0], [0, 0, 1.1], [1.3, 0, -0.4], [-0.8, 1.5, -0.5], [-0.9, -1.6, -0.5]]
+    molecule = Atoms("CHFClBr", positions=places)
     assert find_isometry(molecule, turned(molecule, place)[0]) is not None  # the mirror image has the same energy
 
 
@@ -346,10 +347,42 @@ def test_report_as_json_and_lines(small, tmp_path):
     assert found["findings"][0]["places"][0] == {"file": "a.xyz", "frame": 7, "atom": None, "key": "REF_forces",
                                                  "text": "sum 0.0693 eV/A over 4 atoms"}
     text = "\n".join(report.lines())
-    for part in ("warn  net-force", "a.xyz frame 7 (REF_forces): sum 0.0693", "-> force errors", "1 warned", "limit 0.5"):
+    for part in ("warn  net-force", "a.xyz frame 7 (REF_forces): sum 0.0693", "-> force errors", "limit 0.5 meV/A"):
         assert part in text
     with pytest.raises(UsageError, match="no check nonsense"):
         check_frames(as_file(small[:3]), only=["nonsense"])
     write_frames(tmp_path / "a.xyz", small[:8])
     only = check_frames(read_frames(tmp_path / "a.xyz"), only=["net-force"])
     assert [result.code for result in only.results] == ["net-force"]
+
+
+def test_frames_read_from_files(small, tmp_path):
+    """What reading says is part of the report: bad frames, keys, sign."""
+    frames = [copy.deepcopy(frame) for frame in [*small[:60], *small[-2:]]]
+    frames[2].atoms.positions[:] = np.nan
+    write_frames(tmp_path / "a.xyz", frames)
+    report = check_frames(read_frames(tmp_path / "a.xyz", on_bad="skip"))
+    (finding,) = report.get("reading").findings
+    assert finding.status == "fail" and finding.frames == (2,) and "finite" in finding.places[0].text
+    assert report.files[0].keys["stress"] == "REF_stress" and report.flagged() == ["reading"]
+    fixed = fix_frames([read_frames(tmp_path / "a.xyz", on_bad="skip")], report)
+    assert fixed.dropped == 1 and len(fixed.frames) == len(frames) - 1 and ("a.xyz", 2) in fixed.by_frame
+
+
+def test_a_file_without_any_label(tmp_path):
+    (tmp_path / "plain.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n")
+    report = check_frames(read_frames(tmp_path / "plain.xyz"))
+    assert report.flagged() == ["coverage"] and "none" in report.get("coverage").findings[0].message
+    assert "frames: 1" in "\n".join(report.lines())
+
+
+def test_labels_under_other_names_are_unified(small, tmp_path):
+    write_frames(tmp_path / "a.xyz", small[:12], prefix="dft_")
+    file = read_frames(tmp_path / "a.xyz")
+    assert file.report.keys["energy"] == "dft_energy"
+    fixed = fix_frames([file], check_frames(file))
+    assert "energy from dft_energy to REF_energy" in fixed.done[0]
+    write_frames(tmp_path / "b.xyz", fixed.frames)
+    again = read_frames(tmp_path / "b.xyz")
+    assert again.report.keys == KEYS
+    np.testing.assert_allclose(again.frames[4].stress, small[4].stress, atol=1e-15)
