@@ -162,7 +162,8 @@ def test_data_check_against_a_test_set_with_a_page_and_a_fixed_copy(here, capsys
     assert "test frames are in the training set" in text and "Report: page.html" in text
     assert "fixed.xyz: " in text and "left out" in text
     page = (here / "page.html").read_text()
-    assert "<svg" not in page and "data:image/svg+xml" in page and "What to look at" in page and "http" not in page[300:]
+    assert "<svg" not in page and "data:image/svg+xml" in page and "http" not in page[300:]
+    assert "What to look at" in page
     assert (here / "frames.xyz").read_bytes() == before
     for words, part in ((["--fix", "fixed.xyz"], "exists already"), (["--also", "leaks"], "give --fix OUT"),
                         (["--fix", "frames.xyz", "--overwrite"], "one of the files"),

@@ -36,7 +36,7 @@ def elements(context: Context) -> Iterator[Finding]:
                                                        "out")
     only = [symbol for symbol in context.elements if symbol not in frames]
     if only and context.bound:
-        yield Finding("warn", f"{', '.join(only)} is there as isolated atoms only")
+        yield Finding("note", f"{', '.join(only)} is there as isolated atoms only")
 
 
 @check("C", "compositions", "compositions")

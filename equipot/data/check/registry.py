@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
 from equipot.data.check.result import STATUSES, CheckResult, Finding, Place, Skip
@@ -129,11 +130,10 @@ def file_name(file: FrameFile) -> str:
 def reduced_formula(frame: Frame) -> str:
     """Elements and their ratio, e.g. ``AuCu3``."""
     numbers, counts = np.unique(frame.atoms.numbers, return_counts=True)
-    del numbers
-    divisor = np.gcd.reduce(counts)
-    formula = frame.atoms.symbols.formula.count()
-    return "".join(f"{symbol}{count // divisor if count // divisor > 1 else ''}"
-                   for symbol, count in sorted(formula.items()))
+    counts = counts // np.gcd.reduce(counts)
+    return "".join(f"{symbol}{count if count > 1 else ''}"
+                   for symbol, count in sorted((chemical_symbols[number], count) for number, count in zip(numbers,
+                                                                                                          counts)))
 
 
 Function = Callable[[Context], Iterable[Finding]]

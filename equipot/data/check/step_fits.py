@@ -59,6 +59,7 @@ class Fit:
         steps: The steps.
         positions: Frames in them.
         is_rough: Only sign and rough unit are known.
+        noise: Of the energies, where more than expected had to be assumed (eV/atom).
     """
 
     label: str
@@ -80,6 +81,7 @@ class Fit:
     steps: Sequence[Step] = ()
     positions: tuple[int, ...] = ()
     is_rough: bool = False
+    noise: float = 0.0
 
     @property
     def is_right(self) -> bool:
@@ -106,19 +108,13 @@ def stress_fit(steps: Sequence[Step], frames: Sequence[Frame]) -> Fit | None:
         return None
     data = _Steps(steps)
     volumes = np.array([[frames[step.first].volume, frames[step.second].volume] for step in steps])
-    losses: dict[tuple[str, int, tuple], _Solution] = {}
     options = {name: (factor, factor) for name, factor in STRESS_CANDIDATES.items()}
     options[VIRIAL] = (1.0 / volumes[:, 0, None, None], 1.0 / volumes[:, 1, None, None])
-    for name, factors in options.items():
-        for sign in (1, -1):
-            losses[name, sign, IDENTITY] = data.solve(sign * factors[0], sign * factors[1], IDENTITY)
-    name, sign, _ = min(losses, key=lambda key: losses[key].loss)
-    # The order of the shear components is looked for in the best unit, and may decide on another.
-    for order in permutations(range(3)):
-        for other, turned in {(name, sign), ("eV/A^3", 1), ("eV/A^3", -1), ("GPa", -1), ("kbar", -1)}:
-            factors = options[other]
-            losses[other, turned, order] = data.solve(turned * factors[0], turned * factors[1], order)
-    best = min(losses, key=lambda key: losses[key].loss * (1.0 if key[2] == IDENTITY else 1.2))
+    losses, best = _try_candidates(data, options)
+    noise = 0.0
+    if losses[best].loss > GOOD_LOSS:  # energies noisier than they should be: does the truth stand out all the same?
+        noise = data.add_noise(losses[best].residuals)
+        losses, best = _try_candidates(data, options)
     name, sign, order = best
     solution, nothing = losses[best], data.solve(0.0, 0.0, IDENTITY)
     rivals = [nothing.loss, *(other.loss for key, other in losses.items() if key[:2] != best[:2])]
@@ -127,12 +123,29 @@ def stress_fit(steps: Sequence[Step], frames: Sequence[Frame]) -> Fit | None:
     slope, slope_error = data.slope(options[name], sign, order)
     proven = proven and 0.6 < slope < 1.7
     as_read = losses["eV/A^3", 1, IDENTITY]
-    residuals, errors = (solution.residuals, solution.errors) if proven else data.consensus()
+    factors = options[name] if proven else (1.0, 1.0)
+    turn = sign if proven else 1
+    residuals, errors = data.consensus(turn * factors[0], turn * factors[1], order if proven else IDENTITY)
     return Fit(
         "stress", len(steps), name, sign, proven, solution.loss, as_read.loss, slope, slope_error,
         solution.offset / ase_units.GPa, solution.offset_error / ase_units.GPa, solution.loss_without, order,
         {key[2]: other.loss for key, other in losses.items() if key[:2] == best[:2]}, residuals, errors, steps,
-        _positions(steps))
+        _positions(steps), noise=noise)
+
+
+def _try_candidates(data: _Steps, options: Mapping[str, tuple]) -> tuple[dict[tuple, _Solution], tuple]:
+    """Every unit and sign, and every order of shear components in those that may be; the best of all."""
+    losses: dict[tuple, _Solution] = {}
+    for name, factors in options.items():
+        for sign in (1, -1):
+            losses[name, sign, IDENTITY] = data.solve(sign * factors[0], sign * factors[1], IDENTITY)
+    first = min(losses, key=lambda key: losses[key].loss)
+    # In one order or another the best unit may be another.
+    for order in permutations(range(3)):
+        for name, sign in {first[:2], ("eV/A^3", 1), ("eV/A^3", -1), ("GPa", -1), ("kbar", -1)}:
+            factors = options[name]
+            losses[name, sign, order] = data.solve(sign * factors[0], sign * factors[1], order)
+    return losses, min(losses, key=lambda key: losses[key].loss * (1.0 if key[2] == IDENTITY else 1.2))
 
 
 def force_fit(steps: Sequence[Step], frames: Sequence[Frame]) -> Fit | None:
@@ -221,7 +234,14 @@ class _Steps:
         self.first, self.second = (np.array([getattr(work, end) for work in works]) for end in ("first", "second"))
         self.volume = np.array([work.volume_change for work in works])
         sizes = np.array([step.num_atoms for step in steps])
-        self.noise = _NOISE * sizes + 0.1 * np.array([work.force_curvature for work in works])
+        self.sizes = sizes
+        self.exact = self.noise = _NOISE * sizes + 0.1 * np.array([work.force_curvature for work in works])
+
+    def add_noise(self, residuals: np.ndarray) -> float:
+        """Take what is left of most steps for noise (eV/atom) from now on."""
+        noise = 1.4826 * float(np.median(np.abs(residuals) / self.sizes))
+        self.noise = self.exact + noise * self.sizes
+        return noise
 
     def works(self, first, second, order) -> tuple[np.ndarray, np.ndarray]:
         """Work at both ends."""
@@ -244,10 +264,10 @@ class _Steps:
             offset, loss, residuals = 0.0, without, left
         return _Solution(loss, without, offset, offset_error, residuals, errors)
 
-    def consensus(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the stress as read leaves of the energies (eV), with the constant stress that most steps agree on."""
-        one, two = self.works(1.0, 1.0, IDENTITY)
-        errors = self.noise + _PART * np.abs(0.5 * (one + two)) + _STRESS_CURVATURE * np.abs(one - two)
+    def consensus(self, first, second, order) -> tuple[np.ndarray, np.ndarray]:
+        """What the stress leaves of the energies (eV), with the constant stress that most steps agree on."""
+        one, two = self.works(first, second, order)
+        errors = self.exact + _PART * np.abs(0.5 * (one + two)) + _STRESS_CURVATURE * np.abs(one - two)
         left = self.energy - 0.5 * (one + two)
         large = np.abs(self.volume) > 0.1 * np.abs(self.volume).max(initial=0.0)
         offsets = np.append(left[large] / self.volume[large], 0.0) if large.any() else np.zeros(1)

@@ -11,8 +11,9 @@ import numpy as np
 from equipot.data.frames import Frame
 from equipot.data.pair_work import PairWork, pair_work
 
-#: Frames each frame is compared with ...
-_NEIGHBORS = 4
+#: Which of the frames nearest to it each frame is compared with: the nearest make the smallest error, those farther off
+#: a difference of energy above the noise ...
+_RANKS = (1, 2, 3, 4, 10, 30)
 #: ... of at most so many in a group (evenly chosen), with steps no larger than this.
 _MOST_FRAMES = 1500
 _LARGEST_STRAIN, _LARGEST_DISPLACEMENT, _LARGEST_MOLECULAR = 0.15, 0.4, 0.5
@@ -66,8 +67,9 @@ def _near_pairs(frames: Sequence[Frame]) -> list[tuple[int, int]]:
     squares = np.sum(points**2, axis=1)
     distances = squares[:, None] + squares - 2.0 * points @ points.T
     np.fill_diagonal(distances, np.inf)
-    count = min(_NEIGHBORS, len(frames) - 1)
-    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    # In a small group the tenth is at the other end, where the trapezoid rule is no longer exact.
+    ranks = [rank - 1 for rank in _RANKS if rank < len(frames) and (rank < 5 or 4 * rank <= len(frames))]
+    nearest = np.argsort(distances, axis=1)[:, ranks]
     return sorted({(min(one, int(two)), max(one, int(two))) for one in range(len(frames)) for two in nearest[one]})
 
 

@@ -18,6 +18,8 @@ PULAY_GPA, _SIGNIFICANT = 0.3, 4.0
 _EXPLAINS, _SHOWS = 3.0, 0.4
 #: Stress and energies of a group that agree in no unit to better than this loss are noisy.
 _NOISY = 2.0
+#: Scatter of energies about the stress's work that is worth a word (eV/atom).
+_NOISE = 1e-4
 #: Slope of energy over stress work further than this from 1 is named.
 _SLOPE = 0.25
 
@@ -52,6 +54,12 @@ def unit_and_sign(context: Context) -> Iterator[Finding]:
                           f"median error {1000 * _per_atom(fit):.2g} meV/atom): k-points or cutoff not converged?",
                           fit.loss_as_read, _NOISY, "", context.places(fit.positions, label="stress"),
                           "give these frames config_stress_weight=0, or compute them with a denser k-mesh")
+    noisy = {name: fit for name, fit in fits.items() if fit.is_proven and fit.noise > _NOISE
+             and not step_offsets(context).positions.intersection(fit.positions)}
+    for name, fit in noisy.items():
+        yield Finding("note", f"{_title(name)}: energies scatter by {1000 * fit.noise:.2g} meV/atom about what the "
+                              f"stress "
+                      f"says (k-points or cutoff not converged)", 1000 * fit.noise, None, "meV/atom")
     if right:
         steps = sum(fit.num_steps for fit in right.values())
         slope = np.average([fit.slope for fit in right.values()], weights=[fit.num_steps for fit in right.values()])

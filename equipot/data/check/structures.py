@@ -80,8 +80,7 @@ def cells(context: Context) -> Iterator[Finding]:
         if not np.isfinite(frame.volume):
             continue
         lengths = np.linalg.norm(frame.atoms.cell.array, axis=1)
-        heights = frame.volume / np.array([np.linalg.norm(np.cross(*np.delete(frame.atoms.cell.array, k, axis=0)))
-                                           for k in range(3)])
+        heights = 1.0 / np.linalg.norm(np.linalg.inv(frame.atoms.cell.array), axis=0)
         if (heights < 0.1 * lengths).any():
             skewed.append(position)
         if heights.min() < context.cutoff:
@@ -163,15 +162,10 @@ def vacuum(context: Context) -> Iterator[Finding]:
 
 def _gaps(frame: Frame) -> list[float]:
     """The widest gap without atoms along each lattice vector (Angstrom, perpendicular to the other two)."""
-    cell = frame.atoms.cell.array
-    found = []
-    fractions = np.linalg.solve(cell.T, frame.atoms.positions.T).T
-    volume = abs(np.linalg.det(cell))
-    for axis in range(3):
-        height = volume / np.linalg.norm(np.cross(*np.delete(cell, axis, axis=0)))
-        values = np.sort(fractions[:, axis] % 1.0)
-        found.append(float(height * np.append(np.diff(values), values[0] + 1.0 - values[-1]).max()))
-    return found
+    inverse = np.linalg.inv(frame.atoms.cell.array)
+    values = np.sort(frame.atoms.positions @ inverse % 1.0, axis=0)
+    widest = np.maximum(np.diff(values, axis=0).max(axis=0, initial=0.0), values[0] + 1.0 - values[-1])
+    return (widest / np.linalg.norm(inverse, axis=0)).tolist()
 
 
 def _fills_its_cell(frame: Frame) -> bool:

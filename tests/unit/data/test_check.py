@@ -131,7 +131,7 @@ def test_a_pulay_stress_is_no_wrong_sign(offset, small):
     report = check_frames(file)
     assert report.flagged() == ["pulay"]
     for finding in report.get("pulay").findings:
-        assert finding.figure == pytest.approx(abs(offset), abs=0.2) and f"were {offset:+.0f}"[:-1] in finding.message
+        assert finding.figure == pytest.approx(abs(offset), abs=0.2) and f"were {offset:+.0f}"[:6] in finding.message
     elastic = [one for one in report.get("pulay").findings if "elastic" in one.message]
     assert len(elastic) == 5 and report.get("stress-unit").status == "note"
 
@@ -241,7 +241,7 @@ def test_copies_and_structures_up_to_symmetry(small):
     shifted = copy.deepcopy(small[4])
     shifted.energy += 0.5
     file = as_file([*small, small[4], turned_frame(small[120]), shifted])
-    report = check_frames(file)
+    report = check_frames(file, only=["duplicates", "contradictions"])
     count = len(small)
     copies, same = report.get("duplicates").findings
     assert copies.status == "warn" and copies.frames == (count, count + 2) and same.frames == (count + 1,)

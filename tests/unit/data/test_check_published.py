@@ -47,8 +47,8 @@ def test_symmetry_equivalent_frames_of_mlearn(folder, training, test, leaks):
     findings = report.get("leaks").findings
     found = findings[0].frames if findings else ()
     assert len(found) >= leaks and (leaks > 0) == bool(found)
-    if findings:
-        assert all("same energy" in place.text for place in findings[0].places)
+    if findings:  # more structures than energies: some were computed with another k-mesh
+        assert sum("same energy" in place.text for place in findings[0].places) >= leaks
 
 
 @pytest.mark.parametrize(("folder", "largest"), [("limonitio", 1.6), ("water", 0.40)])
