@@ -58,8 +58,7 @@ def _volume_panel(axes, name: str, points: Sequence[tuple[str, float, float]]) -
     if energies.max() > high + 3.0 * (high - low) and high > low:  # a few far ones must not hide the others
         axes.set_ylim(low - 0.05 * (high - low), high + 0.6 * (high - low))
         above = int((energies > high + 0.6 * (high - low)).sum())
-        axes.text(0.98, 0.97, f"{above} frames above, up to {energies.max():.3g}", transform=axes.transAxes,
-                  ha="right", va="top", color=GREY, fontsize=8)
+        axes.set_title(f"{name} ({len(points)}; {above} above, up to {energies.max():.3g} eV/atom)")
     elif np.ptp(energies) < 1e-9:
         axes.set_ylim(low - 0.5, low + 0.5)
     axes.ticklabel_format(axis="y", useOffset=False)

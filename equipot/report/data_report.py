@@ -93,7 +93,7 @@ def write_data_report(report: DataReport, path: str | Path, *, cutoff: float) ->
     """Write one self-contained HTML page: verdicts, findings with places and advice, plots, files and labels."""
     pictures = data_pictures(report, cutoff)
     findings: list = []
-    for result in report.results:
+    for result in sorted(report.results, key=lambda one: list(_STYLES).index(one.status)):
         for finding in result.findings:
             if finding.status not in ("fail", "warn"):
                 continue

@@ -9,7 +9,7 @@ from html import escape
 from matplotlib.figure import Figure
 
 from equipot.report.figures import svg_data_uri
-from equipot.report.tables import Table
+from equipot.report.tables import Column, Table
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class Page:
     headline: Sequence[tuple[str, str, str]] = field(default_factory=tuple)
 
 
+#: Text in a cell that is longer is broken into lines.
+_LONG_CELL = 60
+
 _CSS = """
 :root{--ink:#1d2126;--soft:#5b6470;--line:#e1e5ea;--wash:#f5f7f9;--accent:#0072B2}
 *{box-sizing:border-box}
@@ -71,7 +74,8 @@ caption{text-align:left;font-weight:600;padding:.2rem 0 .45rem}
 th,td{padding:.26rem .62rem;text-align:left;white-space:nowrap}
 th{border-bottom:1.5px solid var(--ink);vertical-align:bottom;font-weight:600}
 th small{display:block;color:var(--soft);font-weight:400}
-td{border-bottom:1px solid var(--line)}.n{text-align:right}
+td{border-bottom:1px solid var(--line);vertical-align:top}.n{text-align:right}
+td.w{white-space:normal;min-width:18rem;overflow-wrap:anywhere}
 tr.strong td{font-weight:600;background:var(--wash)}
 .note{color:var(--soft);font-size:.85rem;margin:-.8rem 0 1.2rem}
 figure{margin:.4rem 0 1.6rem}figure img{max-width:100%;height:auto;display:block}
@@ -89,12 +93,18 @@ def _table(table: Table) -> str:
                     for column in table.columns)
     rows = []
     for number, row in enumerate(table.rows):
-        cells = "".join(f"<td{' class=n' if column.is_number else ''}>{escape(cell)}</td>"
+        cells = "".join(f"<td{_cell_class(column, cell)}>{escape(cell)}</td>"
                         for column, cell in zip(table.columns, row))
         rows.append(f"<tr{' class=strong' if number in table.strong_rows else ''}>{cells}</tr>")
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (f'<div class="scroll"><table><caption>{escape(table.title)}</caption><thead><tr>{heads}</tr></thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>{note}")
+
+
+def _cell_class(column: Column, cell: str) -> str:
+    if column.is_number:
+        return " class=n"
+    return " class=w" if len(cell) > _LONG_CELL else ""
 
 
 def _block(block: str | Table | Picture | Verbatim) -> str:
