@@ -25,7 +25,7 @@ def summary(workplace) -> dict:
 def test_a_run_leaves_what_it_promises(workplace):
     run = workplace / "done"
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
-    plots = ("learning_curve", "parity_energy", "parity_forces", "parity_stress", "error_by_config_type",
+    plots = ("learning_curve", "loss_shares", "parity_energy", "parity_forces", "parity_stress", "error_by_config_type",
              "equation_of_state", "elastic_constants")
     expected = {"config.yaml", "splits.json", "run.log", "metrics.jsonl", "model.eqp", "summary.json", "report.html",
                 *(f"plots/{name}.png" for name in plots)}
@@ -220,6 +220,7 @@ def test_a_config_as_a_mapping_or_object(here):
 
     mapping = to_dict(load_config("run.yaml")) | {"properties": [], "name": "again"}
     mapping["training"]["epochs"] = 1
+    mapping["physics_check"] = "off"
     result = train(from_dict(mapping), progress=NoProgress(), quiet=True)
     assert result.directory.name == "again" and result.model_path.exists()
     assert result.metrics["test"]["all"]["num_configurations"] > 0
