@@ -121,7 +121,10 @@ def _versions() -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk under it: Python would complain again when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(f"equipot: {'stopped' if code in (75, INTERRUPTED_BY_USER) else 'error'}: {message}", file=sys.stderr)
     return code
 
