@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,7 @@ def check_model(model: str | Path | Potential | BaseCalculator, data: str | Path
                 form: str = "full", only: Sequence[str] = (), settings: Settings | None = None,
                 elements: Sequence[str] | None = None, cutoff: float | None = None, dtype: str | None = None,
                 progress: Callable[[CheckResult], None] | None = None, stop: StopRequest | None = None,
-                name: str | None = None) -> CheckReport:
+                seconds: float | None = None, name: str | None = None) -> CheckReport:
     """Check a model's physics: symmetries, derivatives, cutoff, extensivity, neighbour lists, behaviour in simulations.
 
     Args:
@@ -45,6 +46,7 @@ def check_model(model: str | Path | Potential | BaseCalculator, data: str | Path
         dtype: of the network (a potential), or whose thresholds apply (a calculator; default float64).
         progress: called with each outcome.
         stop: asked between checks and steps; what is done by then is reported.
+        seconds: no check begins later than this; those left are skipped, and say so.
         name: what to call the model; default: its file.
 
     Returns:
@@ -66,10 +68,15 @@ def check_model(model: str | Path | Potential | BaseCalculator, data: str | Path
     subject = make_subject(model, elements=elements, cutoff=cutoff, dtype=dtype)
     context = _context(subject, frames, form == "short", settings or Settings(), stop)
     report = CheckReport(title, form, facts=_facts(context))
+    begin = time.perf_counter()
     for entry in chosen:
         if stop is not None and stop():
             break
-        result = run_check(entry, context)
+        if seconds is not None and time.perf_counter() - begin > seconds:
+            note = f"not run: the {seconds:g} s for checks were over"
+            result = CheckResult(entry.code, entry.title, "skip", note=note)
+        else:
+            result = run_check(entry, context)
         report.results.append(result)
         if progress is not None:
             progress(result)

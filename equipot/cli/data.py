@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_label_options, label_configs, nearest
+from equipot.cli.parser import Parser, add_label_options, label_configs, nearest, positive
 from equipot.errors import UsageError
 
 ACTIONS = {"check": "look for everything that spoils a training set", "make": "write the embedded data set to a file"}
@@ -15,16 +16,26 @@ EPILOG = "actions:\n" + "\n".join(f"  {name.ljust(6)} {text}" for name, text in 
 
 examples:
   equipot data check frames.xyz
-  equipot data check frames.xyz --json > report.json
-  equipot data check dft.xyz --keys energy=dft_energy --units stress=GPa
+  equipot data check train.xyz --against test.xyz --html check.html
+  equipot data check dft.xyz --fix fixed.xyz
   equipot data make cu_au_emt cu_au.xyz
 """
 
 CHECK_EPILOG = """examples:
   equipot data check frames.xyz
-  equipot data check frames.xyz --json > report.json
+  equipot data check train.xyz more.xyz --against test.xyz --html check.html
+  equipot data check dft.xyz --keys energy=dft_energy --units stress=GPa --json > report.json
+  equipot data check dft.xyz --fix fixed.xyz --also net-force
 
-Exits with 1 where something was found that makes training fail or wrong, with 0 otherwise (warnings included).
+fail: numbers are wrong, or training on them goes wrong (unit or sign of stress and forces, order of shear components,
+an energy halved, one structure with two energies, a test structure in the training set, no labels). warn: look at it
+(drifting forces, a Pulay stress, outliers, copies, rare elements). note: a fact to know of.
+
+--fix writes a new file under REF_energy, REF_forces and REF_stress in eV, Angstrom and eV/Angstrom^3 with what is
+proven put right: sign and unit of stress and forces, order of shear components; copies and unusable frames left out.
+It says what it did to which frame. The files that were checked are never changed.
+
+Exit codes: 0 nothing failed (warnings included), 1 something failed, also where --fix has put it right in OUT.
 """
 
 MAKE_EPILOG = """example:
@@ -54,11 +65,25 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
 def _check_parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("equipot data check", epilog=CHECK_EPILOG,
                     description="Look for everything that is known to spoil a training set.")
-    parser.add_argument("file", metavar="FILE", help="frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, "
-                                                     "OUTCAR")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, "
+                                                                 "vasprun.xml, OUTCAR; several are checked as one set")
+    parser.add_argument("--against", nargs="+", default=[], metavar="TEST", help="files whose structures should not be "
+                        "among FILEs, not even turned, mirrored or in another cell")
+    parser.add_argument("--cutoff", type=positive, default=5.0, metavar="A",
+                        help="cutoff of the potential to be trained (Angstrom, default 5)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CODE", help="codes of checks, e.g. net-force pulay")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--html", metavar="OUT", help="write the report with plots as one self-contained page")
+    parser.add_argument("--fix", metavar="OUT", help="write a corrected copy of all frames to this file (extended XYZ)")
+    parser.add_argument("--also", nargs="+", default=[], metavar="WHAT", choices=("net-force", "leaks"),
+                        help="with --fix, what is done only when asked for: net-force takes the mean force off, leaks "
+                             "leaves out frames that are in TEST too")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     add_label_options(parser)
-    return parser.parse(arguments)
+    parsed = parser.parse(arguments)
+    if parsed.also and not parsed.fix:
+        raise UsageError("--also says what --fix does besides: give --fix OUT with it.")
+    return parsed
 
 
 def _make_parser(arguments: Sequence[str]) -> argparse.Namespace:
@@ -82,18 +107,83 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from equipot.data.check import check_frames
+    from equipot.data.check import check_frames, fix_frames
     from equipot.data.reading import read_frames
+    from equipot.data.writing import write_frames
+    from equipot.report.data_report import print_data_report, write_data_report
     from equipot.report.summary import to_json
 
+    _refuse_outputs(arguments)
     keys, units = label_configs(arguments)
-    # Frames that cannot be used are findings here, not the end of the check.
-    report = check_frames(read_frames(arguments.file, keys=keys, units=units, on_bad="skip"))
+    with _progress() as progress:
+        files, against = [], []
+        names = [*arguments.files, *arguments.against]
+        for done, name in enumerate(names):
+            progress("reading files", done, len(names))
+            # Frames that cannot be used are findings here, not the end of the check.
+            (files if done < len(arguments.files) else against).append(
+                read_frames(name, keys=keys, units=units, on_bad="skip"))
+        report = check_frames(files, against=against, cutoff=arguments.cutoff, only=arguments.only, progress=progress)
+    stream = sys.stderr if arguments.json else sys.stdout
+    if not arguments.json:
+        print_data_report(report)
+    if arguments.html:
+        print(f"\nReport: {write_data_report(report, arguments.html, cutoff=arguments.cutoff)}", file=stream)
+    document = report.to_dict()
+    if arguments.fix:
+        fixed = fix_frames(files, report, also=arguments.also)
+        write_frames(arguments.fix, fixed.frames)
+        document["fixed"] = {"path": arguments.fix, "num_frames": len(fixed.frames), "dropped": fixed.dropped,
+                             "done": fixed.done, "frames": [{"file": file, "frame": frame, "done": done} for
+                                                            (file, frame), done in fixed.by_frame.items()]}
+        print(f"\n{arguments.fix}: {len(fixed.frames)} frames" + (f", {fixed.dropped} left "
+                                                                  f"out" if fixed.dropped else "")
+              + ("" if fixed.done or fixed.by_frame else "; nothing had to be put right"), file=stream)
+        print("\n".join(fixed.lines()), file=stream)
     if arguments.json:
-        sys.stdout.write(to_json(report.to_dict()))
-    else:
-        print("\n".join(report.lines()))
-    return 1 if report.worst == "error" else 0
+        sys.stdout.write(to_json(document))
+    return 1 if report.worst == "fail" else 0
+
+
+def _refuse_outputs(arguments: argparse.Namespace) -> None:
+    """Before any work: outputs that exist, have the wrong name, or are one of the inputs."""
+    from pathlib import Path
+
+    from equipot.report.files import refuse_existing
+
+    for option in ("html", "fix"):
+        name = getattr(arguments, option)
+        if name is None:
+            continue
+        path = refuse_existing(name, overwrite=arguments.overwrite)
+        for given in (*arguments.files, *arguments.against):
+            if Path(given).expanduser().resolve() == path.resolve():
+                raise UsageError(f"--{option} {name} is one of the files to be checked, which are never changed: "
+                                 f"choose "
+                                 f"another name.")
+    ends = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz", ".xyz.xz", ".extxyz.xz")
+    if arguments.fix and not arguments.fix.lower().endswith(ends):
+        raise UsageError(f"--fix {arguments.fix}: corrected frames are written to .xyz or .extxyz files (.gz and .xz "
+                         f"too).")
+
+
+@contextlib.contextmanager
+def _progress():
+    """A bar on a terminal, nothing anywhere else."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                  TimeRemainingColumn(compact=True), console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=max(total, 1))
+
+        yield show
 
 
 def _make(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ VERBS = {
     "data": ("equipot.cli.data", "check a file of frames, or make the embedded data set"),
     "check": ("equipot.cli.check", "physics check-up of a model: symmetries, derivatives, cutoff, dimers, dynamics"),
     "properties": ("equipot.cli.properties", "of crystals: elastic constants, phonons, defects, surfaces, ..."),
+    "report": ("equipot.cli.report", "everything about a run or a model on one page"),
     "info": ("equipot.cli.info", "what a model file or a run folder holds"),
     "convert": ("equipot.cli.convert", "take in a model of another package"),
     "md": ("equipot.cli.md", "molecular dynamics with a potential"),
@@ -120,7 +121,10 @@ def _versions() -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk under it: Python would complain again when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(f"equipot: {'stopped' if code in (75, INTERRUPTED_BY_USER) else 'error'}: {message}", file=sys.stderr)
     return code
 

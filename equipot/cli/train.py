@@ -15,6 +15,8 @@ EPILOG = """examples:
 
 Ctrl-C or SIGTERM finishes the step, saves and exits with 75: the same command with --resume goes on,
 and ends as if it had never stopped.
+
+A run ends with the physics check of `equipot check` in its short form; physics_check=full or off changes that.
 """
 
 
@@ -28,16 +30,26 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the run folder")
     parser.add_argument("--dry-run", action="store_true",
                         help="read the data, build the model, time a few steps; write nothing")
+    parser.add_argument("--fail-on-check", action="store_true",
+                        help="exit with 1 where the physics check at the end fails (default: it warns, and exits with "
+                             "0; the run is complete either way)")
     add_threads_option(parser)
     return parser.parse(arguments)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
+    from equipot.config import load_config
+    from equipot.errors import UsageError
     from equipot.threads import set_threads
     from equipot.workflow import train
 
+    if arguments.fail_on_check and load_config(arguments.config, arguments.overrides).physics_check == "off":
+        raise UsageError("--fail-on-check was said, but physics_check is off: there would be nothing to fail.")
     set_threads(arguments.threads)
-    train(arguments.config, overrides=arguments.overrides, resume=arguments.resume, overwrite=arguments.overwrite,
-          dry_run=arguments.dry_run)
-    return 0
+    result = train(arguments.config, overrides=arguments.overrides, resume=arguments.resume,
+                   overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    if not arguments.fail_on_check or arguments.dry_run:
+        return 0
+    check = result.summary["physics_check"]
+    return 1 if check is None or check["failed"] else 0  # None: it could not be run, which was said

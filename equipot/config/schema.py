@@ -331,6 +331,19 @@ class PropertyConfig(Section):
 
 
 @dataclass(frozen=True)
+class ModelCardConfig(Section):
+    """What a stranger should know of the model; it is kept in the model file and stands in the report."""
+
+    #: What the model is meant for, in a sentence.
+    purpose: NotEmpty | None = None
+    #: How the labels were computed: functional, dispersion, cutoff, k-points, code.
+    level_of_theory: NotEmpty | None = None
+    licence: NotEmpty | None = None
+    #: What to cite for the model and its data.
+    citation: NotEmpty | None = None
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """A whole training job."""
 
@@ -348,6 +361,10 @@ class Config(Section):
     #: Makes the training a fine-tuning of a finished potential (``equipot finetune``).
     finetune: FinetuneConfig | None = None
     properties: tuple[PropertyConfig, ...] = ()
+    #: Physics check of the finished model, as `equipot check`: ``short`` takes seconds, ``full`` minutes, ``off`` none.
+    #: What fails is said loudly, in summary.json and in the report; the run and its model stay.
+    physics_check: Literal["short", "full", "off"] = "short"
+    model_card: ModelCardConfig = field(default_factory=ModelCardConfig)
 
     def check(self) -> None:
         names = [crystal.name for crystal in self.properties]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from equipot.data.frames import Frame
+from equipot.data.pair_work import pair_work
 from equipot.units import STRESS_UNITS
 
 #: Relative change of volume between two frames that are compared.
@@ -112,34 +113,11 @@ def _pairs(members: list[Frame]):
 
 def _ratio(first: Frame, second: Frame) -> tuple[float, float] | None:
     """Energy difference over stress work, and how much the pair counts."""
-    cells = first.atoms.cell.array, second.atoms.cell.array
-    deformation = np.linalg.solve(*cells)  # rows of positions: r2 = r1 @ deformation
-    identity = np.eye(3)
-    # The Cayley form of the strain: exact to second order, and free of the rotation between the two cells.
-    velocity = 2.0 * (deformation - identity) @ np.linalg.inv(deformation + identity)
-    strain = 0.5 * (velocity + velocity.T)
-    if np.abs(velocity).max() > _LARGEST:
+    step = pair_work(first, second, largest_strain=_LARGEST, largest_displacement=_MAX_DISPLACEMENT)
+    if step is None:
         return None
-    stress_work = 0.5 * np.sum((first.volume * first.stress + second.volume * second.stress) * strain)
-    force_work = _force_work(first, second)
-    if force_work is None:
-        return None
-    energy = second.energy - first.energy - force_work
+    energy, stress_work = step.energy - step.force_work, step.stress_work
     if max(abs(energy), abs(stress_work)) < _MIN_ENERGY * len(first.atoms) or stress_work == 0.0:
         return None
     # Near the minimum of the energy a Pulay stress of 1 GPa decides the sign; far from it nothing small does.
     return float(energy / stress_work), float(min(abs(energy) / len(first.atoms), _FULL_ENERGY))
-
-
-def _force_work(first: Frame, second: Frame) -> float | None:
-    """Energy change (eV) by atoms moving inside the cell, or None where they move too far or forces are unknown."""
-    change = second.atoms.get_scaled_positions(wrap=False) - first.atoms.get_scaled_positions(wrap=False)
-    change -= np.round(change)
-    change -= change.mean(axis=0)
-    moved = change @ (0.5 * (first.atoms.cell.array + second.atoms.cell.array))
-    largest = float(np.linalg.norm(moved, axis=1).max())
-    if largest < 1e-4:
-        return 0.0
-    if largest > _MAX_DISPLACEMENT or first.forces is None or second.forces is None:
-        return None
-    return float(-0.5 * np.sum((first.forces + second.forces) * moved))

@@ -55,7 +55,8 @@ class PhononSettings(Section):
 
     #: Angstrom.
     displacement: Positive = 0.01
-    #: Shortest edge of the supercell (Angstrom) where ``supercell`` is not given.
+    #: Shortest edge of the supercell (Angstrom) where ``supercell`` is not given. Force constants of a message-passing
+    #: potential reach twice layers times cutoff: see that a larger cell changes nothing.
     length: Positive = 12.0
     #: Copies of the conventional cell along its axes.
     supercell: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None

@@ -42,6 +42,14 @@ def result_line(result: CheckResult) -> str:
         f"; {result.note}" if result.note else "")
 
 
+def outcome_text(result: CheckResult) -> str:
+    """The worst figure of a check with its threshold and place, or why there is none."""
+    worst = result.worst
+    if worst is None or result.note:
+        return result.note
+    return f"{figure_text(worst)}, at most {limit_text(worst)}" + (f"; {worst.where}" if worst.where else "")
+
+
 def check_table(report: CheckReport, *, skipped: bool = True) -> Table:
     """Every check with its verdict, its worst figure and the threshold."""
     rows, strong = [], set()
@@ -91,10 +99,13 @@ def _panels(number: int, width: float = 3.4, height: float = 2.8):
     return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
+def _drawable(curves: Mapping[str, Mapping]) -> dict[str, Mapping]:
+    return {name: curve for name, curve in curves.items() if "error" not in curve}
+
+
 def dimer_plot(curves: Mapping[str, Mapping]) -> Figure:
     """Energy of two atoms against their distance, a panel a pair; 0.7 and 1 times the covalent radii are marked."""
-    sound = {name: curve for name, curve in curves.items() if "error" not in curve}
-    shown = dict(list(sound.items())[:_MOST_PANELS])
+    shown = dict(list(_drawable(curves).items())[:_MOST_PANELS])
     with style():
         figure, grid = _panels(len(shown))
         if not shown:
@@ -135,10 +146,10 @@ def volume_plot(curves: Mapping[str, Mapping]) -> Figure:
         return figure
 
 
-def nve_plot(curve: Mapping) -> Figure:
+def nve_plot(curve: Mapping, width: float = 7.5) -> Figure:
     """Total energy in NVE dynamics with the line fitted to it."""
     with style():
-        figure = new_figure(7.5, 2.8)
+        figure = new_figure(width, 2.8)
         axes = figure.subplots()
         times, values = np.asarray(curve["times_ps"]), np.asarray(curve["energies_mev_per_atom"])
         kept = slice(len(times) // 5, None)
@@ -148,7 +159,8 @@ def nve_plot(curve: Mapping) -> Figure:
         axes.plot(times[kept], np.polyval(line, times[kept]), color=RED,
                   label=f"drift {curve['drift']:+.2g} ± {curve['drift_error']:.1g} meV/atom/ps")
         axes.set(xlabel="time (ps)", ylabel="total energy (meV/atom)",
-                 title=f"{curve['name']}, {curve['atoms']} atoms, {curve['timestep_fs']:.2g} fs")
+                 title=f"{curve['name']}" + (", " if width > 6.0 else "\n")
+                 + f"{curve['atoms']} atoms, {curve['timestep_fs']:.2g} fs")
         axes.legend(loc="upper right")
         return figure
 
@@ -164,22 +176,33 @@ def stability_table(rows: list[Mapping]) -> Table:
          f"failed at step {row['failed_at']}: {row['reason']}" if row["failed_at"] else "stable") for row in rows))
 
 
-def check_pictures(report: CheckReport) -> dict[str, Picture]:
-    """All plots of a check-up: name -> figure and caption."""
+def check_pictures(report: CheckReport, *, margins: bool = True) -> dict[str, Picture]:
+    """All plots of a check-up: name -> figure and caption.
+
+    Args:
+        report: what was found.
+        margins: with the plot of every figure over its threshold.
+    """
     curves = report.curves
-    pictures = {"check_margins": Picture(margin_plot(report), "The worst figure of each check over its threshold; what "
-                                                              "reaches beyond the line is too large.")}
+    pictures = {}
+    if margins:
+        pictures["check_margins"] = Picture(margin_plot(report), "The worst figure of each check over its threshold; "
+                                                                 "what reaches beyond the line is too large.")
     if curves.get("dimers"):
         left_out = len(curves["dimers"]) - _MOST_PANELS
         pictures["check_dimers"] = Picture(
             dimer_plot(curves["dimers"]), "Two atoms alone, energy less that of the atoms. Grey: closer than 0.7 of "
             "the covalent radii, where there are no data as a rule and only a repulsion is safe; dotted: their sum."
-            + (f" The first {_MOST_PANELS} of {len(curves['dimers'])} pairs." if left_out > 0 else ""))
+            + (f" The first {_MOST_PANELS} of {len(curves['dimers'])} pairs." if left_out > 0 else ""),
+            [dimer_plot({name: curve}) for name, curve in list(_drawable(curves["dimers"]).items())[:_MOST_PANELS]])
     if curves.get("volumes"):
         pictures["check_volumes"] = Picture(
-            volume_plot(curves["volumes"]), "Crystals from 0.7 to 1.5 times their lattice constant.")
+            volume_plot(curves["volumes"]), "Crystals from 0.7 to 1.5 times their lattice constant.",
+            [volume_plot({name: curve}) for name, curve in curves["volumes"].items()])
     if curves.get("nve"):
-        pictures["check_nve"] = Picture(nve_plot(curves["nve"]), "Energy conservation at 300 K without a thermostat.")
+        pictures["check_nve"] = Picture(
+            nve_plot(curves["nve"]), "Energy conservation at 300 K without a thermostat.",
+            [nve_plot(curves["nve"], 4.0)])
     return pictures
 
 

@@ -8,7 +8,7 @@ from equipot.check import CheckReport
 from equipot.report.check_plots import check_pictures, check_table, group_sentence, stability_table
 from equipot.report.figures import save_figure
 from equipot.report.files import write_text
-from equipot.report.html import Page, Section, render
+from equipot.report.html import Headline, Page, Section, render
 from equipot.report.summary import to_json
 from equipot.version import __version__
 
@@ -32,7 +32,7 @@ def write_check_report(report: CheckReport, folder: str | Path) -> list[Path]:
     counts = report.counts
     page = Page(
         title=f"Physics check of {report.subject}", subtitle=f"{report.form.capitalize()} form",
-        headline=[(status, str(counts[name]), "") for name, status in
+        headline=[Headline(word, str(counts[status]), status=status if counts[status] else "") for status, word in
                   (("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("skip", "skipped"))],
         facts=[("Elements", ", ".join(facts["elements"])), ("Cutoff", "unknown" if cutoff is None else f"{cutoff:g} Å"),
                ("Precision", facts["dtype"]), ("Architecture", facts.get("architecture", facts.get("calculator", ""))),

@@ -21,7 +21,7 @@ from equipot.report.files import write_bytes
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
 GREY = "#8A8F98"
-SPLIT_COLORS = {"train": BLUE, "validation": ORANGE, "test": RED}
+SPLIT_COLORS = {"train": BLUE, "validation": ORANGE, "test": RED, "data": GREEN}
 
 _STYLE = {
     "font.size": 10.0, "axes.titlesize": 10.5, "axes.labelsize": 10.0, "legend.fontsize": 9.0,

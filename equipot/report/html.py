@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib.resources import files
+from itertools import groupby
+from typing import Literal
 
 from matplotlib.figure import Figure
 
 from equipot.report.figures import svg_data_uri
 from equipot.report.tables import Table
+from equipot.report.viewer import Viewer, script, viewer_html
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with the sentence that says what it shows."""
+    """A figure with the sentence that says what it shows.
 
-    figure: Figure
+    Attributes:
+        figure: as it is saved to a file.
+        caption: also read out to those who do not see it.
+        panels: the same in parts, each readable on the screen of a telephone; the page shows them where there are any.
+        is_still: whether it stands in for a viewer, on paper and without the script.
+    """
+
+    figure: Figure | None
     caption: str
+    panels: Sequence[Figure] = ()
+    is_still: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,11 +44,47 @@ class Verbatim:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A heading and what stands under it: sentences, tables, pictures, verbatim text."""
+class Facts:
+    """Pairs of label and value; ``is_wide``: a line each, for longer values."""
+
+    pairs: Sequence[tuple[str, str]]
+    is_wide: bool = False
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences with a status each (``warn``, ``error``, ``info``, ...)."""
+
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks folded away behind a title."""
 
     title: str
-    blocks: Sequence[str | Table | Picture | Verbatim]
+    blocks: Sequence[str | Table | Picture | Facts]
+
+
+Block = str | Table | Picture | Verbatim | Facts | Notes | Folded | Viewer
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it: sentences, tables, pictures, viewers, verbatim text."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure at the head of the page; ``status`` (``pass``, ``warn``, ``fail``) colours it."""
+
+    label: str
+    value: str
+    unit: str = ""
+    status: Literal["", "pass", "warn", "fail", "skip"] = ""
 
 
 @dataclass(frozen=True)
@@ -45,42 +96,19 @@ class Page:
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
     footer: str = ""
-    headline: Sequence[tuple[str, str, str]] = field(default_factory=tuple)
+    headline: Sequence[Headline] = field(default_factory=tuple)
 
 
-_CSS = """
-:root{--ink:#1d2126;--soft:#5b6470;--line:#e1e5ea;--wash:#f5f7f9;--accent:#0072B2}
-*{box-sizing:border-box}
-body{margin:0;background:#fff;color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:2rem 1.25rem 4rem}
-h1{font-size:1.75rem;line-height:1.2;margin:0 0 .25rem;overflow-wrap:anywhere}
-h2{font-size:1.2rem;margin:2.4rem 0 .8rem;padding-top:1.1rem;border-top:1px solid var(--line)}
-.sub{color:var(--soft);margin:0 0 1.4rem}
-nav{margin:0 0 1.4rem}nav a{color:var(--accent);text-decoration:none;margin-right:1.1rem;white-space:nowrap}
-nav a:hover{text-decoration:underline}
-.head{display:flex;flex-wrap:wrap;gap:.75rem;margin:0 0 1.3rem;padding:0;list-style:none}
-.head li{flex:1 1 8.5rem;background:var(--wash);border-left:3px solid var(--accent);border-radius:4px;
-padding:.6rem .9rem}
-.head b{display:block;font-size:1.35rem;line-height:1.25;font-variant-numeric:tabular-nums}
-.head span{color:var(--soft);font-size:.85rem}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.55rem 1.5rem;margin:0}
-dl div{min-width:0}dt{color:var(--soft);font-size:.82rem}dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;margin:.4rem 0 1.2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}
-caption{text-align:left;font-weight:600;padding:.2rem 0 .45rem}
-th,td{padding:.26rem .62rem;text-align:left;white-space:nowrap}
-th{border-bottom:1.5px solid var(--ink);vertical-align:bottom;font-weight:600}
-th small{display:block;color:var(--soft);font-weight:400}
-td{border-bottom:1px solid var(--line)}.n{text-align:right}
-tr.strong td{font-weight:600;background:var(--wash)}
-.note{color:var(--soft);font-size:.85rem;margin:-.8rem 0 1.2rem}
-figure{margin:.4rem 0 1.6rem}figure img{max-width:100%;height:auto;display:block}
-figcaption{color:var(--soft);font-size:.88rem;margin-top:.3rem}
-details{margin:.5rem 0}summary{cursor:pointer;color:var(--accent)}
-pre{background:var(--wash);border-radius:4px;padding:.9rem 1rem;overflow-x:auto;font-size:.83rem;line-height:1.4}
-footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
-@media print{nav{display:none}h2{break-after:avoid}figure,table{break-inside:avoid}}
-"""
+#: Words that stand as a mark where they are the first cell of a row or the status of a note.
+_MARKS = frozenset({"pass", "warn", "fail", "skip", "error", "warning", "info"})
+
+
+def _asset(name: str) -> str:
+    return files("equipot.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _mark(word: str) -> str:
+    return f'<span class="mark {word if word in _MARKS else ""}">{escape(word)}</span>'
 
 
 def _table(table: Table) -> str:
@@ -89,7 +117,8 @@ def _table(table: Table) -> str:
                     for column in table.columns)
     rows = []
     for number, row in enumerate(table.rows):
-        cells = "".join(f"<td{' class=n' if column.is_number else ''}>{escape(cell)}</td>"
+        cells = "".join(f"<td{' class=n' if column.is_number else ''}>"
+                        + (_mark(cell) if not column.title and cell in _MARKS else escape(cell)) + "</td>"
                         for column, cell in zip(table.columns, row))
         rows.append(f"<tr{' class=strong' if number in table.strong_rows else ''}>{cells}</tr>")
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
@@ -97,15 +126,54 @@ def _table(table: Table) -> str:
             f"<tbody>{''.join(rows)}</tbody></table></div>{note}")
 
 
-def _block(block: str | Table | Picture | Verbatim) -> str:
+def _picture(picture: Picture) -> str:
+    figures = picture.panels or (picture.figure,)
+    images = "".join(f'<img alt="{escape(picture.caption, quote=True)}" src="{svg_data_uri(figure)}">'
+                     for figure in figures)
+    if picture.panels:
+        images = f'<div class="panels{" two" if len(figures) in (2, 4) else ""}">{images}</div>'
+    still = ' class="still"' if picture.is_still else ""
+    return f"<figure{still}>{images}<figcaption>{escape(picture.caption)}</figcaption></figure>"
+
+
+def _facts(facts: Facts) -> str:
+    pairs = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in facts.pairs)
+    return f'<dl{" class=wide" if facts.is_wide else ""}>{pairs}</dl>'
+
+
+def _notes(notes: Notes) -> str:
+    items = "".join(f"<li>{_mark(status)}<span>{escape(text)}</span></li>" for status, text in notes.items)
+    return f'<ul class="marks">{items}</ul>'
+
+
+def _block(block: Block) -> str:
     if isinstance(block, str):
         return f"<p>{escape(block)}</p>"
     if isinstance(block, Table):
         return _table(block)
+    if isinstance(block, Facts):
+        return _facts(block)
+    if isinstance(block, Notes):
+        return _notes(block)
+    if isinstance(block, Viewer):
+        return viewer_html(block)
+    if isinstance(block, Folded):
+        return f"<details><summary>{escape(block.title)}</summary>{_blocks(block.blocks)}</details>"
     if isinstance(block, Verbatim):
         return f"<details><summary>{escape(block.title)}</summary><pre>{escape(block.text)}</pre></details>"
-    return (f'<figure><img alt="{escape(block.caption, quote=True)}" src="{svg_data_uri(block.figure)}">'
-            f"<figcaption>{escape(block.caption)}</figcaption></figure>")
+    return _picture(block)
+
+
+def _blocks(blocks: Sequence[Block]) -> str:
+    """Blocks under each other; pictures of one panel that follow each other stand side by side where there is room."""
+    def is_small(block: Block) -> bool:
+        return isinstance(block, Picture) and len(block.panels) == 1
+
+    parts = []
+    for small, members in groupby(blocks, is_small):
+        inside = "".join(map(_block, members))
+        parts.append(f'<div class="row">{inside}</div>' if small else inside)
+    return "".join(parts)
 
 
 def _anchor(title: str) -> str:
@@ -122,17 +190,26 @@ def render(page: Page) -> str:
         The document.
     """
     links = "".join(f'<a href="#{_anchor(section.title)}">{escape(section.title)}</a>' for section in page.sections)
-    heads = "".join(f"<li><b>{escape(value)}</b><span>{escape(label)}{', ' + escape(unit) if unit else ''}</span></li>"
-                    for label, value, unit in page.headline)
-    facts = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in page.facts)
+    heads = "".join(f'<li class="{figure.status}"><b>{escape(figure.value)}</b><span>'
+                    f"{escape(figure.label)}{', ' + escape(figure.unit) if figure.unit else ''}</span></li>"
+                    for figure in page.headline)
     sections = "".join(f'<section><h2 id="{_anchor(section.title)}">{escape(section.title)}</h2>'
-                       f"{''.join(map(_block, section.blocks))}</section>"
+                       f"{_blocks(section.blocks)}</section>"
                        for section in page.sections if section.blocks)
+    code = script() if any(isinstance(block, Viewer) and block.drawn for section in page.sections
+                           for block in section.blocks) else ""
+    # Only this very script may run, whatever else came into the page with the data.
+    allowed = f"script-src 'sha256-{_sha256(code)}'; " if code else ""
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; {allowed}'
             f"style-src 'unsafe-inline'\">"
-            f"<title>{escape(page.title)}</title><style>{_CSS}</style></head><body><main>"
-            f'<h1>{escape(page.title)}</h1><p class="sub">{escape(page.subtitle)}</p><nav>{links}</nav>'
-            + (f'<ul class="head">{heads}</ul>' if heads else "") + f"<dl>{facts}</dl>{sections}"
-            f"<footer>{escape(page.footer)}</footer></main></body></html>\n")
+            f"<title>{escape(page.title)}</title><style>{_asset('page.css')}</style></head><body><main>"
+            f'<h1>{escape(page.title)}</h1><p class="sub">{escape(page.subtitle)}</p>'
+            + (f'<ul class="head">{heads}</ul>' if heads else "") + f"<nav>{links}</nav>{_facts(Facts(page.facts))}"
+            f"{sections}<footer>{escape(page.footer)}</footer></main>"
+            + (f"<script>{code}</script>" if code else "") + "</body></html>\n")
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -185,18 +185,40 @@ def parity(quantity: Quantity, points: Mapping[str, tuple[np.ndarray, np.ndarray
         return figure
 
 
+def loss_shares(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw what the training loss is made of over the epochs: energy, forces and stress, stacked to one."""
+    kept = [row for row in rows if (row.get("train") or {}).get("energy_share") is not None]
+    with style():
+        figure = new_figure(4.9, 3.1)
+        axes = figure.subplots()
+        if not kept:
+            empty_message(axes, "no shares of the loss were recorded")
+            return figure
+        shares = [[row["train"].get(f"{label}_share") or 0.0 for row in kept] for label in QUANTITIES]
+        axes.stackplot([row["epoch"] for row in kept], shares, labels=list(QUANTITIES),
+                       colors=(ORANGE, BLUE, "#b9bec6"), linewidth=0, step="mid" if len(kept) == 1 else None)
+        axes.set(xlabel="epoch", ylabel="share of the training loss", ylim=(0, 1))
+        axes.margins(x=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3)
+        return figure
+
+
 def error_by_config_type(metrics_by_split: Mapping[str, Metrics], *, statistic: str = "mae",
-                         colors: Mapping[str, str] = SPLIT_COLORS) -> Figure:
+                         colors: Mapping[str, str] = SPLIT_COLORS,
+                         quantities: Sequence[str] = tuple(QUANTITIES)) -> Figure:
     """Draw the errors of every config_type as horizontal bars, one panel a label and one colour a split.
 
     Args:
         metrics_by_split: split -> group -> metrics.
         statistic: ``mae`` or ``rmse``.
         colors: split -> its colour.
+        quantities: names of the labels drawn.
     """
     names = group_names({name: None for metrics in metrics_by_split.values() for name in metrics})
     splits = list(metrics_by_split)
-    keys = [(quantity, quantity.mae if statistic == "mae" else quantity.rmse) for quantity in QUANTITIES.values()]
+    keys = [(quantity, quantity.mae if statistic == "mae" else quantity.rmse)
+            for quantity in QUANTITIES.values() if quantity.name in quantities]
     keys = [(quantity, key) for quantity, key in keys
             if any(group.get(key) is not None for metrics in metrics_by_split.values() for group in metrics.values())]
     with style():

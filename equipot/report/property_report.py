@@ -9,7 +9,7 @@ from typing import Any
 from equipot.properties import PROPERTIES, Reference, StructureReport, compare_values
 from equipot.report.figures import save_figure
 from equipot.report.files import write_text
-from equipot.report.html import Page, Section, Verbatim, render
+from equipot.report.html import Headline, Page, Section, Verbatim, render
 from equipot.report.property_figures import property_pictures
 from equipot.report.summary import to_json
 from equipot.report.tables import Column, Table, format_number
@@ -125,7 +125,7 @@ def write_property_report(folder: str | Path, reports: Sequence[StructureReport]
     page = Page(
         title=f"Properties with {facts['model']}",
         subtitle=", ".join(report.label for report in reports),
-        headline=[(status, str(number), "") for status, number in counts.items() if number or status == "done"],
+        headline=[Headline(status, str(number)) for status, number in counts.items() if number or status == "done"],
         facts=[(str(name).replace("_", " ").capitalize(), str(value)) for name, value in facts.items()
                if isinstance(value, str | int | float)],
         sections=sections, footer=f"Written by equipot {__version__}.")

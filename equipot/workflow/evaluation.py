@@ -85,7 +85,8 @@ def _load(model: str | Path | Potential, device: str, dtype: str | None, head: s
     return load_model(find_model(model), device=str(where), dtype=dtype, head=head), where
 
 
-def _graphs(frames: Sequence[Frame], potential: Potential) -> list[AtomicGraph]:
+def graphs_of(frames: Sequence[Frame], potential: Potential) -> list[AtomicGraph]:
+    """The graphs of frames as a potential sees them; raises ElementError for an element it does not know."""
     known = set(potential.elements)
     for frame in frames:
         unknown = sorted(set(frame.atoms.get_chemical_symbols()) - known)
@@ -134,7 +135,7 @@ def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfi
     if not any(count for count, _ in file.report.coverage.values()):
         raise DataError(f"{data}: there is no label to compare with. {describe_available(file.report.available)}. Say "
                         "which they are with --keys energy=NAME forces=NAME (in Python: keys=KeysConfig(...)).")
-    result = evaluate_graphs(potential, _graphs(file.frames, potential), batch_edges=batch_edges, device=where,
+    result = evaluate_graphs(potential, graphs_of(file.frames, potential), batch_edges=batch_edges, device=where,
                              collect=True)
     summary = build_summary(
         {"data": result.metrics}, num_parameters=potential.num_parameters(), **_history(potential),
@@ -169,7 +170,7 @@ def predict(model: str | Path | Potential, structures: str | Path, *, output: st
     potential, where = _load(model, device, dtype, head)
     frames = read_structures(structures)
     unlabelled = [Frame(frame.atoms, source=frame.source, index=frame.index) for frame in frames]
-    result = evaluate_graphs(potential, _graphs(unlabelled, potential), batch_edges=batch_edges, device=where,
+    result = evaluate_graphs(potential, graphs_of(unlabelled, potential), batch_edges=batch_edges, device=where,
                              collect=True)
     frames = attach(frames, result.predictions)
     if output is not None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 #: Keys that say where and how often, but not what: a resumed run may change them.
 FREE_KEYS = frozenset({
-    "name", "run_directory", "device", "properties", "data.root", "data.source", "finetune.base",
-    "finetune.report", "training.checkpoint_minutes", "training.evaluation_batch_edges", "training.keep_checkpoints",
+    "name", "run_directory", "device", "properties", "physics_check", "model_card", "data.root", "data.source",
+    "finetune.base", "finetune.report", "training.checkpoint_minutes", "training.evaluation_batch_edges",
+    "training.keep_checkpoints",
     "training.max_bad_steps", "training.num_workers",
 })
 

@@ -18,7 +18,7 @@ from equipot.data.datasets import DataSets
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.models import Potential
 from equipot.properties import PropertyComparison, build_crystal, compare
-from equipot.report.run_report import RunRecord, library_versions, write_report
+from equipot.report.run_report import library_versions, write_report
 from equipot.report.summary import build_summary
 from equipot.report.tables import Metrics, error_table
 from equipot.signals import StopRequest, stop_on_signal
@@ -36,9 +36,11 @@ from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
 from equipot.tuning.freezing import parameters_that_train
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
+from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
 from equipot.workflow.finetune_report import FinetuneReport, write_finetune_report
 from equipot.workflow.overview import atomic_energies_table, data_table
+from equipot.workflow.record import make_record, private_folders
 from equipot.workflow.resolved import adopt_numbers, require_same_run
 
 SPLITS = ("train", "validation", "test")
@@ -206,14 +208,17 @@ def _shown(values: torch.Tensor) -> str:
 
 def _metadata(config: Config, datasets: DataSets, prepared: Prepared) -> dict[str, Any]:
     """What the model file says besides its own configuration; it is shared, so without the folders of this machine."""
-    return {"name": config.name, "atomic_energies_origin": datasets.atomic_energies.origin,
+    card = config.model_card
+    return {"name": config.name, "purpose": card.purpose, "level_of_theory": card.level_of_theory,
+            "licence": card.licence, "citation": card.citation,
+            "atomic_energies_origin": datasets.atomic_energies.origin,
             "training_data": {"sha256": dict(datasets.hashes), "source": config.data.source,
                               "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS}},
-            "config": to_dict(_without_folders(config)), **prepared.metadata}
+            "config": to_dict(shareable(config)), **prepared.metadata}
 
 
-def _without_folders(config: Config) -> Config:
-    """The configuration without where this machine has its files."""
+def shareable(config: Config) -> Config:
+    """The configuration without the folders of this machine, for what is passed on."""
     finetune = config.finetune
     if finetune is not None:
         finetune = replace(finetune, base=Path(finetune.base).name)
@@ -304,7 +309,6 @@ def _compare_with_base(console: Console, run: RunDirectory, potential: Potential
 def _conclude(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
               stop: StopRequest, tuned: _Tuned | None = None) -> TrainResult:
     """Evaluate, compare, write and print everything a finished run has."""
-    from equipot.report.points import parity_points
     from equipot.report.property_plots import property_table
 
     begin = time.perf_counter()
@@ -316,25 +320,29 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
     comparisons = compare_properties(potential, config, stop)
     if comparisons:
         console.table(property_table(comparisons))
+    check = check_after_training(console, potential, [frame for split in SPLITS for frame in datasets.frames[split]],
+                                 config.physics_check, name=config.name, stop=stop)
+    if stop():
+        raise Interrupted
     summary = build_summary(
         metrics, num_parameters=potential.num_parameters(), train_seconds=result.train_seconds, epochs=result.epochs,
         best_epoch=result.best_epoch, elements=potential.elements, cutoff=potential.cutoff, name=config.name,
         steps=result.steps, seconds_after_training=time.perf_counter() - begin,
-        properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions())
+        properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions(),
+        physics_check=None if check is None else check_summary(check))
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
     changed = _compare_with_base(console, run, potential, datasets, config, result, stop, tuned)
-    energies = dict(zip(potential.elements, potential.atomic_energies.tolist()))
-    points = {split: parity_points(getattr(datasets, split), evaluation.predictions, energies)
-              for split, evaluation in evaluations.items()}
-    record = RunRecord(
-        name=config.name, model=f"{potential.config.architecture}, {potential.config.dtype}", summary=summary,
-        metrics=metrics,
-        points=points, rows=run.read_metrics(),
-        tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
-        comparisons=comparisons, config=to_yaml(config), notes=datasets.warnings,
-        sections=() if changed is None else (changed.section,))
     try:
+        record = make_record(
+            console, model_path=run.model_path, potential=potential, frames=datasets.frames, evaluations=evaluations,
+            graphs={split: getattr(datasets, split) for split in evaluations},
+            private=private_folders(config, run.path), hashes=datasets.hashes, name=config.name,
+            model=describe_model(potential), summary=summary, metrics=metrics, rows=run.read_metrics(),
+            tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
+            sections=() if changed is None else (changed.section,), comparisons=comparisons,
+            config=to_yaml(shareable(config)), notes=datasets.warnings, check=check,
+            document=read_model_document(run.model_path))
         write_report(record, run.report_path, run.plots)
     except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
         console.warning(f"the report could not be written ({error})")

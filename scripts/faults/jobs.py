@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from ase.build import bulk
 from ase.io import read
+from fuzzing.frames import small_frames
 from fuzzing.model_files import small_potential
 
 from equipot.checkpoint import RunDirectory, load_model, save_model, tensor_file
 from equipot.config import load_config
-from equipot.data import cu_au_emt, write_frames
+from equipot.data import write_frames
 from equipot.errors import EquipotError
 
 _CONFIG = """\
@@ -136,7 +137,7 @@ def make_jobs(folder: Path) -> tuple[list[Job], Path]:
     seeds = folder / "seeds"
     shutil.rmtree(seeds, ignore_errors=True)
     seeds.mkdir(parents=True)
-    frames = [frame for frame in cu_au_emt(0) if frame.config_type == "rattled" and len(frame.atoms) <= 8][:16]
+    frames = [frame for frame in small_frames() if frame.config_type == "rattled"][:16]
     write_frames(seeds / "frames.xyz", frames)
     (seeds / "run.yaml").write_text(_CONFIG)
     torch.manual_seed(0)

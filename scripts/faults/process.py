@@ -45,7 +45,7 @@ class Run:
     """
 
     def __init__(self, words: list[str], folder: Path, prepare: Callable[[], None] | None = None) -> None:
-        self._log = folder / f".said-{time.monotonic_ns()}.log"
+        self._log = folder.parent / f".said-{time.monotonic_ns()}.log"
         self._begin = time.monotonic()
         handle = os.open(self._log, os.O_WRONLY | os.O_CREAT, 0o666)
         self.pid = os.fork()

@@ -112,7 +112,7 @@ def _is_said(said: str, found: Any) -> bool:
     if isinstance(found, bool):
         return said.lower() == str(found).lower()
     if isinstance(found, int | float):
-        return float(said) == float(found)
+        return float(said.lower().replace(".inf", "inf").replace(".nan", "nan")) == float(found)
     if found is None:
         return said in ("", "~", "null", "Null", "NULL")
     return said == found

@@ -16,13 +16,14 @@ from ase.build import bulk
 
 from equipot.checkpoint import RunDirectory, load_model, save_model, tensor_file
 from equipot.config import from_dict
-from equipot.data import cu_au_emt, load_datasets, write_frames
+from equipot.data import load_datasets, write_frames
 from equipot.graph import from_ase
 from equipot.interfaces.md import run_md
 from equipot.interfaces.md_config import MDConfig
 from equipot.models import Potential, PotentialConfig, build_potential, resolve_options
 from equipot.training import NoProgress, fit
 from equipot.workflow.resolved import potential_config, resolve
+from fuzzing.frames import small_frames
 from fuzzing.group import AS_WRITTEN, SAME, Group, Wrong
 from fuzzing.mutations import mutate_bytes, mutate_nest
 
@@ -155,7 +156,7 @@ class Checkpoint(Group):
         logging.getLogger("equipot").setLevel(logging.ERROR)  # warnings of checkpoints that are passed over
         self._run = folder / "run"
         shutil.rmtree(self._run, ignore_errors=True)
-        frames = [frame for frame in cu_au_emt(0) if 4 <= len(frame.atoms) <= 8][:10]
+        frames = [frame for frame in small_frames() if len(frame.atoms) >= 4][:10]
         write_frames(folder / "frames.xyz", frames)
         config = from_dict({"run_directory": str(self._run),
                             "data": {"train": ["frames.xyz"], "elements": ["Cu", "Au"]},

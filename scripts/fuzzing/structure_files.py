@@ -18,7 +18,8 @@ from ase.db import connect
 from ase.io.trajectory import TrajectoryWriter
 from ase.io.ulm import ulmopen
 
-from equipot.data import check_frames, cu_au_emt, read_frames, write_frames
+from equipot.data import check_frames, read_frames, write_frames
+from fuzzing.frames import small_frames
 from fuzzing.group import AS_WRITTEN, NOT_COMPARED, SAME, Group, Wrong
 from fuzzing.mutations import mutate_bytes
 from tests.unit.data.vasp_text import outcar, vasprun
@@ -53,8 +54,7 @@ class StructureFile(Group):
         self._contents: list[list[Content]] = []
 
     def prepare(self, folder: Path) -> None:
-        frames = [frame for frame in cu_au_emt(0) if 2 <= len(frame.atoms) <= 8]
-        by_element = sorted(frames, key=lambda frame: frame.config_type)
+        by_element = sorted(small_frames(), key=lambda frame: frame.config_type)
         for number, chosen in enumerate((by_element[:3], by_element[-40::13])):
             path = folder / f"{number}-{self.file.removesuffix('.gz').removesuffix('.xz')}"
             path.unlink(missing_ok=True)

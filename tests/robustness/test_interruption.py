@@ -15,7 +15,7 @@ import pytest
 from equipot.checkpoint import load_model
 
 COMMAND = [sys.executable, "-m", "equipot"]
-SETTINGS = ["training.epochs=40", "training.batch_size=8", "properties=[]"]
+SETTINGS = ["training.epochs=40", "training.batch_size=8", "properties=[]", "physics_check=off"]
 
 
 def _environment() -> dict[str, str]:

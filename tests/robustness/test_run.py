@@ -25,7 +25,7 @@ def summary(workplace) -> dict:
 def test_a_run_leaves_what_it_promises(workplace):
     run = workplace / "done"
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
-    plots = ("learning_curve", "parity_energy", "parity_forces", "parity_stress", "error_by_config_type",
+    plots = ("learning_curve", "loss_shares", "parity_energy", "parity_forces", "parity_stress", "error_by_config_type",
              "equation_of_state", "elastic_constants")
     expected = {"config.yaml", "splits.json", "run.log", "metrics.jsonl", "model.eqp", "summary.json", "report.html",
                 *(f"plots/{name}.png" for name in plots)}
@@ -147,11 +147,29 @@ def test_evaluation_output_has_both(here):
 def test_data_check_and_make(here, capsys):
     assert main(["data", "check", "frames.xyz", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["worst"] != "error" and report["file"]["num_frames"] > 20
+    assert report["worst"] != "fail" and report["files"][0]["num_frames"] > 20
     assert main(["data", "check", "frames.xyz"]) == 0
     assert "REF_energy" in capsys.readouterr().out
     assert main(["data", "make", "cu_au_emt", "made.xyz"]) == 0
     assert len(ase.io.read("made.xyz", ":")) > 200
+
+
+def test_data_check_against_a_test_set_with_a_page_and_a_fixed_copy(here, capsys):
+    before = (here / "frames.xyz").read_bytes()
+    assert main(["data", "check", "frames.xyz", "--against", "frames.xyz", "--html", "page.html", "--fix", "fixed.xyz",
+                 "--also", "leaks", "net-force", "--only", "leaks", "compositions"]) == 1
+    text = capsys.readouterr().out
+    assert "test frames are in the training set" in text and "Report: page.html" in text
+    assert "fixed.xyz: " in text and "left out" in text
+    page = (here / "page.html").read_text()
+    assert "<svg" not in page and "data:image/svg+xml" in page and "http" not in page[300:]
+    assert "What to look at" in page
+    assert (here / "frames.xyz").read_bytes() == before
+    for words, part in ((["--fix", "fixed.xyz"], "exists already"), (["--also", "leaks"], "give --fix OUT"),
+                        (["--fix", "frames.xyz", "--overwrite"], "one of the files"),
+                        (["--fix", "new.cif"], ".xyz or .extxyz"), (["--only", "nonsense"], "no check nonsense")):
+        assert main(["data", "check", "frames.xyz", *words]) == 2
+        assert part in capsys.readouterr().err
 
 
 def test_data_check_of_a_spoilt_file_fails(here, capsys):
@@ -202,6 +220,7 @@ def test_a_config_as_a_mapping_or_object(here):
 
     mapping = to_dict(load_config("run.yaml")) | {"properties": [], "name": "again"}
     mapping["training"]["epochs"] = 1
+    mapping["physics_check"] = "off"
     result = train(from_dict(mapping), progress=NoProgress(), quiet=True)
     assert result.directory.name == "again" and result.model_path.exists()
     assert result.metrics["test"]["all"]["num_configurations"] > 0

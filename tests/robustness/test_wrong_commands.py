@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from equipot.cli.main import VERBS, main
@@ -96,3 +98,13 @@ def test_top_help_lists_every_verb_and_the_exit_codes(capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"equipot {__version__}\n"
+
+
+def test_standard_output_on_a_full_disk(here, monkeypatch, capsys):
+    """Found by scripts/fault_table.py: it ended in a traceback."""
+    from equipot.cli.main import main
+
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["info", "model.eqp"]) == 1
+    assert capsys.readouterr().err == "equipot: error: No space left on device.\n"

@@ -159,7 +159,7 @@ def test_a_kink_is_caught_and_a_steep_curve_is_not() -> None:
 
         def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
             super().calculate(atoms, properties, system_changes)
-            beyond = 10.0 * max(0.0, atoms.get_distance(0, 1) - 3.0) if len(atoms) == 2 else 0.0
+            beyond = 200.0 * max(0.0, atoms.get_distance(0, 1) - 3.0) if len(atoms) == 2 else 0.0
             self.results["forces"] = self.results["forces"] + np.outer([beyond, -beyond], [0, 0, 1])[:len(atoms)]
 
     smooth = LennardJones(sigma=1.0, epsilon=50.0, rc=6.0, ro=4.0, smooth=True)

@@ -90,7 +90,7 @@ def test_other_yaml_readers_see_the_same_words():
 def test_order_is_that_of_the_schema():
     text = to_yaml(Config(data=DataConfig(generate="cu_au_emt")))
     sections = [line[:-1] for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert sections == ["data", "model", "loss", "optimizer", "schedule", "training"]
+    assert sections == ["data", "model", "loss", "optimizer", "schedule", "training", "model_card"]
 
 
 @pytest.mark.parametrize("key", ["batch_size", "batch_edges"])

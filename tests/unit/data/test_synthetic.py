@@ -1,9 +1,7 @@
-"""The Cu-Au set made on the spot, the data doctor on sound and spoiled frames, and writing."""
+"""The Cu-Au set made on the spot, and writing frames."""
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 import stat
 import time
@@ -14,7 +12,7 @@ import pytest
 from ase.calculators.emt import EMT
 
 from equipot.config.schema import DataConfig
-from equipot.data import check_frames, cu_au_emt, load_datasets, read_frames, write_frames
+from equipot.data import cu_au_emt, load_datasets, read_frames, write_frames
 from equipot.data.geometry_hash import hash_frames
 from equipot.errors import DataError
 from equipot.units import voigt_to_matrix
@@ -117,79 +115,3 @@ def test_writing_is_whole_or_not_at_all(frames, tmp_path, monkeypatch):
     finally:
         os.umask(previous)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
-def _checked(frames, tmp_path, spoil=lambda frames: None, name="a.xyz"):
-    frames = copy.deepcopy(list(frames))
-    spoil(frames)
-    write_frames(tmp_path / name, frames)
-    return check_frames(read_frames(tmp_path / name, on_bad="skip"))
-
-
-def test_sound_frames_have_no_findings_but_facts(frames, tmp_path):
-    report = _checked(frames, tmp_path)
-    assert report.worst == "info", report.lines()
-    assert {finding.code for finding in report.findings} == {"isolated-atoms", "stress-sign"}
-    text = "\n".join(report.lines())
-    for part in ("REF_energy", f"{len(frames)}/{len(frames)}", "Cu Au", "tension positive", "Cu-Cu", "volume 55"):
-        assert part in text
-    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["summary"]["config types"]["volume"] == 55
-
-
-def _overlap(frames):
-    frames[5].atoms.positions[1] = frames[5].atoms.positions[0] + [0.9, 0, 0]
-
-
-def _coincide(frames):
-    frames[5].atoms.positions[1] = frames[5].atoms.positions[0]
-
-
-def _set(index, **labels):
-    def spoil(frames):
-        for label, value in labels.items():
-            setattr(frames[index], label, value)
-    return spoil
-
-
-@pytest.mark.parametrize(("code", "severity", "spoil", "shown"), [
-    ("overlapping-atoms", "warning", _overlap, (5,)),
-    ("coincident-atoms", "error", _coincide, (5,)),
-    ("large-forces", "warning", lambda f: f[7].forces.__setitem__((0, 0), 150.0), (7,)),
-    ("net-force", "warning", lambda f: f[7].forces.__iadd__(0.01), (7,)),
-    ("energy-outliers", "warning", lambda f: _set(9, energy=f[9].energy + 15.0 * len(f[9].atoms))(f), (9,)),
-    ("partial-energy", "warning", _set(3, energy=float("nan")), (3,)),
-    ("partial-forces", "warning", _set(3, forces=None), (3,)),
-    ("partial-stress", "warning", _set(3, stress=None), (3,)),
-    ("no-forces", "error", lambda f: [setattr(frame, "forces", None) for frame in f], None),
-    ("no-energy", "error", lambda f: [setattr(frame, "energy", float("nan")) for frame in f], None),
-    ("no-stress", "info", lambda f: [setattr(frame, "stress", None) for frame in f], None),
-    ("all-zero-forces", "warning", lambda f: [frame.forces.fill(0.0) for frame in f], ()),
-    ("all-zero-stress", "warning", lambda f: [frame.stress.fill(0.0) for frame in f if frame.stress is not None], ()),
-    ("duplicates", "warning", lambda f: f.append(copy.deepcopy(f[4])), (62,)),
-    ("contradictions", "error", lambda f: f.append(_shifted(f[4])), (4,)),
-    ("no-isolated-atoms", "info", lambda f: f.__delitem__(slice(-2, None)), ()),
-    ("reading", "warning", lambda f: [setattr(frame, "stress", -frame.stress) for frame in f
-                                      if frame.stress is not None], ()),
-    ("unusable-frame", "error", lambda f: f[2].atoms.positions.fill(np.nan), (2,)),
-])
-def test_each_finding(code, severity, spoil, shown, frames, tmp_path):
-    report = _checked(frames[:60] + frames[-2:], tmp_path, spoil)  # volume, a few elastic, the isolated atoms
-    (finding,) = [finding for finding in report.findings if finding.code == code]
-    assert finding.severity == severity
-    if shown is not None:
-        assert finding.frames == shown
-    assert any(code in line for line in report.lines())
-    json.dumps(report.to_dict(), allow_nan=False)
-
-
-def _shifted(frame):
-    frame = copy.deepcopy(frame)
-    frame.energy += 0.5
-    return frame
-
-
-def test_a_file_without_any_label(tmp_path):
-    (tmp_path / "plain.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n")
-    report = check_frames(read_frames(tmp_path / "plain.xyz"))
-    assert {finding.code for finding in report.findings} >= {"no-energy", "no-forces"}
-    assert any("none" in line for line in report.lines())

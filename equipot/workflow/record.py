@@ -1,0 +1,103 @@
+"""From what a run or a model has to what its report shows: one record, put together in one place."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from equipot.data.check import check_frames
+from equipot.data.frames import LABELS, Frame, FrameFile, ReadReport
+from equipot.data.isolated import is_isolated_atom
+from equipot.data.paths import file_sha256
+from equipot.models import Potential
+from equipot.report.outliers import find_outliers
+from equipot.report.points import parity_points
+from equipot.report.run_report import RunRecord
+from equipot.report.speed import speed_table
+from equipot.report.tables import Table
+from equipot.workflow.benchmark import benchmark
+from equipot.workflow.console import Console
+
+if TYPE_CHECKING:
+    from equipot.config import Config
+    from equipot.graph import AtomicGraph
+    from equipot.training import Evaluation
+
+logger = logging.getLogger("equipot.workflow")
+
+#: Atoms of the cells whose steps are timed, and about how long each is (s).
+_SIZES, _SECONDS = (50, 250), 0.2
+#: What the doctor says of files and reading is known by then.
+_SAID_BEFORE = ("reading",)
+
+
+def make_record(console: Console, *, model_path: Path, potential: Potential,
+                graphs: Mapping[str, Sequence[AtomicGraph]], frames: Mapping[str, Sequence[Frame]],
+                evaluations: Mapping[str, Evaluation], private: Sequence[str | Path], hashes: Mapping[str, str],
+                **more: Any) -> RunRecord:
+    """Put together what a report shows, and measure what is not known yet (outliers, data findings, speed).
+
+    Args:
+        console: gets a warning where a part could not be made; the report then does without it.
+        model_path: of the model file.
+        potential: of the report, on the CPU.
+        graphs, frames, evaluations: split -> labelled graphs, the frames behind them, and their evaluation with
+            predictions.
+        private: folders of this machine that shall not be named on the page.
+        hashes: data file -> SHA-256.
+        more: other fields of :class:`RunRecord`.
+    """
+    energies = dict(zip(potential.elements, potential.atomic_energies.tolist()))
+    predictions = {split: evaluation.predictions for split, evaluation in evaluations.items()}
+    points = {split: parity_points(graphs[split], predictions[split], energies) for split in predictions}
+    outliers = find_outliers({split: graphs[split] for split in predictions}, predictions)
+    own = {model_path.name: file_sha256(model_path)}
+    return RunRecord(
+        points=points, frames=frames, atomic_energies=energies, outliers=outliers, hashes={**own, **hashes},
+        findings=data_findings(console, frames), speed=speed(console, potential),
+        private=[str(folder) for folder in (*private, Path.cwd(), Path.home())], **more)
+
+
+def data_findings(console: Console, frames: Mapping[str, Sequence[Frame]]) -> list[tuple[str, str]]:
+    """What the data doctor says of the training frames, or of the only frames there are: (severity, sentence)."""
+    members = list(frames.get("train") or next((part for part in frames.values() if part), ()))
+    if not members:
+        return []
+    read = ReadReport("training frames", "as read", len(members), keys=dict.fromkeys(LABELS, "read"), coverage={
+        label: (sum(frame.has(label) for frame in members), len(members)) for label in LABELS})
+    try:
+        found = check_frames(FrameFile(members, read)).findings
+    except Exception as error:  # the report goes on without
+        logger.debug("the data doctor raised", exc_info=True)
+        console.warning(f"the data doctor could not look at the frames ({type(error).__name__}: {error})")
+        return []
+    has_isolated = any(map(is_isolated_atom, members))
+    return [(finding.severity, finding.message) for finding in found if finding.code not in _SAID_BEFORE
+            and (has_isolated or finding.code != "no-isolated-atoms")]
+
+
+def speed(console: Console, potential: Potential) -> Table | None:
+    """Time a few steps of dynamics with this potential on this machine."""
+    try:
+        return speed_table(benchmark(copy.deepcopy(potential), sizes=_SIZES, threads=[torch.get_num_threads()],
+                                     seconds=_SECONDS))
+    except Exception as error:  # the report goes on without
+        logger.debug("the speed measurement raised", exc_info=True)
+        console.warning(f"the speed could not be measured ({type(error).__name__}: {error})")
+        return None
+
+
+def private_folders(config: Config, run_path: Path | None = None) -> list[str]:
+    """Folders a configuration names that only mean something on this machine."""
+    data = config.data
+    files = [Path(name).expanduser() for name in (*data.train, *data.validation, *data.test)]
+    found = [str(file.parent) for file in files if file.is_absolute()]
+    if config.finetune is not None and Path(config.finetune.base).is_absolute():
+        found.append(str(Path(config.finetune.base).parent))
+    found += [data.root] if data.root is not None and Path(data.root).is_absolute() else []
+    return found + ([str(run_path.resolve()), str(run_path.resolve().parent)] if run_path is not None else [])
