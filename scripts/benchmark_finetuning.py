@@ -101,14 +101,14 @@ def main() -> int:
             for pool in systems:
                 scan(bench, args, pool)
             return 0
-        rows, begin = [], time.perf_counter()
+        begin = time.perf_counter()
         grid = [(pool, Case(mode, count, seed, args.rates[mode])) for pool in systems for seed in args.seeds
                 for count in args.frames for mode in args.modes]
         before = bench.base_on_known()
         for number, (pool, case) in enumerate(grid, 1):
-            rows.append(bench.run(case, pool))
-            print(f"{number}/{len(grid)} {time.perf_counter() - begin:.0f} s: {describe(rows[-1])}", flush=True)
-            tables = write_results(rows, before, bench.prototypes, args.output)
+            row = bench.run(case, pool)
+            print(f"{number}/{len(grid)} {time.perf_counter() - begin:.0f} s: {describe(row)}", flush=True)
+            tables = write_results(bench.measured(), before, bench.prototypes, args.output)
         for table in tables:
             print_table(table)
     except EquipotError as error:

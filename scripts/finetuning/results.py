@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from equipot.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, new_figure, save_figure, style
+from equipot.report.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    empty_message,
+    new_figure,
+    save_figure,
+    style,
+)
 from equipot.report.files import write_text
 from equipot.report.plots import log_axis
 from equipot.report.summary import to_json
@@ -194,8 +206,8 @@ def learning_plot(rows: Sequence[Row], system: str) -> Figure:
             low, high = axes.get_ylim()
             log_axis(axes.xaxis, 1, 1e6)
             log_axis(axes.yaxis, low, high)
-        left.legend(loc="upper right", fontsize=8)
         _forgetting_panel(right, groups)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=len(COLORS) + 1)
         figure.suptitle(system, x=0.01, ha="left", color=BLACK)
         return figure
 
@@ -210,6 +222,9 @@ def _forgetting_panel(axes, groups: Mapping[tuple[str, int], Sequence[Row]]) -> 
             axes.plot(errors, forgotten, "o-", color=color, label=mode, markersize=4)
             for number, error, lost in line:
                 axes.annotate(str(number), (error, lost), xytext=(3, 3), textcoords="offset points", fontsize=7)
+    if not axes.has_data():
+        empty_message(axes, "nothing was tuned")
+        return
     axes.set(xscale="log", yscale="log", xlabel="test forces MAE (meV/Å)",
              ylabel="forgotten: forces, held-out crystals (meV/Å)")
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):

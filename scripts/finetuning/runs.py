@@ -110,6 +110,10 @@ class Bench:
         """Errors of the base on the known frames."""
         return self._on_known(load_model(self.base))
 
+    def measured(self) -> list[dict[str, Any]]:
+        """All trainings in the folder of the results, also those of earlier starts with other arguments."""
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.output.glob("results/*.json"))]
+
     def _on_known(self, potential: equipot.models.Potential) -> dict[str, Any]:
         # The zero of energy is another one after tuning: only forces and stresses can be compared.
         graphs = [frame_to_graph(Frame(frame.atoms, forces=frame.forces, stress=frame.stress), potential.cutoff)
