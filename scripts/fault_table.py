@@ -90,7 +90,7 @@ def main() -> int:
                     if (fault, job.name, number) in known:
                         continue
                     rng = np.random.default_rng([args.seed, zlib.crc32(f"{fault} {job.name}".encode()), number])
-                    trial = Try(job, seeds, folder / "try", reference, ending.seconds, rng)
+                    trial = Try(job, seeds, folder / "try", reference, ending.seconds, rng, job.sizes(whole, seeds))
                     outcome = Outcome(fault, job.name, number, *function(trial))
                     outcomes.append(outcome)
                     file.write(json.dumps(asdict(outcome)) + "\n")

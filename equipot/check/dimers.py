@@ -21,6 +21,8 @@ _INNERMOST = 0.1
 #: ... to this fraction of the sum of the covalent radii; a ZBL term has it built in up to the second fraction.
 _WALL, _ZBL_WALL = 0.7, 0.35
 _STEP = 0.01
+#: eV/Angstrom.
+_ABSURD_FORCE = 1e3
 
 
 def dimer_curve(subject: Subject, pair: tuple[str, str]) -> dict[str, Any]:
@@ -91,7 +93,10 @@ def kinks(context: Context) -> Iterator[Measure]:
     """The stiffness changes little from one point to the next: a kink or a jump would stand out."""
     for name, curve in _sound(context).items():
         # The wall is so steep that nothing else would be seen beside it.
-        outside = curve["distances"] >= max(_WALL, 0.8) * curve["covalent"]
+        # Inside the last point with an absurd force (SevenNet-l3i5: 1e10 eV/Å between He atoms) there is no curve.
+        absurd = curve["distances"][~(np.abs(curve["forces"]) < _ABSURD_FORCE)]
+        innermost = max(max(_WALL, 0.8) * curve["covalent"], absurd.max(initial=0.0) + 2 * _STEP)
+        outside = curve["distances"] >= innermost
         slopes = np.diff(curve["forces"][outside])
         if len(slopes) < 5:
             continue

@@ -87,6 +87,11 @@ class Job:
                     found.append(str(error))
         return found
 
+    def sizes(self, folder: Path, seeds: Path) -> tuple[int, ...]:
+        """Bytes of the files a run left in ``folder`` beside the seeds."""
+        return tuple(path.stat().st_size for path in folder.rglob("*")
+                     if path.is_file() and not (seeds / path.relative_to(folder)).exists())
+
     def left_over(self, folder: Path) -> list[str]:
         """Temporary files that are still there after a run that ended well."""
         return [str(path.relative_to(folder)) for path in folder.rglob("*")

@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,13 @@ class Try:
         reference: result of the undisturbed run.
         seconds: that it took.
         rng: for the instant of the fault.
+        sizes: bytes of the files it wrote.
     """
 
     def __init__(self, job: Job, seeds: Path, folder: Path, reference: Any, seconds: float,
-                 rng: np.random.Generator) -> None:
+                 rng: np.random.Generator, sizes: tuple[int, ...] = (1,)) -> None:
         self.job, self.folder, self.reference, self.seconds, self.rng = job, folder, reference, seconds, rng
+        self.sizes = sizes
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(seeds, folder)
 
@@ -103,10 +107,12 @@ def terminated(trial: Try) -> tuple[str, str]:
 
 
 def full_disk(trial: Try) -> tuple[str, str]:
-    """A disk of a random size that fills up: one sentence, nothing half-written; then room again."""
-    size = int(trial.rng.integers(150, 700))
-    with _small_disk(trial.folder, size) as disk:
+    """A disk with room for a random part of what is written: one sentence, nothing half-written; then room again."""
+    pages = sum(size // 4096 + 1 for size in trial.sizes)
+    with _small_disk(trial.folder, int(trial.rng.integers(0, max(1, pages)))) as disk:
         ending = trial.run(folder=disk).wait()
+        if ending.code == 0 and "No space left" not in ending.output:  # a report that cannot be written is a warning
+            return DEFECT, "the disk was large enough: this try proves nothing"
         problem = trial.must_refuse(ending) if ending.code != 0 else None
         if problem:
             return DEFECT, problem
@@ -120,18 +126,18 @@ def full_disk(trial: Try) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """A tmpfs with the files of ``folder``; needs root."""
-    disk = folder.with_name(f"{folder.name}-disk")
-    disk.mkdir(exist_ok=True)
-    size = kilobytes + sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 1024
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(disk)], check=True)
+def _small_disk(folder: Path, pages: int) -> Iterator[Path]:
+    """A tmpfs with the files of ``folder`` and room for so many pages of 4 kB; needs root."""
+    disk = Path(tempfile.mkdtemp(prefix="disk-", dir=folder.parent))
+    size = pages + sum(path.stat().st_size // 4096 + 1 for path in folder.rglob("*") if path.is_file())
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={4 * size}k", "tmpfs", str(disk)], check=True)
     try:
         shutil.copytree(folder, disk, dirs_exist_ok=True)
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
-        disk.rmdir()
+        with contextlib.suppress(OSError):
+            disk.rmdir()
 
 
 def can_mount() -> bool:
@@ -141,8 +147,10 @@ def can_mount() -> bool:
 
 
 def no_room_in_files(trial: Try) -> tuple[str, str]:
-    """Writing beyond 20 kB fails: one sentence, nothing half-written; then room again."""
-    ending = trial.run(prepare=small_files).wait()
+    """No file may become half as large as the largest: one sentence, nothing half-written; then room again."""
+    ending = trial.run(prepare=partial(small_files, max(trial.sizes) // 2)).wait()
+    if ending.code == 0 and "File too large" not in ending.output:
+        return DEFECT, "no file was large enough: this try proves nothing"
     problem = trial.must_refuse(ending) if ending.code != 0 else None
     return (DEFECT, problem) if problem else trial.finish()
 
@@ -221,7 +229,7 @@ FAULTS: dict[str, tuple[Callable[[Try], tuple[str, str]], tuple[str, ...], float
     "kill -9 at random instants": (killed, ("train", "md", "md, binary", "check", "convert", "predict"), 1.0),
     "SIGTERM at a random instant": (terminated, ("train", "md", "md, binary"), 0.5),
     "a full disk": (full_disk, ("train", "md", "check", "convert", "predict"), 0.3),
-    "no file above 20 kB": (no_room_in_files, ("train", "md", "check", "convert", "predict"), 0.06),
+    "a limit on the size of files": (no_room_in_files, ("train", "md", "check", "convert", "predict"), 0.06),
     "a folder without permission": (read_only, ("train", "md", "check", "convert", "predict"), 0.06),
     "a clock that runs backwards": (backwards, ("train", "md"), 0.1),
     "a lost or damaged checkpoint": (damaged_checkpoint, ("train", "md"), 0.4),

@@ -91,9 +91,10 @@ class Run:
         return Ending(os.waitstatus_to_exitcode(status), text, seconds)
 
 
-def small_files() -> None:
-    """No file may grow beyond 20 kB: writes fail as on a full disk, with another name of the error."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+def small_files(most: int) -> None:
+    """No file may grow beyond so many bytes: writes fail as on a full disk, with another name of the error."""
+    sys.stdout.flush()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 def nobody() -> None:

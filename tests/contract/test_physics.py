@@ -35,7 +35,7 @@ def test_check(case: tuple[CheckReport, str, str], code: str) -> None:
 
 @EVERY
 def test_core_repulsion_is_a_wall(name: str) -> None:
-    result = check_model(make_potential(name, scale=0.1), only=["C6"]).get("C6")
+    result = check_model(make_potential(name, scale=0.0), only=["C6"]).get("C6")
     assert result.status == "pass", result_line(result)
 
 

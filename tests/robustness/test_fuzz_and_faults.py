@@ -110,21 +110,21 @@ def predicting(tmp_path_factory):
     whole = kinds.Try(job, seeds, folder / "whole", None, 0.0, np.random.default_rng(0))
     ending = whole.run().wait()
     assert ending.code == 0, ending.output
-    return job, seeds, folder, job.result(folder / "whole"), ending.seconds
+    return job, seeds, folder, job.result(folder / "whole"), ending.seconds, job.sizes(folder / "whole", seeds)
 
 
 @pytest.mark.parametrize("fault", [name for name, (_, names, _) in fault_table.FAULTS.items() if "predict" in names])
 def test_nothing_is_lost(predicting, fault):
-    job, seeds, folder, reference, seconds = predicting
+    job, seeds, folder, reference, seconds, sizes = predicting
     if fault == "a full disk" and not kinds.can_mount():
         pytest.skip("a small disk can be mounted by root only")
-    trial = kinds.Try(job, seeds, folder / "try", reference, seconds, np.random.default_rng(1))
+    trial = kinds.Try(job, seeds, folder / "try", reference, seconds, np.random.default_rng(1), sizes)
     outcome, message = fault_table.FAULTS[fault][0](trial)
     assert outcome in (kinds.EQUAL, kinds.REFUSED), message
 
 
 def test_a_half_written_file_another_result_and_a_traceback_are_defects(predicting, monkeypatch):
-    job, seeds, folder, reference, seconds = predicting
+    job, seeds, folder, reference, seconds, _ = predicting
     trial = kinds.Try(job, seeds, folder / "try", reference + b"x", seconds, np.random.default_rng(1))
     assert trial.finish() == (kinds.DEFECT, "the end is another than that of the undisturbed run")
     (trial.folder / "predicted.xyz").write_text("8\nhalf of a frame\nCu 0 0 0\n")
