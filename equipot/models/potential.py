@@ -69,6 +69,7 @@ class Potential(nn.Module):
         if config.zbl:
             radii = config.zbl_radii or [covalent_radius(element) for element in config.elements]
             self.zbl = ZBLRepulsion(numbers, radii, config.cutoff, config.zbl_constants)
+        self._num_parameters = self.num_trainable_parameters()
 
     # --- what it is
 
@@ -90,7 +91,11 @@ class Potential(nn.Module):
         return self.atomic_energies.device
 
     def num_parameters(self) -> int:
-        """Number of trainable numbers in the architecture (and scale and shift where they are trained)."""
+        """How many numbers a training from scratch would train, frozen now or not: the size of the model."""
+        return self._num_parameters
+
+    def num_trainable_parameters(self) -> int:
+        """How many numbers train at present."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     def learning_rate_factors(self) -> dict[str, float]:

@@ -31,7 +31,7 @@ class DryRun:
     """An estimate.
 
     Attributes:
-        num_parameters: trainable numbers.
+        num_parameters: numbers that train.
         steps_per_epoch: optimiser steps in the first epoch.
         seconds_per_step, seconds_per_validation, seconds_per_epoch, seconds_total: measured and extrapolated.
         peak_memory_mib: of this process (CPU) or of torch's allocator (GPU), so far.
@@ -85,7 +85,7 @@ def dry_run(potential: Potential, datasets: DataSets, config: Config, *, replay:
         memory = torch.cuda.max_memory_allocated(job.device) / 2**20
     else:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return DryRun(potential.num_parameters(), len(steps), per_step, validation, per_epoch,
+    return DryRun(potential.num_trainable_parameters(), len(steps), per_step, validation, per_epoch,
                   per_epoch * config.training.epochs + (validation if job.validation else 0.0), memory,
                   tuple(describe_groups(state.potential, state.optimizer)))
 

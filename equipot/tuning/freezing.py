@@ -27,11 +27,6 @@ def freeze(potential: Potential, config: FinetuneConfig) -> None:
         parameter.requires_grad_(name in trained)
 
 
-def parameters_that_train(potential: Potential) -> int:
-    """How many numbers train."""
-    return sum(parameter.numel() for parameter in potential.parameters() if parameter.requires_grad)
-
-
 def trained_table(potential: Potential) -> list[tuple[str, str, str]]:
     """Rows (block, numbers that train, numbers that do not) that hold each parameter once, and their sum."""
     sizes = {name: parameter.numel() for name, parameter in potential.named_parameters()}

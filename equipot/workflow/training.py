@@ -34,7 +34,6 @@ from equipot.training import (
 )
 from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
-from equipot.tuning.freezing import parameters_that_train
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
@@ -120,7 +119,7 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
         prepared.save_models(run)
         console.line(f"Run folder: {run.path}\n")
         # Counted before the first step: what trains is merged at the end.
-        tuned = None if config.finetune is None else _Tuned(directory, parameters_that_train(prepared.potential))
+        tuned = None if config.finetune is None else _Tuned(directory, prepared.potential.num_trainable_parameters())
         with stop_on_signal() as stop:
             result = fit(prepared.potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
                          metadata=_metadata(resolved, datasets, prepared), export=prepared.export,
@@ -187,7 +186,7 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
     for warning in datasets.warnings:
         console.warning(warning)
     potential = prepared.potential
-    console.line(f"Model: {describe_model(potential)}, {potential.num_parameters():,} parameters"
+    console.line(f"Model: {describe_model(potential)}, {potential.num_trainable_parameters():,} parameters"
                  + ("" if config.finetune is None else " train"))
     console.line(f"Scale {_shown(potential.scale)} eV, shift {_shown(potential.shift)} eV/atom, "
                  f"{potential.config.avg_num_neighbors:.4g} neighbours an atom, device {resolve_device(config.device)}")

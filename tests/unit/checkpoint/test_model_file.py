@@ -95,6 +95,18 @@ def test_document(file, potential):
                                     "atomic_energies_origin": None}
 
 
+def test_frozen_weights_are_counted(tmp_path, potential):
+    frozen = load_model_of(tmp_path / "a.eqp", potential).requires_grad_(False)
+    assert frozen.num_trainable_parameters() == 0
+    again = load_model_of(tmp_path / "b.eqp", frozen)
+    assert again.num_parameters() == again.num_trainable_parameters() == potential.num_parameters() > 0
+
+
+def load_model_of(path, potential):
+    save_model(path, potential)
+    return load_model(path)
+
+
 def test_metadata_goes_round(tmp_path, potential):
     metadata = {"licence": "CC-BY-4.0", "citation": "Someone, é 2024", "training_data": {"train.xyz": "ab12"},
                 "metrics": {"forces_mae": 12.5, "stress_mae": float("nan")}, "own": [1, (2, 3)]}

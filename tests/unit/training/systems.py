@@ -73,7 +73,7 @@ class PairPotential(nn.Module):
     def learning_rate_factors(self) -> dict[str, float]:
         return {"hidden": 0.5, "bias": 1.0, "out": self.out.shape[1] ** -0.5}
 
-    def num_parameters(self) -> int:
+    def num_trainable_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, graph: AtomicGraph, *, forces: bool = True, stress: bool = True, create_graph: bool = False,

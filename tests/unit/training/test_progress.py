@@ -70,7 +70,7 @@ def test_dry_run_estimates_and_leaves_the_potential_alone(tmp_path, monkeypatch)
     before = {name: value.clone() for name, value in potential.state_dict().items()}
     estimate = dry_run(potential, datasets(), config(training={"epochs": 10, "evaluate_every": 2}), num_steps=3)
     assert all((value == before[name]).all() for name, value in potential.state_dict().items())
-    assert estimate.num_parameters == potential.num_parameters() and estimate.steps_per_epoch == 3
+    assert estimate.num_parameters == potential.num_trainable_parameters() and estimate.steps_per_epoch == 3
     assert estimate.seconds_per_epoch > 3 * estimate.seconds_per_step > 0
     assert estimate.seconds_total > 10 * estimate.seconds_per_epoch * 0.99 and estimate.peak_memory_mib > 10
     assert any("seconds" in line or " s an epoch" in line for line in estimate.lines())
