@@ -22,6 +22,7 @@ from dataclasses import asdict
 from itertools import chain, zip_longest
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the writers of the tests make the VASP files
 from fuzzing import pool
 from fuzzing.group import DEFECT, Group
 from fuzzing.kinds import ALL, prepare

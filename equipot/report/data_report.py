@@ -10,7 +10,7 @@ from equipot.data.check import CheckResult, DataReport
 from equipot.data.check.result import GROUPS, place_lines
 from equipot.report.data_plots import data_pictures
 from equipot.report.files import write_text
-from equipot.report.html import Page, Section, Verbatim, render
+from equipot.report.html import Headline, Notes, Page, Section, Verbatim, render
 from equipot.report.tables import ABSENT, Column, Table
 from equipot.version import __version__
 
@@ -97,8 +97,8 @@ def write_data_report(report: DataReport, path: str | Path, *, cutoff: float) ->
         for finding in result.findings:
             if finding.status not in ("fail", "warn"):
                 continue
-            findings.append(f"{finding.status.upper()} {result.code}: {finding.message}."
-                            + (f" What to do: {finding.advice}." if finding.advice else ""))
+            findings.append(Notes([(finding.status, f"{result.code}: {finding.message}."
+                                    + (f" What to do: {finding.advice}." if finding.advice else ""))]))
             if finding.places:
                 findings.append(Verbatim(f"Where ({len(finding.places)})",
                                          "\n".join(place_lines(finding.places, _MOST_PLACES_PAGE))))
@@ -108,8 +108,10 @@ def write_data_report(report: DataReport, path: str | Path, *, cutoff: float) ->
     page = Page(
         title=f"Data check of {', '.join(names[:3])}" + (", ..." if len(names) > 3 else ""),
         subtitle=f"{report.sentence()}.",
-        headline=[("failed", str(counts["fail"]), ""), ("warned", str(counts["warn"]), ""),
-                  ("passed", str(counts["pass"] + counts["note"]), ""), ("frames", str(summary.get("frames", 0)), "")],
+        headline=[Headline("failed", str(counts["fail"]), status="fail" if counts["fail"] else ""),
+                  Headline("warned", str(counts["warn"]), status="warn" if counts["warn"] else ""),
+                  Headline("passed", str(counts["pass"] + counts["note"]), status="pass"),
+                  Headline("frames", str(summary.get("frames", 0)))],
         facts=[("Elements", str(summary.get("elements", ""))), ("Atoms a frame", str(summary.get("atoms a frame", ""))),
                ("Config types", ", ".join(f"{name} ({number})" for name, number in
                                           list(summary.get("config types", {}).items())[:30])),
