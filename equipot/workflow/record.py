@@ -12,7 +12,6 @@ import torch
 
 from equipot.data.check import check_frames
 from equipot.data.frames import LABELS, Frame, FrameFile, ReadReport
-from equipot.data.isolated import is_isolated_atom
 from equipot.data.paths import file_sha256
 from equipot.models import Potential
 from equipot.report.outliers import find_outliers
@@ -59,26 +58,37 @@ def make_record(console: Console, *, model_path: Path, potential: Potential,
     own = {model_path.name: file_sha256(model_path)}
     return RunRecord(
         points=points, frames=frames, atomic_energies=energies, outliers=outliers, hashes={**own, **hashes},
-        findings=data_findings(console, frames), speed=speed(console, potential),
+        findings=data_findings(console, frames, potential.cutoff), speed=speed(console, potential),
         private=[str(folder) for folder in (*private, Path.cwd(), Path.home())], **more)
 
 
-def data_findings(console: Console, frames: Mapping[str, Sequence[Frame]]) -> list[tuple[str, str]]:
-    """What the data doctor says of the training frames, or of the only frames there are: (severity, sentence)."""
-    members = list(frames.get("train") or next((part for part in frames.values() if part), ()))
-    if not members:
+def data_findings(console: Console, frames: Mapping[str, Sequence[Frame]], cutoff: float) -> list[tuple[str, str]]:
+    """What the data doctor says of the training frames (or of the only frames there are), held against the test frames.
+
+    Returns:
+        (status, sentence) of what is wrong or doubtful; where nothing is, one sentence that says so.
+    """
+    train = list(frames.get("train") or next((part for part in frames.values() if part), ()))
+    if not train:
         return []
-    read = ReadReport("training frames", "as read", len(members), keys=dict.fromkeys(LABELS, "read"), coverage={
-        label: (sum(frame.has(label) for frame in members), len(members)) for label in LABELS})
+    test = frames.get("test") if frames.get("train") else None
     try:
-        found = check_frames(FrameFile(members, read)).findings
+        report = check_frames(_as_file("training frames", train), cutoff=cutoff,
+                              against=[_as_file("test frames", test)] if test else [])
     except Exception as error:  # the report goes on without
         logger.debug("the data doctor raised", exc_info=True)
         console.warning(f"the data doctor could not look at the frames ({type(error).__name__}: {error})")
         return []
-    has_isolated = any(map(is_isolated_atom, members))
-    return [(finding.severity, finding.message) for finding in found if finding.code not in _SAID_BEFORE
-            and (has_isolated or finding.code != "no-isolated-atoms")]
+    said = [(finding.status, f"{result.code}: {finding.message}.") for result in report.results
+            for finding in result.findings if finding.status in ("fail", "warn") and result.code not in _SAID_BEFORE]
+    num_passed = report.counts["pass"] + report.counts["note"]
+    return sorted(said) or [("pass", f"Nothing is wrong or doubtful: {num_passed} checks passed.")]
+
+
+def _as_file(name: str, frames: Sequence[Frame]) -> FrameFile:
+    coverage = {label: (sum(frame.has(label) for frame in frames), len(frames)) for label in LABELS}
+    return FrameFile(list(frames), ReadReport(name, "as read", len(frames), keys=dict.fromkeys(LABELS, "read"),
+                                              coverage=coverage))
 
 
 def speed(console: Console, potential: Potential) -> Table | None:

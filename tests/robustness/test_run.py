@@ -32,6 +32,9 @@ def test_a_run_leaves_what_it_promises(workplace):
     assert expected <= names
     assert not [name for name in names if "tmp" in name]
     assert all(name.startswith("checkpoints/") for name in names - expected)
+    page = (run / "report.html").read_text()
+    assert "What the data doctor (equipot data check) says" in page and "Nothing is wrong or doubtful" in page
+    assert "could not" not in (run / "run.log").read_text()
 
 
 def test_summary_carries_the_agreed_keys(summary):
