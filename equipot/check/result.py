@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-#: From worst to best.
-STATUSES = ("fail", "warn", "pass", "skip")
+from equipot.verdicts import Verdicts
+
 GROUPS = {"P": "symmetry", "G": "derivatives", "C": "cutoff and smoothness", "X": "extensivity and batches",
           "N": "neighbour lists and input", "A": "calculator", "V": "behaviour in simulations", "L": "labels"}
 
@@ -88,7 +87,7 @@ class CheckResult:
 
 
 @dataclass
-class CheckReport:
+class CheckReport(Verdicts):
     """All outcomes of one model.
 
     Attributes:
@@ -105,28 +104,9 @@ class CheckReport:
     curves: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def worst(self) -> str:
-        """``fail``, ``warn`` or ``pass``."""
-        found = {result.status for result in self.results}
-        return next((status for status in STATUSES[:2] if status in found), "pass")
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many checks have each status."""
-        counted = Counter(result.status for result in self.results)
-        return {status: counted.get(status, 0) for status in STATUSES}
-
     def failed(self) -> list[str]:
         """Codes of the checks that failed."""
         return [result.code for result in self.results if result.status == "fail"]
-
-    def get(self, code: str) -> CheckResult:
-        """The outcome with this code; KeyError where it did not run."""
-        for result in self.results:
-            if result.code == code:
-                return result
-        raise KeyError(code)
 
     def sentence(self) -> str:
         """The verdict in words."""

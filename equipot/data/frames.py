@@ -111,12 +111,19 @@ class ReadReport:
         """Printable lines: one for the file, one a label, one a frame left out, one a warning."""
         kept = self.num_frames - len(self.skipped)
         lines = [f"{self.path}: {self.num_frames} frames" + (f", {kept} kept" if self.skipped else "")]
+        lines += self.label_lines()
+        lines += [f"  left out: {bad.where}: {bad.reason}" for bad in self.skipped]
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        return lines
+
+    def label_lines(self) -> list[str]:
+        """One line a label: its key, and how many of the frames that were kept have it."""
+        kept = self.num_frames - len(self.skipped)
+        lines = []
         for label in LABELS:
             present, total = self.coverage.get(label, (0, kept))
             key = self.keys.get(label)
             lines.append(f"  {label:<7} {'not read' if key is None else key:<20} {present}/{total} frames")
-        lines += [f"  left out: {bad.where}: {bad.reason}" for bad in self.skipped]
-        lines += [f"  warning: {warning}" for warning in self.warnings]
         return lines
 
     def to_dict(self) -> dict[str, Any]:

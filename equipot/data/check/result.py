@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from equipot.data.frames import LABELS, ReadReport
+from equipot.data.frames import ReadReport
+from equipot.verdicts import Verdicts
 
 #: From worst to best. ``note`` is a fact to know of, and no fault.
 STATUSES = ("fail", "warn", "note", "pass", "skip")
@@ -133,7 +133,7 @@ class CheckResult:
 
 
 @dataclass
-class DataReport:
+class DataReport(Verdicts):
     """Everything found in some files.
 
     Attributes:
@@ -150,24 +150,7 @@ class DataReport:
     summary: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def worst(self) -> str:
-        """``fail``, ``warn`` or ``pass``."""
-        found = {result.status for result in self.results}
-        return next((status for status in STATUSES[:2] if status in found), "pass")
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many checks have each status."""
-        counted = Counter(result.status for result in self.results)
-        return {status: counted.get(status, 0) for status in STATUSES}
-
-    def get(self, code: str) -> CheckResult:
-        """The outcome with this code; KeyError where it did not run."""
-        for result in self.results:
-            if result.code == code:
-                return result
-        raise KeyError(code)
+    STATUSES = STATUSES
 
     def flagged(self) -> list[str]:
         """Codes of the checks that failed or warned."""
@@ -236,12 +219,8 @@ def place_lines(spots: Sequence[Place], most: int) -> list[str]:
 
 def _file_lines(read: ReadReport) -> list[str]:
     kept = read.num_frames - len(read.skipped)
-    lines = [f"{read.path}: {read.num_frames} frames" + (f", {kept} usable" if read.skipped else "")]
-    for label in LABELS:
-        present, total = read.coverage.get(label, (0, kept))
-        key = read.keys.get(label)
-        lines.append(f"  {label:<7} {'not read' if key is None else key:<20} {present}/{total} frames")
-    return lines
+    usable = f", {kept} usable" if read.skipped else ""
+    return [f"{read.path}: {read.num_frames} frames{usable}", *read.label_lines()]
 
 
 def _shown(value: Any, most: int = 20) -> str:
