@@ -59,7 +59,7 @@ def grouped(rows: Sequence[Row]) -> dict[tuple[str, str, int], list[Row]]:
     found: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         found[row["system"], row["mode"], row["num_frames"]].append(row)
-    return dict(found)
+    return dict(sorted(found.items()))
 
 
 def mean(rows: Sequence[Row], measure: str) -> float | None:
