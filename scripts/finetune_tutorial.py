@@ -33,13 +33,13 @@ from equipot.units import voigt_to_matrix
 #: How the second level differs: lengths, strength, and energies of the atoms (eV).
 LONGER, STRONGER, ATOMS = 1.02, 1.10, {"Cu": -1.5, "Au": 0.8}
 
-#: Mode -> its configuration.
-MODES: dict[str, dict[str, Any]] = {
-    "full": {"mode": "full"},
-    "frozen": {"mode": "frozen", "train": ["last_layer", "readout"]},
-    "lora": {"mode": "lora", "lora": {"rank": 4}},
-    "replay": {"mode": "full", "keep_base_general": True, "replay": {"number": 64}},
-    "heads": {"head": "second", "replay": {"number": 64}, "head_parameters": ["readout", "last_layer"]},
+#: Mode -> its configuration, and the learning rate for the narrow base trained here (the defaults are for wider ones).
+MODES: dict[str, tuple[dict[str, Any], float]] = {
+    "full": ({"mode": "full"}, 0.02),
+    "frozen": ({"mode": "frozen", "train": ["last_layer", "readout"]}, 0.03),
+    "lora": ({"mode": "lora", "lora": {"rank": 4}}, 0.05),
+    "replay": ({"mode": "full", "keep_base_general": True, "replay": {"number": 64}}, 0.02),
+    "heads": ({"head": "second", "replay": {"number": 64}, "head_parameters": ["readout", "last_layer"]}, 0.02),
 }
 
 
@@ -93,8 +93,10 @@ def study(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     training = {"training": {"epochs": args.epochs, "batch_size": 2}}
     for mode in args.modes:
         print(f"Tuning, {mode} ...", flush=True)
-        run = equipot.finetune(base, configuration(args, mode, "second", finetune=MODES[mode], **training), quiet=True,
-                               overwrite=args.overwrite)
+        tuning, rate = MODES[mode]
+        optimizer = {} if args.base else {"optimizer": {"learning_rate": rate}}
+        run = equipot.finetune(base, configuration(args, mode, "second", finetune=tuning, **training, **optimizer),
+                               quiet=True, overwrite=args.overwrite)
         result.setdefault("atomic energies fitted anew", errors(args, equipot.load(run.directory / "zero_shot.eqp")))
         result[mode] = errors(args, run.potential)
         if mode == "heads":
