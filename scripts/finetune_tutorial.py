@@ -5,13 +5,11 @@ longer and 10 % more strongly, and counts energies from other atoms. A few frame
 The base's own frames show what is forgotten.
 
     python scripts/finetune_tutorial.py                                        # a few minutes on one core
-    python scripts/finetune_tutorial.py --frames 8 --modes full replay
     python scripts/finetune_tutorial.py --base mine.eqp                        # a base there is already
 
 The output folder gets a run folder for the base, for each mode and for training from scratch (open their report.html),
 and finetune_tutorial.json. The same on your own frames: equipot finetune base.eqp mine.yaml
 """
-
 from __future__ import annotations
 
 import argparse
@@ -95,15 +93,15 @@ def study(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         print(f"Tuning, {mode} ...", flush=True)
         tuning, rate = MODES[mode]
         optimizer = {} if args.base else {"optimizer": {"learning_rate": rate}}
-        run = equipot.finetune(base, configuration(args, mode, "second", finetune=tuning, **training, **optimizer),
-                               quiet=True, overwrite=args.overwrite)
+        config = configuration(args, mode, "second", finetune=tuning, **training, **optimizer)
+        run = equipot.finetune(base, config, quiet=True, overwrite=args.overwrite)
         result.setdefault("atomic energies fitted anew", errors(args, equipot.load(run.directory / "zero_shot.eqp")))
         result[mode] = errors(args, run.potential)
         if mode == "heads":
             result["heads, the base's"] = errors(args, equipot.load(run.model_path, head="base"))
     print("Training from scratch ...", flush=True)
-    run = equipot.train(configuration(args, "scratch", "second", model=model, **training), quiet=True,
-                        overwrite=args.overwrite)
+    config = configuration(args, "scratch", "second", model=model, **training)
+    run = equipot.train(config, quiet=True, overwrite=args.overwrite)
     result["from scratch"] = errors(args, run.potential)
     return result
 
