@@ -57,13 +57,17 @@ class SplineConvolution(nn.Module):
 
     Args:
         plan: the paths; with an order above 4 always the reference path.
+
+    Attributes:
+        is_native: whether the native kernels serve these orders.
+        key: of the plan, as the native operators take it.
     """
 
     def __init__(self, plan: ConvolutionPlan) -> None:
         super().__init__()
         self.plan = plan
         self.reference = reference.Convolution(plan)
-        self._is_native, self._key = is_native(plan), key_of(plan)
+        self.is_native, self.key = is_native(plan), key_of(plan)
 
     def forward(
         self,
@@ -94,8 +98,8 @@ class SplineConvolution(nn.Module):
             IndexError: a knot outside the table.
             UsageError: on the native path, shapes that do not fit the plan, or a third derivative was asked for.
         """
-        if self._is_native and uses_native(features):
+        if self.is_native and uses_native(features):
             return native.spline_convolution(
-                features, harmonics, basis, knot, table, edges, self._key, constant_features
+                features, harmonics, basis, knot, table, edges, self.key, constant_features
             )
         return self.reference(features, harmonics, evaluate(table, basis, knot), edges.center, edges.neighbor)

@@ -57,6 +57,11 @@ class Architecture(Protocol):
     Its energy must be invariant, smooth, and free of edges at the cutoff; energies are of order one for a structure
     of unit force scale, and of no particular value for an atom without neighbours: the Potential sees to the units and
     the zero.
+
+    For training it may have a method ``energy_and_gradient(species, edges, seed)``, a faster way to the same numbers:
+    node energies (N,) float64 and the gradient (E, 3) float64 of ``seed . energies`` in the edge vectors, with ``seed``
+    (N,) float64, all of it differentiable once in the parameters and the seed (not in the edge vectors); or None, where
+    it does not serve.
     """
 
     def __call__(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:

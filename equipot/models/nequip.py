@@ -16,6 +16,7 @@ from torch import nn
 from equipot.config import FieldError, Limit, Section
 from equipot.kernels import Block, FeatureLayout
 from equipot.models.architecture import Edges
+from equipot.models.nequip_tape import energy_and_gradient
 from equipot.models.registry import register
 from equipot.nn import (
     EdgeEmbedding,
@@ -175,6 +176,13 @@ class NequIP(nn.Module):
         for layer in self.layers:
             x = layer(x, species, features)
         return self.readout(x).squeeze(1)
+
+
+    def energy_and_gradient(
+        self, species: torch.Tensor, edges: Edges, seed: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """See :class:`equipot.models.Architecture`."""
+        return energy_and_gradient(self, species, edges, seed)
 
 
 def _feature_irreps(options: NequIPOptions) -> list[tuple[int, int]]:

@@ -147,37 +147,42 @@ class Potential(nn.Module):
         Returns:
             (N,) float64 eV.
         """
-        return self._node_energies(species, self._edges(species, center, neighbor, edge_vector))
+        edges = self._edges(species, center, neighbor, edge_vector)
+        network = self.architecture(self._with_lone_atoms(species), edges).to(torch.float64)
+        return self._surroundings(species, edges) + self._bound_energies(species, edges, network)
 
     def _edges(
         self, species: torch.Tensor, center: torch.Tensor, neighbor: torch.Tensor, edge_vector: torch.Tensor
     ) -> Edges:
-        # One lone atom of every species rides along behind the structure's own atoms.
-        num_lone = len(self.elements) if self.config.exact_isolated_atoms else 0
-        return Edges(EdgeIndex.build(center, neighbor, len(species) + num_lone), edge_vector, self.dtype)
+        num_nodes = len(species) + self._num_lone_atoms
+        return Edges(EdgeIndex.build(center, neighbor, num_nodes), edge_vector, self.dtype)
 
-    def _node_energies(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
+    @property
+    def _num_lone_atoms(self) -> int:
+        """One lone atom of every species rides along behind the structure's own atoms where its energy is needed."""
+        return len(self.elements) if self.config.exact_isolated_atoms else 0
+
+    def _with_lone_atoms(self, species: torch.Tensor) -> torch.Tensor:
+        return torch.cat([species, torch.arange(self._num_lone_atoms, device=species.device)])
+
+    def _surroundings(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
+        """(N,) all that is not the network's: E0, the shift with its switch, ZBL."""
         shift = self.shift[species]
         if self.config.exact_isolated_atoms:
-            network, switch = self._bound_energies(species, edges)
-            shift = shift * switch
-        else:
-            network = self.architecture(species, edges).to(torch.float64)
-        energy = self.atomic_energies[species] + shift + self.scale[species] * network
+            shift = shift * torch.tanh(self.coordination(edges.exact_vector, edges.index, len(species)))
+        energy = self.atomic_energies[species] + shift
         if self.zbl is not None:
             pair = self.zbl(edges.exact_length, species[edges.center], species[edges.neighbor])
             energy = energy + sum_by_index(pair.unsqueeze(1), edges.center, len(species)).squeeze(1)
         return energy
 
-    def _bound_energies(self, species: torch.Tensor, edges: Edges) -> tuple[torch.Tensor, torch.Tensor]:
-        """Network energies relative to the lone atom, exactly 0 without neighbours, and the switch of the shift."""
-        num_nodes = len(species)
-        lone = torch.arange(len(self.elements), device=species.device)
-        energy = self.architecture(torch.cat([species, lone]), edges).to(torch.float64)
-        bound, isolated = energy.split([num_nodes, len(lone)])
-        is_lone = (edges.index.center_ptr[1:] == edges.index.center_ptr[:-1])[:num_nodes]
-        relative = (bound - isolated.index_select(0, species)).masked_fill(is_lone, 0.0)
-        return relative, torch.tanh(self.coordination(edges.exact_vector, edges.index, num_nodes))
+    def _bound_energies(self, species: torch.Tensor, edges: Edges, network: torch.Tensor) -> torch.Tensor:
+        """(N,) scaled network energies, relative to lone atoms and exactly 0 without neighbours where so configured."""
+        if self.config.exact_isolated_atoms:
+            bound, isolated = network.split([len(species), self._num_lone_atoms])
+            is_lone = (edges.index.center_ptr[1:] == edges.index.center_ptr[:-1])[: len(species)]
+            network = (bound - isolated.index_select(0, species)).masked_fill(is_lone, 0.0)
+        return self.scale[species] * network
 
     # --- derivatives
 
@@ -210,12 +215,26 @@ class Potential(nn.Module):
             if wants_derivative:
                 edge_vector.requires_grad_()
             edges = self._edges(species, center, neighbor, edge_vector)
-            node_energy = self._node_energies(species, edges)
-            gradient = None
-            if wants_derivative:
-                gradient = self._edge_gradient(node_energy.sum(), edge_vector, create_graph)
+            node_energy, gradient = self._energies_and_gradient(species, edges, wants_derivative, create_graph)
             output = self._collect(graph, node_energy, edges, gradient, forces, stress, virial, node_virial)
         return output if create_graph else _detached(output)
+
+    def _energies_and_gradient(
+        self, species: torch.Tensor, edges: Edges, wants_gradient: bool, create_graph: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(N,) energies and (E, 3) their gradient in the edge vectors, None if it is not wanted."""
+        everyone, vector = self._with_lone_atoms(species), edges.exact_vector
+        if create_graph and wants_gradient and hasattr(self.architecture, "energy_and_gradient"):
+            seed = torch.cat([self.scale[species], self.scale.new_zeros(self._num_lone_atoms)])
+            taped = self.architecture.energy_and_gradient(everyone, edges, seed)
+            if taped is not None:
+                rest, is_trained = self._surroundings(species, edges), self.shift.requires_grad
+                gradient = taped[1] + self._edge_gradient(rest.sum(), vector, is_trained)
+                rest = rest if is_trained else rest.detach()
+                return rest + self._bound_energies(species, edges, taped[0]), gradient
+        network = self.architecture(everyone, edges).to(torch.float64)
+        node_energy = self._surroundings(species, edges) + self._bound_energies(species, edges, network)
+        return node_energy, self._edge_gradient(node_energy.sum(), vector, create_graph) if wants_gradient else None
 
     def _edge_gradient(self, energy: torch.Tensor, edge_vector: torch.Tensor, create_graph: bool) -> torch.Tensor:
         """(E, 3) dE/d(edge vector), zeros where the energy does not depend on any edge."""

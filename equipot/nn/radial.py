@@ -200,10 +200,10 @@ class EdgeEmbedding(nn.Module):
             pair = () if radial.transform is None else (species[index.center], species[index.neighbor])
             embedded, envelope = radial(length, *pair)
             return EdgeFeatures(index, harmonics, embedded, None, None, envelope)
-        embedded, envelope = self._at_knots(radial, vector)
+        embedded, envelope = self.at_knots(radial, vector)
         return EdgeFeatures(index, harmonics, embedded, basis, knot, envelope)
 
-    def _at_knots(self, radial: RadialEmbedding, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def at_knots(self, radial: RadialEmbedding, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The embedding of the knots, in the dtype and on the device of ``vector``; kept while it is a constant."""
         numbers = radial.basis.wave_numbers
         is_kept = is_eager(vector) and not (numbers.requires_grad or numbers.is_inference())

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "convolution_adjoint.hpp"
 #include "convolution_contract.hpp"
 #include "convolution_couplings.hpp"
 #include "convolution_project.hpp"
@@ -85,8 +86,8 @@ class Partial {
 };
 
 template <class T>
-T* coupling_space(ConvolutionScratch<T>& scratch) {
-  return scratch.coupling.reserve(max_components * max_components * edge_chunk);
+T* coupling_space(Scratch<T>& scratch) {
+  return scratch.reserve(max_components * max_components * edge_chunk);
 }
 
 }  // namespace
@@ -94,7 +95,7 @@ T* coupling_space(ConvolutionScratch<T>& scratch) {
 template <class T, class Weights>
 void receive_path(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges, const T* x,
                   const Weights& weights, T* out_row, ConvolutionScratch<T>& scratch) {
-  T* coupling = coupling_space(scratch);
+  T* coupling = coupling_space(scratch.coupling);
   const T* rows[edge_chunk];
   for_chunks(edges.count, [&](const Chunk& chunk) {
     couple(path, harmonics_of(path, edges, chunk, edges.harmonics), edges.stride, chunk.count, false, coupling);
@@ -107,19 +108,23 @@ template <class T, class Weights>
 void receive_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
                           const T* x, const ConvolutionTangents<T>& tangents, const Weights& weights, T* gg_row,
                           ConvolutionScratch<T>& scratch) {
-  T* coupling = coupling_space(scratch);
-  const T *rows[edge_chunk], *tangent_rows[edge_chunk];
+  T *coupling = coupling_space(scratch.coupling), *moved = coupling_space(scratch.coupling_tangent);
+  const int64_t num_zeros = std::max<int64_t>(path.channels, (2 * path.l2 + 1) * edges.stride);
+  const T* nothing = zeros(scratch.zeros, num_zeros);
+  const T *rows[edge_chunk], *tangent_rows[edge_chunk], *x_rows[edge_chunk], *x_tangents[edge_chunk];
+  const T* zero_rows[edge_chunk];
+  std::fill(zero_rows, zero_rows + edge_chunk, nothing);
   for_chunks(edges.count, [&](const Chunk& chunk) {
-    const auto [w, w_tangent] = point_to_both(plan, path, edges, chunk, weights, tangents.x || tangents.harmonics,
-                                              scratch, rows, tangent_rows);
-    if (w_tangent || tangents.x)
-      couple(path, harmonics_of(path, edges, chunk, edges.harmonics), edges.stride, chunk.count, false, coupling);
-    if (w_tangent) add_received(plan, path, edges, chunk, x, coupling, w_tangent, gg_row);
-    if (tangents.x) add_received(plan, path, edges, chunk, tangents.x, coupling, w, gg_row);
-    if (tangents.harmonics) {
-      couple(path, harmonics_of(path, edges, chunk, tangents.harmonics), edges.stride, chunk.count, false, coupling);
-      add_received(plan, path, edges, chunk, x, coupling, w, gg_row);
-    }
+    const auto [w, w_tangent] = point_to_both(plan, path, edges, chunk, weights, true, scratch, rows, tangent_rows);
+    const T* h_harmonics = tangents.harmonics ? harmonics_of(path, edges, chunk, tangents.harmonics) : nothing;
+    couple(path, harmonics_of(path, edges, chunk, edges.harmonics), edges.stride, chunk.count, false, coupling);
+    couple(path, h_harmonics, edges.stride, chunk.count, false, moved);
+    point_to_rows(x + path.input_offset, plan.input_dim, edges.other, chunk, x_rows);
+    if (tangents.x) point_to_rows(tangents.x + path.input_offset, plan.input_dim, edges.other, chunk, x_tangents);
+    contract_tangent<T>(path.l1, path.l3, path.l2 == 0,
+                        {{chunk.count, path.channels, path.channels, path.output_stride, x_rows, w, coupling,
+                          gg_row + path.output_offset},
+                         tangents.x ? x_tangents : nullptr, w_tangent ? w_tangent : zero_rows, moved});
   });
 }
 
@@ -129,7 +134,7 @@ void send_path(const ConvolutionPlan& plan, const ConvolutionPath& path, const E
                ConvolutionScratch<T>& scratch) {
   const bool wants_slope = wants_weight_gradient(weights, gradients.basis);
   const bool wants_projection = wants_slope || gradients.harmonics;
-  T* coupling = coupling_space(scratch);
+  T* coupling = coupling_space(scratch.coupling);
   const Partial<T> partial(path, scratch.partial);
   T* cross = nullptr;
   if (wants_projection && edges.count > 0) {
@@ -166,7 +171,7 @@ void send_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& path,
   const bool wants_slope = wants_weight_gradient(weights, gradients.basis);
   const bool wants_projection = wants_slope || gradients.harmonics;
   const int64_t slope_stride = padded<T>(plan.max_channels);
-  T* coupling = coupling_space(scratch);
+  T* coupling = coupling_space(scratch.coupling);
   const Partial<T> partial(path, scratch.partial);
   T *cross = nullptr, *cross_tangent = nullptr;
   const T* nothing = zeros(scratch.zeros, std::max((2 * path.l1 + 1) * path.channels,
@@ -208,6 +213,31 @@ void send_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& path,
   });
 }
 
+template <class T>
+void send_path_adjoint(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
+                       const T* x_row, const T* g, const T* b, const ConvolutionTangents<T>& tangents,
+                       const SplineWeights<T>& weights, T* gx_row, ConvolutionScratch<T>& scratch) {
+  T *coupling = coupling_space(scratch.coupling), *moved = coupling_space(scratch.coupling_tangent);
+  const T *weight_rows[edge_chunk], *tangent_rows[edge_chunk], *g_rows[edge_chunk], *b_rows[edge_chunk];
+  T *slope[edge_chunk], *slope_of_tangent[edge_chunk];
+  const T* x = x_row + path.input_offset;
+  const T* x_tangent = tangents.x ? tangents.x + path.input_offset : nullptr;
+  for_chunks(edges.count, [&](const Chunk& chunk) {
+    const auto [w, w_tangent] =
+        point_to_both(plan, path, edges, chunk, weights, true, scratch, weight_rows, tangent_rows);
+    couple(path, harmonics_of(path, edges, chunk, edges.harmonics), edges.stride, chunk.count, true, coupling);
+    couple(path, harmonics_of(path, edges, chunk, tangents.harmonics), edges.stride, chunk.count, true, moved);
+    point_to_rows(g + path.output_offset, plan.output_dim, edges.other, chunk, g_rows);
+    point_to_rows(b + path.output_offset, plan.output_dim, edges.other, chunk, b_rows);
+    point_to_slopes(plan, path, edges, chunk, weights, scratch.slope, slope);
+    point_to_slopes(plan, path, edges, chunk, weights, scratch.slope_tangent, slope_of_tangent);
+    contract_adjoint<T>(path.l3, path.l1, path.l2 == 0,
+                        {chunk.count, path.channels, path.output_stride, g_rows, b_rows, w, w_tangent, coupling, moved,
+                         x, x_tangent, gx_row + path.input_offset, slope, slope_of_tangent});
+    spread_slopes<T>(plan, path, edges, chunk, weights, slope_of_tangent, slope, false, nullptr, 0);
+  });
+}
+
 template <class T, class Weights>
 void convolve(const ConvolutionPlan& plan, const EdgeBlock<T>& edges, const T* x, const Weights& weights, T* out_row,
               ConvolutionScratch<T>& scratch) {
@@ -242,5 +272,11 @@ EQUIPOT_INSTANTIATE(float, SplineWeights)
 EQUIPOT_INSTANTIATE(float, EdgeWeights)
 EQUIPOT_INSTANTIATE(double, SplineWeights)
 EQUIPOT_INSTANTIATE(double, EdgeWeights)
+#define EQUIPOT_INSTANTIATE_ADJOINT(T)                                                                                 \
+  template void send_path_adjoint(const ConvolutionPlan&, const ConvolutionPath&, const EdgeBlock<T>&, const T*,       \
+                                  const T*, const T*, const ConvolutionTangents<T>&, const SplineWeights<T>&, T*,      \
+                                  ConvolutionScratch<T>&);
+EQUIPOT_INSTANTIATE_ADJOINT(float)
+EQUIPOT_INSTANTIATE_ADJOINT(double)
 
 }  // namespace equipot

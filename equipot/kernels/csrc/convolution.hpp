@@ -62,7 +62,8 @@ bool make_plan(int l_max, int64_t input_dim, int64_t output_dim, int64_t num_wei
 // Working memory of one thread.
 template <class T>
 struct ConvolutionScratch {
-  Scratch<T> coupling, weights, weights_tangent, cross, cross_tangent, slope, slope_tangent, partial, zeros;
+  Scratch<T> coupling, coupling_tangent, weights, weights_tangent, cross, cross_tangent, slope, slope_tangent, partial,
+      zeros;
 };
 
 // Weights w_e = sum_k basis_k(e) table[knot_e + k]: the table's rows are shared by all edges.
@@ -122,6 +123,13 @@ template <class T, class Weights>
 void send_path_tangent(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
                        const T* x_row, const T* g, const ConvolutionTangents<T>& tangents, const Weights& weights,
                        const ConvolutionGradients<T>& gradients, ConvolutionScratch<T>& scratch);
+
+// Sender pass of sum(b * result) and of what the two passes above differentiate, together: the gradients of features and
+// weights alone, with spline weights. b (N, output_dim); harmonics and basis must have tangents.
+template <class T>
+void send_path_adjoint(const ConvolutionPlan& plan, const ConvolutionPath& path, const EdgeBlock<T>& edges,
+                       const T* x_row, const T* g, const T* b, const ConvolutionTangents<T>& tangents,
+                       const SplineWeights<T>& weights, T* gx_row, ConvolutionScratch<T>& scratch);
 
 // All paths of one atom; rows of outputs are overwritten, gradients of harmonics and basis added to.
 template <class T, class Weights>

@@ -20,4 +20,17 @@ struct Contraction {
 template <class T>
 void contract(int l_in, int l_out, bool diagonal, const Contraction<T>& contraction);
 
+// How the sum moves with its three factors, `in_tangent` may be null:
+//   out[b][c] += sum_e sum_a (weights_tangent in + weights in_tangent)[a] coupling[a][b] + (weights in)[a] coupling_tangent[a][b]
+template <class T>
+struct TangentContraction {
+  Contraction<T> factors;
+  const T* const* in_tangent;
+  const T* const* weights_tangent;
+  const T* coupling_tangent;
+};
+
+template <class T>
+void contract_tangent(int l_in, int l_out, bool diagonal, const TangentContraction<T>& contraction);
+
 }  // namespace equipot

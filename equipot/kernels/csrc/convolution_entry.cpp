@@ -18,7 +18,7 @@ struct Arguments {
   const int32_t* knot;
   const T* weights;  // or the table
   int64_t num_rows;  // of the table
-  const T *g, *hx, *h_harmonics, *h_basis, *h_weights;
+  const T *g, *hx, *h_harmonics, *h_basis, *h_weights, *b;
   T *out, *gx, *g_harmonics, *g_basis, *g_weights;
   int threads;
   int is_spline;  // weights are a table; `basis` does not tell, since without edges it may be null
@@ -78,7 +78,8 @@ int receive(const Arguments<T>& a, bool tangent) {
   return share_atoms(a.center_ptr, a.num_atoms, threads_for(a), false, pass);
 }
 
-// Sender pass: gradients of features, harmonics and weights; with tangents those of the double backward.
+// Sender pass: gradients of features, harmonics and weights; with tangents those of the double backward; with b, of
+// features and table, those of both together.
 template <class T>
 int send(const Arguments<T>& a, bool tangent) {
   const ConvolutionPlan& plan = *a.plan;
@@ -99,11 +100,15 @@ int send(const Arguments<T>& a, bool tangent) {
       const ConvolutionGradients<T> gradients{a.gx ? a.gx + atom * input_dim : nullptr, edges.g_harmonics,
                                               edges.g_basis};
       const T* x_row = a.x + atom * input_dim;
+      const ConvolutionTangents<T> tangents{a.hx ? a.hx + atom * input_dim : nullptr, edges.h_harmonics};
+      if (a.b) {
+        const SplineWeights<T> weights{a.weights, tables.of(thread), edges.h_basis, nullptr};
+        send_path_adjoint<T>(plan, path, edges.block(), x_row, a.g, a.b, tangents, weights, gradients.x_row, scratch);
+        return;
+      }
       with_weights(a, edges, a.is_spline ? tables.of(thread) : a.g_weights, [&](const auto& weights) {
         if (tangent)
-          send_path_tangent<T>(plan, path, edges.block(), x_row, a.g,
-                               {a.hx ? a.hx + atom * input_dim : nullptr, edges.h_harmonics}, weights, gradients,
-                               scratch);
+          send_path_tangent<T>(plan, path, edges.block(), x_row, a.g, tangents, weights, gradients, scratch);
         else
           send_path<T>(plan, path, edges.block(), x_row, a.g, weights, gradients, scratch);
       });

@@ -2,7 +2,7 @@
 #include "vector.hpp"
 
 // Raised with every change of an entry point, together with KERNELS_ABI_VERSION in equipot/version.py.
-EQUIPOT_API int equipot_abi_version() { return 2; }
+EQUIPOT_API int equipot_abi_version() { return 3; }
 
 EQUIPOT_API int equipot_vector_bytes() { return equipot::vector_bytes; }
 

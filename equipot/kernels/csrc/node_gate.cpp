@@ -89,9 +89,10 @@ void backward_row(const GateProgram& program, const T* g, const T* x, T* gx) {
   }
 }
 
-// gg and gx, either may be null: the gradients of sum(hx * backward(g, x)).
+// gg and gx, either may be null: the gradients of sum(hx * backward(g, x)); with b, gx gets those of sum(b * forward(x))
+// too. Only gx needs g.
 template <class T>
-void double_backward_row(const GateProgram& program, const T* g, const T* x, const T* hx, T* gg, T* gx) {
+void double_backward_row(const GateProgram& program, const T* g, const T* x, const T* hx, const T* b, T* gg, T* gx) {
   for (int64_t n = 0; n < program.num_items; ++n) {
     const GateItem& item = program.items[n];
     for (int64_t c = 0; c < item.channels; c += lanes<T>) {
@@ -103,17 +104,21 @@ void double_backward_row(const GateProgram& program, const T* g, const T* x, con
         for (int64_t m = 0; m < item.components; ++m) {
           const int64_t row = m * item.channels;
           const Vec<T> value = read(x + in + row, count), h_value = read(hx + in + row, count);
-          const Vec<T> g_out = read(g + out + row, count);
           if (gg != nullptr) write(gg + out + row, h_value * gate.value + moved * value, count);
-          if (gx != nullptr) write(gx + in + row, moved * g_out, count);
-          total += g_out * (h_value * gate.slope + h_gate * gate.curvature * value);
+          if (gx == nullptr) continue;
+          const Vec<T> g_out = read(g + out + row, count);
+          const Vec<T> b_out = b != nullptr ? read(b + out + row, count) : Vec<T>{};
+          write(gx + in + row, moved * g_out + gate.value * b_out, count);
+          total += g_out * (h_value * gate.slope + h_gate * gate.curvature * value) + b_out * gate.slope * value;
         }
         if (gx != nullptr) write(gx + item.gate_offset + c, total, count);
       } else {
         const Vec<T> value = read(x + in, count), h_value = read(hx + in, count);
         const Activated<T> scalar = item.kind == GateItem::silu ? silu_of<T>(value) : tanh_of<T>(value);
         if (gg != nullptr) write(gg + out, h_value * scalar.slope, count);
-        if (gx != nullptr) write(gx + in, h_value * scalar.curvature * read(g + out, count), count);
+        if (gx == nullptr) continue;
+        const Vec<T> b_out = b != nullptr ? read(b + out, count) : Vec<T>{};
+        write(gx + in, h_value * scalar.curvature * read(g + out, count) + scalar.slope * b_out, count);
       }
     }
   }
@@ -138,14 +143,14 @@ void backward(const GateProgram& program, int64_t num_rows, const T* g, const T*
 }
 
 template <class T>
-void double_backward(const GateProgram& program, int64_t num_rows, const T* g, const T* x, const T* hx, T* gg, T* gx,
-                     int num_threads) {
+void double_backward(const GateProgram& program, int64_t num_rows, const T* g, const T* x, const T* hx, const T* b,
+                     T* gg, T* gx, int num_threads) {
   const bool many = num_threads > 1 && num_rows * program.in_dim > worth_threads;
 #pragma omp parallel for schedule(static) num_threads(num_threads) if (many)
   for (int64_t n = 0; n < num_rows; ++n) {
     const int64_t in = n * program.in_dim, out = n * program.out_dim;
-    double_backward_row(program, g + out, x + in, hx + in, gg == nullptr ? gg : gg + out,
-                        gx == nullptr ? gx : gx + in);
+    double_backward_row(program, g == nullptr ? g : g + out, x + in, hx + in, b == nullptr ? b : b + out,
+                        gg == nullptr ? gg : gg + out, gx == nullptr ? gx : gx + in);
   }
 }
 
@@ -169,9 +174,10 @@ GateProgram program_of(int64_t num_items, const int64_t* items, int64_t in_dim, 
   }                                                                                                                  \
   EQUIPOT_API void equipot_gate_double_backward_##suffix(int64_t num_items, const int64_t* items, int64_t in_dim,    \
                                                          int64_t out_dim, int64_t num_rows, const T* g, const T* x,  \
-                                                         const T* hx, T* gg, T* gx, int num_threads) {               \
-    equipot::double_backward<T>(equipot::program_of(num_items, items, in_dim, out_dim), num_rows, g, x, hx, gg, gx,  \
-                                num_threads);                                                                        \
+                                                         const T* hx, const T* b, T* gg, T* gx,                      \
+                                                         int num_threads) {                                          \
+    equipot::double_backward<T>(equipot::program_of(num_items, items, in_dim, out_dim), num_rows, g, x, hx, b, gg,   \
+                                gx, num_threads);                                                                    \
   }
 EQUIPOT_NODE_GATE(float, f32)
 EQUIPOT_NODE_GATE(double, f64)

@@ -169,10 +169,10 @@ int mix(Mixing mixing, int64_t num_atoms, int64_t num_species, const int64_t* sp
   return 0;
 }
 
-// Rows [first, first + count) of one matrix of one species' gradient: sum over its atoms of x^T g.
+// Rows [first, first + count) of one matrix of one species' gradient: sum over its atoms of x^T g, added or not.
 template <class T>
 void outer_rows(const Mixing& mixing, const MixBlock& block, const Run* begin, const Run* end, int64_t first,
-                int64_t count, const T* x, const T* g, T* gw) {
+                int64_t count, const T* x, const T* g, bool accumulate, T* gw) {
   static thread_local Scratch<T> memory;
   for (const Run* run = begin; run != end; ++run) {
     const int64_t rows = run->count * block.components;
@@ -180,7 +180,7 @@ void outer_rows(const Mixing& mixing, const MixBlock& block, const Run* begin, c
     if (block.components == 1 && run->atoms == nullptr) {
       multiply_strided<T>(count, rows, block.out_channels, x + run->first * mixing.in_dim + block.in_offset + first, 1,
                           mixing.in_dim, g + run->first * mixing.out_dim + block.out_offset, mixing.out_dim, to,
-                          block.out_channels, run != begin);
+                          block.out_channels, accumulate || run != begin);
       continue;
     }
     T* left = memory.reserve(rows * (count + block.out_channels));
@@ -188,13 +188,13 @@ void outer_rows(const Mixing& mixing, const MixBlock& block, const Run* begin, c
     gather(*run, x, mixing.in_dim, block.in_offset + first, block.components, block.in_channels, count, left);
     gather(*run, g, mixing.out_dim, block.out_offset, block.components, block.out_channels, block.out_channels, right);
     multiply_strided<T>(count, rows, block.out_channels, left, 1, count, right, block.out_channels, to,
-                        block.out_channels, run != begin);
+                        block.out_channels, accumulate || run != begin);
   }
 }
 
 template <class T>
 int mix_outer(const Mixing& mixing, int64_t num_atoms, int64_t num_species, const int64_t* species, const T* x,
-              const T* g, T* gw, int num_threads) {
+              const T* g, const T* second_x, const T* second_g, T* gw, int num_threads) {
   SpeciesOrder order;
   std::vector<Run> runs;
   const int64_t longest = std::max<int64_t>(1, rows_at_once / widest(mixing));
@@ -226,8 +226,10 @@ int mix_outer(const Mixing& mixing, int64_t num_atoms, int64_t num_species, cons
 #pragma omp parallel for schedule(dynamic) num_threads(num_threads) if (many)
   for (int64_t n = 0; n < int64_t(items.size()); ++n) {
     const Item& item = items[size_t(n)];
-    outer_rows(mixing, *item.block, item.begin, item.end, item.first, item.count, x, g,
-               gw + item.begin->species * mixing.weight_size);
+    T* to = gw + item.begin->species * mixing.weight_size;
+    outer_rows(mixing, *item.block, item.begin, item.end, item.first, item.count, x, g, false, to);
+    if (second_x != nullptr)
+      outer_rows(mixing, *item.block, item.begin, item.end, item.first, item.count, second_x, second_g, true, to);
   }
   return 0;
 }
@@ -248,14 +250,15 @@ int mix_outer(const Mixing& mixing, int64_t num_atoms, int64_t num_species, cons
     return equipot::mix<T>(mixing, num_atoms, num_species, species, x, weights, addend, is_transposed != 0, out,    \
                            num_threads);                                                                            \
   }                                                                                                                 \
-  /* gw (num_species, weight_size) = sum over atoms of x^T g. */                                                    \
+  /* gw (num_species, weight_size) = sum over atoms of x^T g, and of a second pair's unless it is null. */           \
   EQUIPOT_API int equipot_mix_outer_##suffix(int64_t num_blocks, const int64_t* blocks, int64_t in_dim,             \
                                              int64_t out_dim, int64_t weight_size, int64_t num_atoms,               \
                                              int64_t num_species, const int64_t* species, const T* x, const T* g,   \
-                                             T* gw, int num_threads) {                                              \
+                                             const T* second_x, const T* second_g, T* gw, int num_threads) {        \
     const equipot::Mixing mixing{num_blocks, reinterpret_cast<const equipot::MixBlock*>(blocks), in_dim, out_dim,   \
                                  weight_size};                                                                      \
-    return equipot::mix_outer<T>(mixing, num_atoms, num_species, species, x, g, gw, num_threads);                   \
+    return equipot::mix_outer<T>(mixing, num_atoms, num_species, species, x, g, second_x, second_g, gw,             \
+                                 num_threads);                                                                      \
   }
 EQUIPOT_NODE_LINEAR(float, f32)
 EQUIPOT_NODE_LINEAR(double, f64)

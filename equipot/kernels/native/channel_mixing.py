@@ -100,6 +100,12 @@ def _shape_mix(
 
 
 def _outer(x: Tensor, g: Tensor, species: Tensor | None, key: str, num_species: int) -> Tensor:
+    return sum_of_outers(x, g, None, None, species, key, num_species)
+
+
+def sum_of_outers(x: Tensor, g: Tensor, second_x: Tensor | None, second_g: Tensor | None, species: Tensor | None,
+                  key: str, num_species: int) -> Tensor:
+    """Sum over atoms of x^T g and, if given, of the second pair's (of the same shapes), (species, size)."""
     table = _mixing(key)
     if (x.dim() != 2 or x.shape[1] != table.in_dim or g.shape != (x.shape[0], table.out_dim) or g.dtype != x.dtype
             or not _species_fit(species, x, num_species)):
@@ -107,11 +113,11 @@ def _outer(x: Tensor, g: Tensor, species: Tensor | None, key: str, num_species: 
             f"The gradient of mixing takes features (N, {table.in_dim}) and (N, {table.out_dim}) of the same type, and "
             "species (N,) of int64 (None for one set of weights)", x, g, species,
         )  # fmt: skip
-    x, g = x.contiguous(), g.contiguous()
+    pairs = [None if each is None else each.contiguous() for each in (x, g, second_x, second_g)]
     species = None if species is None else species.contiguous()
     gw = x.new_empty(num_species, table.weight_size)
-    failed = _function("mix_outer", x.dtype, "ipiiiiippppn")(
-        *table.head, x.shape[0], num_species, address(species), x.data_ptr(), g.data_ptr(), gw.data_ptr(),
+    failed = _function("mix_outer", x.dtype, "ipiiiiippppppn")(
+        *table.head, x.shape[0], num_species, address(species), *map(address, pairs), gw.data_ptr(),
         torch.get_num_threads(),
     )  # fmt: skip
     _check_species(failed, num_species)

@@ -23,7 +23,7 @@ from equipot.kernels.selection import wanted_gradients, wants_geometry, wants_pa
 
 _EDGES = ("center", "neighbor", "center_ptr", "neighbor_order", "neighbor_ptr")
 _POINTERS = ("x", "harmonics", "basis", "knot", "weights")
-_COTANGENTS = ("g", "hx", "h_harmonics", "h_basis", "h_weights")
+_COTANGENTS = ("g", "hx", "h_harmonics", "h_basis", "h_weights", "b")
 _OUTPUTS = ("out", "gx", "g_harmonics", "g_basis", "g_weights")
 _SCHEMA_INPUTS = "Tensor features, Tensor harmonics, Tensor? basis, Tensor? knot, Tensor weights"
 _SCHEMA_EDGES = ("Tensor center, Tensor neighbor, Tensor center_ptr, Tensor neighbor_order, Tensor neighbor_ptr, "
@@ -98,7 +98,7 @@ def _forward(*arguments: Any) -> Tensor:
     inputs, edges, key = arguments[:5], arguments[5:10], arguments[10]
     _check(inputs, edges, key)
     out = _shape_forward(*arguments)
-    call, _kept = _arguments(inputs, edges, key, (None,) * 5, (out, None, None, None, None))
+    call, _kept = _arguments(inputs, edges, key, (None,) * 6, (out, None, None, None, None))
     _run("receive", out.dtype, call, False)
     return out
 
@@ -111,7 +111,7 @@ def _shape_forward(*arguments: Any) -> Tensor:
 def _backward(*arguments: Any) -> tuple[Tensor, ...]:
     inputs, g, edges, key = arguments[:5], arguments[5], arguments[6:11], arguments[11]
     outputs = _shape_backward(*arguments)
-    call, _kept = _arguments(inputs, edges, key, (g, None, None, None, None), (None, *map(_given, outputs)))
+    call, _kept = _arguments(inputs, edges, key, (g, *(None,) * 5), (None, *map(_given, outputs)))
     _run("send", g.dtype, call, False)
     return outputs
 
@@ -133,7 +133,7 @@ def _double_backward(*arguments: Any) -> tuple[Tensor, ...]:
     inputs, g, tangents = arguments[:5], arguments[5], arguments[6:10]
     edges, key = arguments[10:15], arguments[15]
     outputs = _shape_double_backward(*arguments)
-    call, _kept = _arguments(inputs, edges, key, (g, *tangents), tuple(map(_given, outputs)))
+    call, _kept = _arguments(inputs, edges, key, (g, *tangents, None), tuple(map(_given, outputs)))
     if arguments[16]:
         _run("receive", g.dtype, call, True)
     if any(arguments[17:]):
@@ -174,7 +174,7 @@ def _backward_of_forward(ctx: Any, g: Tensor | None) -> tuple:
     wanted = _wanted(ctx.needs_input_grad, saved[2] is not None, ctx.constant_features)
     if not any(wanted):
         return nothing
-    outputs = _convolution_backward(*saved[:5], g, *saved[5:], ctx.key, ctx.constant_features, *wanted)
+    outputs = convolution_backward_operator(*saved[:5], g, *saved[5:], ctx.key, ctx.constant_features, *wanted)
     features, harmonics, basis, weights = (o if w else None for o, w in zip(outputs, wanted))
     return features, harmonics, basis, None, weights, *nothing[5:]
 
@@ -202,15 +202,37 @@ _convolution_double_backward = operator(
     "bool wants_basis, bool wants_weights) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     compute=_double_backward, fake=_shape_double_backward,
 )
-_convolution_backward = operator(
+convolution_backward_operator = operator(
     f"convolution_backward({_SCHEMA_INPUTS}, Tensor g, {_SCHEMA_EDGES}, bool constant_features, bool wants_features, "
     "bool wants_harmonics, bool wants_basis, bool wants_weights) -> (Tensor, Tensor, Tensor, Tensor)",
     compute=_backward, fake=_shape_backward, setup_context=_setup_backward, backward=_backward_of_backward,
 )
-_convolution = operator(
+convolution_operator = operator(
     f"convolution({_SCHEMA_INPUTS}, {_SCHEMA_EDGES}, bool constant_features) -> Tensor",
     compute=_forward, fake=_shape_forward, setup_context=_setup_forward, backward=_backward_of_forward,
 )
+
+
+def convolution_tangent(inputs: tuple, h_features: Tensor | None, h_harmonics: Tensor, h_basis: Tensor, edges: tuple,
+                        key: str) -> Tensor:
+    """How the result moves as features (None: not at all), harmonics and basis do, with spline weights.
+
+    ``inputs`` are features, harmonics, basis, knot and table.
+    """
+    out = inputs[0].new_empty(len(inputs[0]), plan_of(key).output.dim)
+    call, _kept = _arguments(inputs, edges, key, (None, h_features, h_harmonics, h_basis, None, None),
+                             (out, None, None, None, None))
+    _run("receive", out.dtype, call, True)
+    return out
+
+
+def convolution_adjoint(inputs: tuple, g: Tensor, tangents: tuple, b: Tensor, edges: tuple,
+                        key: str) -> tuple[Tensor, Tensor]:
+    """Gradients in features and table of sum(b * result) + sum(g * convolution_tangent)."""
+    features, table = torch.empty_like(inputs[0]), torch.empty_like(inputs[4])
+    call, _kept = _arguments(inputs, edges, key, (g, *tangents, None, b), (None, features, None, None, table))
+    _run("send", b.dtype, call, True)
+    return features, table
 
 
 def convolution(features: Tensor, harmonics: Tensor, weights: Tensor, edges: EdgeIndex, key: str) -> Tensor:
@@ -229,7 +251,7 @@ def convolution(features: Tensor, harmonics: Tensor, weights: Tensor, edges: Edg
     Raises:
         UsageError: shapes or dtypes that do not fit the plan, or a third derivative was asked for.
     """
-    return _convolution(features, harmonics, None, None, weights, *edges, key, False)
+    return convolution_operator(features, harmonics, None, None, weights, *edges, key, False)
 
 
 def spline_convolution(
@@ -256,4 +278,4 @@ def spline_convolution(
         IndexError: a knot outside the table.
         UsageError: shapes or dtypes that do not fit the plan, or a third derivative was asked for.
     """
-    return _convolution(features, harmonics, basis, knot, table, *edges, key, constant_features)
+    return convolution_operator(features, harmonics, basis, knot, table, *edges, key, constant_features)

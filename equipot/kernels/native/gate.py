@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equipot.errors import UsageError
-from equipot.kernels.native.operator import entry_point, operator
+from equipot.kernels.native.operator import address, entry_point, operator
 from equipot.kernels.node_plans import GatePlan
 
 
@@ -29,11 +29,10 @@ def _table(key: str) -> _Table:
     return _Table(GatePlan.from_key(key))
 
 
-def _call(name: str, table: _Table, *tensors: Tensor) -> None:
+def _call(name: str, table: _Table, x: Tensor, *tensors: Tensor | None) -> None:
+    """Call an entry point for the rows of ``x``; ``tensors`` are all it takes, in its order."""
     types = (ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * len(tensors), ctypes.c_int)
-    num_rows = tensors[-1].shape[0]
-    pointers = [tensor.data_ptr() for tensor in tensors]
-    entry_point(name, tensors[0].dtype, types)(*table.head, num_rows, *pointers, torch.get_num_threads())
+    entry_point(name, x.dtype, types)(*table.head, len(x), *map(address, tensors), torch.get_num_threads())
 
 
 def _check(table: _Table, x: Tensor, g: Tensor | None = None, hx: Tensor | None = None) -> None:
@@ -51,7 +50,7 @@ def _gate(x: Tensor, key: str) -> Tensor:
     _check(table, x)
     x = x.contiguous()
     out = x.new_empty(x.shape[0], table.out_dim)
-    _call("gate", table, x, out)
+    _call("gate", table, x, x, out)
     return out
 
 
@@ -64,7 +63,7 @@ def _gate_backward(g: Tensor, x: Tensor, key: str) -> Tensor:
     _check(table, x, g)
     g, x = g.contiguous(), x.contiguous()
     gx = torch.empty_like(x)
-    _call("gate_backward", table, g, x, gx)
+    _call("gate_backward", table, x, g, x, gx)
     return gx
 
 
@@ -77,8 +76,27 @@ def _gate_double_backward(g: Tensor, x: Tensor, hx: Tensor, key: str) -> tuple[T
     _check(table, x, g, hx)
     g, x, hx = g.contiguous(), x.contiguous(), hx.contiguous()
     gg, gx = torch.empty_like(g), torch.empty_like(x)
-    _call("gate_double_backward", table, g, x, hx, gg, gx)
+    _call("gate_double_backward", table, x, g, x, hx, None, gg, gx)
     return gg, gx
+
+
+def gate_tangent(x: Tensor, hx: Tensor, key: str) -> Tensor:
+    """How the gate's result moves along ``hx``; contiguous tensors."""
+    table = _table(key)
+    _check(table, x, None, hx)
+    out = x.new_empty(x.shape[0], table.out_dim)
+    _call("gate_double_backward", table, x, None, x, hx, None, out, None)
+    return out
+
+
+def gate_adjoint(g: Tensor, x: Tensor, hx: Tensor, b: Tensor, key: str) -> Tensor:
+    """Gradient in x of sum(b * gate(x)) + sum(g * gate_tangent(x, hx)); contiguous tensors."""
+    table = _table(key)
+    _check(table, x, g, hx)
+    _check(table, x, b)
+    gx = torch.empty_like(x)
+    _call("gate_double_backward", table, x, g, x, hx, b, None, gx)
+    return gx
 
 
 def _shape_gate_double_backward(g: Tensor, x: Tensor, hx: Tensor, key: str) -> tuple[Tensor, Tensor]:
@@ -91,7 +109,7 @@ def _setup_gate(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _backward_of_gate(ctx: Any, g: Tensor | None) -> tuple:
-    return (None if g is None else _gate_backward_operator(g, *ctx.saved_tensors, ctx.key)), None
+    return (None if g is None else gate_backward_operator(g, *ctx.saved_tensors, ctx.key)), None
 
 
 def _setup_gate_backward(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -102,16 +120,16 @@ def _setup_gate_backward(ctx: Any, inputs: tuple, output: Tensor) -> None:
 def _backward_of_gate_backward(ctx: Any, hx: Tensor | None) -> tuple:
     if hx is None:
         return (None,) * 3
-    gg, gx = _gate_double_backward_operator(*ctx.saved_tensors, hx, ctx.key)
+    gg, gx = gate_double_backward_operator(*ctx.saved_tensors, hx, ctx.key)
     needs_g, needs_x, _ = ctx.needs_input_grad
     return gg if needs_g else None, gx if needs_x else None, None
 
 
-_gate_double_backward_operator = operator(
+gate_double_backward_operator = operator(
     "gate_double_backward(Tensor g, Tensor x, Tensor hx, str plan) -> (Tensor, Tensor)",
     compute=_gate_double_backward, fake=_shape_gate_double_backward,
 )  # fmt: skip
-_gate_backward_operator = operator(
+gate_backward_operator = operator(
     "gate_backward(Tensor g, Tensor x, str plan) -> Tensor",
     compute=_gate_backward, fake=_shape_gate_backward, setup_context=_setup_gate_backward,
     backward=_backward_of_gate_backward,

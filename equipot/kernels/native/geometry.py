@@ -79,7 +79,7 @@ def _backward_of_forward(ctx: Any, g_harmonics: Tensor | None, g_basis: Tensor |
     if not wants_geometry() or (g_harmonics is None and g_basis is None):
         return None, None, None, None
     (vector,) = ctx.saved_tensors
-    return _edge_geometry_backward(vector, g_harmonics, g_basis, *ctx.settings), None, None, None
+    return edge_geometry_backward(vector, g_harmonics, g_basis, *ctx.settings), None, None, None
 
 
 def _setup_backward(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -92,7 +92,7 @@ def _backward_of_backward(ctx: Any, h_vector: Tensor | None) -> tuple:
         return (None,) * 6
     vector, g_harmonics, g_basis = ctx.saved_tensors
     wants_vector = wants_geometry() and ctx.needs_input_grad[0]
-    gg_harmonics, gg_basis, g_vector = _edge_geometry_double_backward(
+    gg_harmonics, gg_basis, g_vector = edge_geometry_double_backward(
         vector, g_harmonics, g_basis, h_vector, *ctx.settings, wants_vector
     )
     return (
@@ -103,12 +103,12 @@ def _backward_of_backward(ctx: Any, h_vector: Tensor | None) -> tuple:
     )
 
 
-_edge_geometry_double_backward = operator(
+edge_geometry_double_backward = operator(
     "edge_geometry_double_backward(Tensor vector, Tensor? g_harmonics, Tensor? g_basis, Tensor h_vector, int l_max, "
     "float cutoff, int num_intervals, bool wants_vector) -> (Tensor, Tensor, Tensor)",
     compute=_double_backward, fake=_double_shapes,
 )
-_edge_geometry_backward = operator(
+edge_geometry_backward = operator(
     "edge_geometry_backward(Tensor vector, Tensor? g_harmonics, Tensor? g_basis, int l_max, float cutoff, "
     "int num_intervals) -> Tensor",
     compute=_backward, fake=lambda vector, *_: torch.empty_like(vector), setup_context=_setup_backward,

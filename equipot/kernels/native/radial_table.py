@@ -67,11 +67,11 @@ def _gradient(ctx: Any, g_table: Tensor | None) -> tuple:
     if g_table is None:
         return (None,) * 4
     wants_embedding = ctx.needs_input_grad[0]
-    g_embedding, g_weights = _radial_table_backward(*ctx.saved_tensors, g_table, *ctx.settings, wants_embedding)
+    g_embedding, g_weights = radial_table_backward(*ctx.saved_tensors, g_table, *ctx.settings, wants_embedding)
     return g_embedding if wants_embedding else None, g_weights, None, None
 
 
-_radial_table_backward = operator(
+radial_table_backward = operator(
     "radial_table_backward(Tensor embedding, Tensor weights, Tensor g_table, int[] sizes, float scale, "
     "bool wants_embedding) -> (Tensor, Tensor)",
     compute=_backward, fake=_fake_backward,
