@@ -207,7 +207,7 @@ class _EnergyAndGradient(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise UsageError("The native kernels have no third derivative: a loss on forces can be differentiated once "
                              "(create_graph=True asks for more). Use the reference kernels.")
-        embedded, *parameters = ctx.saved_tensors
+        _ = ctx.saved_tensors  # raises where one was written to
         moved = ctx.tape.tangent(h_gradient)
         b_embedded, gradients = ctx.tape.adjoint(b_energy.to(moved.dtype).unsqueeze(1), ctx.needs_input_grad[5])
         b_seed = moved.squeeze(1).to(torch.float64) if ctx.needs_input_grad[4] else None

@@ -85,7 +85,8 @@ def test_a_loss_on_energies_or_on_gradients_alone() -> None:
     model, species, edges = system({})
     seed = torch.ones(len(species), dtype=torch.float64)
     for k in range(2):
-        parts = [path(model, species, edges, seed)[k].square().sum() for path in (NequIP.energy_and_gradient, by_autograd)]
+        paths = (NequIP.energy_and_gradient, by_autograd)
+        parts = [path(model, species, edges, seed)[k].square().sum() for path in paths]
         with gradients_of("parameters"):
             one, two = (torch.autograd.grad(part, model.layers[1].linear.weight_0)[0] for part in parts)
         assert torch.allclose(one, two, rtol=1e-10)
