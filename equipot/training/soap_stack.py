@@ -288,9 +288,13 @@ def _sort(tensor: Tensor, dim: int, order: Tensor) -> Tensor:
 def _eigenvectors(matrices: Tensor) -> Tensor:
     """Eigenvectors in columns, the largest eigenvalue first."""
     try:
-        return torch.linalg.eigh(matrices).eigenvectors.flip(-1)
-    except torch.linalg.LinAlgError:  # single precision may not converge
-        return torch.linalg.eigh(matrices.to(torch.float64)).eigenvectors.flip(-1).to(matrices.dtype)
+        vectors = torch.linalg.eigh(matrices).eigenvectors
+    except torch.linalg.LinAlgError:
+        vectors = None
+    # Single precision may not converge; of entries below its smallest normal number it can make NaN without an error.
+    if vectors is None or not vectors.isfinite().all():
+        vectors = torch.linalg.eigh(matrices.to(torch.float64)).eigenvectors.to(matrices.dtype)
+    return vectors.flip(-1)
 
 
 def _listed(value: Any) -> list[Tensor]:
