@@ -9,8 +9,11 @@ that move, and training steps on batches made before. The published SNAP for tan
     python scripts/benchmark_peers.py --quick                        # the most telling cases, one thread, float32
     python scripts/benchmark_peers.py --compiled --markdown table.md --json table.json
     python scripts/benchmark_peers.py --only mace-torch ta250 train-ta54 --sizes S
+    python scripts/benchmark_peers.py --sizes converted --threads 1  # pretrained models, here and in their own code
 
 Compile modes take minutes for each model; what is exported for inference is kept in the folder of the environments.
+The size "converted" is the same function in two packages: SevenNet-0 and a model of MACE-MP-0's shape, taken in by
+equipot convert, each against the package it comes from.
 A package that cannot be installed, built or run is reported with its error, the others go on.
 """
 
@@ -23,7 +26,7 @@ import sys
 from pathlib import Path
 
 from peers.environments import PACKAGES
-from peers.matched import ARCHITECTURES, SIZES
+from peers.matched import ARCHITECTURES, CONVERTED, SIZES
 from peers.plan import Plan, measure
 from peers.structures import BATCHES, STRUCTURES
 from peers.table import make_tables, markdown, notes
@@ -31,7 +34,8 @@ from peers.table import make_tables, markdown, notes
 from equipot.report.tables import print_table
 
 CASES = (*STRUCTURES, *BATCHES)
-QUICK = {"cases": ("ta54", "ta250", "train-ta54"), "dtypes": ("float32",), "threads": (1,), "repeats": 3}
+MODELS = (*SIZES, CONVERTED)
+QUICK = {"cases": ("ta54", "ta250", "train-ta54", "nacl64"), "dtypes": ("float32",), "threads": (1,), "repeats": 3}
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -46,7 +50,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
                         help=f"of the packages {', '.join(PACKAGES)} and the cases {', '.join(CASES)}; equipot always "
                              "runs")
     parser.add_argument("--architectures", nargs="+", default=ARCHITECTURES, choices=ARCHITECTURES)
-    parser.add_argument("--sizes", nargs="+", default=tuple(SIZES), choices=tuple(SIZES), help="default: both")
+    parser.add_argument("--sizes", nargs="+", default=MODELS, choices=MODELS, help="default: all")
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "float64"), help="default: both")
     parser.add_argument("--threads", nargs="+", type=int, help="default: 1 2")
     parser.add_argument("--compiled", action="store_true", help="also nequip's compile modes (minutes a model)")

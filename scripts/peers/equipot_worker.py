@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 import equipot
+from equipot.checkpoint.foreign import convert
 from equipot.config import LossConfig, OptimizerConfig
 from equipot.graph import collate, from_ase
 from equipot.models import PotentialConfig, build_potential, resolve_options
@@ -31,12 +32,18 @@ def options(settings: dict) -> dict:
 
 
 class Equipot(Peer):
-    """A potential with random weights."""
+    """A potential with random weights, or a peer's."""
 
     distributions = ("equipot", "torch", "ase", "matscipy")
 
     def build(self, settings: dict) -> dict:
         torch.set_num_threads(settings["threads"])
+        if settings["size"] == matched.CONVERTED:
+            model = matched.PRETRAINED[settings["architecture"]]
+            if settings["checkpoint"] is None:
+                raise ValueError(f"{model.package} has no {model.title} to convert")
+            self.potential = convert(model.family, settings["checkpoint"], dtype=settings["dtype"])
+            return {"parameters": self.potential.num_parameters()}
         config = PotentialConfig(
             architecture=settings["architecture"], elements=ELEMENTS, cutoff=matched.CUTOFF, dtype=settings["dtype"],
             avg_num_neighbors=matched.AVG_NUM_NEIGHBORS, options=options(settings))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mace  # noqa: F401 - before e3nn, whose constants an old e3nn reads only after it
 import numpy as np
 import torch
@@ -17,8 +19,22 @@ from peers.protocol import Peer, serve
 from peers.structures import ELEMENTS, training_frames
 
 
+def build_model(numbers: list[int], *, cutoff: float, l_max: int, num_bessel: int, is_residual: bool,
+                irreps: str) -> modules.ScaleShiftMACE:
+    """A model with random weights; ``is_residual``: also the first interaction, as in the MACE-MP-0 models."""
+    kinds, residual = modules.interaction_classes, "RealAgnosticResidualInteractionBlock"
+    return modules.ScaleShiftMACE(
+        r_max=cutoff, num_bessel=num_bessel, num_polynomial_cutoff=matched.ENVELOPE_POWER["mace"], max_ell=l_max,
+        interaction_cls_first=kinds[residual if is_residual else "RealAgnosticInteractionBlock"],
+        interaction_cls=kinds[residual], num_interactions=matched.NUM_LAYERS, num_elements=len(numbers),
+        hidden_irreps=o3.Irreps(irreps), MLP_irreps=o3.Irreps(f"{matched.MACE_READOUT}x0e"),
+        gate=torch.nn.functional.silu, atomic_energies=np.zeros(len(numbers)),
+        avg_num_neighbors=matched.AVG_NUM_NEIGHBORS, atomic_numbers=numbers, correlation=matched.CORRELATION,
+        radial_MLP=list(matched.RADIAL_HIDDEN["mace"]), atomic_inter_scale=1.0, atomic_inter_shift=0.0)
+
+
 class Mace(Peer):
-    """MACE with the blocks of equipot's: no residual in the first interaction."""
+    """MACE with the blocks of equipot's: matched models have no residual in the first interaction."""
 
     distributions = ("mace-torch", "torch", "e3nn", "ase")
 
@@ -27,20 +43,19 @@ class Mace(Peer):
         torch.set_default_dtype(getattr(torch, settings["dtype"]))
         torch.manual_seed(0)
         self.dtype = settings["dtype"]
-        size = matched.SIZES[settings["size"]]
-        numbers = [atomic_numbers[symbol] for symbol in ELEMENTS]
-        self.table = utils.AtomicNumberTable(numbers)
-        self.model = modules.ScaleShiftMACE(
-            r_max=matched.CUTOFF, num_bessel=matched.NUM_BESSEL,
-            num_polynomial_cutoff=matched.ENVELOPE_POWER["mace"], max_ell=matched.L_MAX,
-            interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
-            interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-            num_interactions=matched.NUM_LAYERS, num_elements=len(numbers),
-            hidden_irreps=o3.Irreps(size.irreps("mace")), MLP_irreps=o3.Irreps(f"{matched.MACE_READOUT}x0e"),
-            gate=torch.nn.functional.silu, atomic_energies=np.zeros(len(numbers)),
-            avg_num_neighbors=matched.AVG_NUM_NEIGHBORS, atomic_numbers=numbers, correlation=matched.CORRELATION,
-            radial_MLP=list(matched.RADIAL_HIDDEN["mace"]), atomic_inter_scale=1.0, atomic_inter_shift=0.0)
-        return {"parameters": sum(parameter.numel() for parameter in self.model.parameters())}
+        report = {}
+        if settings["size"] == matched.CONVERTED:
+            self.model = build_model([*range(1, 84), *range(89, 95)], cutoff=6.0, l_max=3, num_bessel=10,
+                                     is_residual=True, irreps="128x0e+128x1o")
+            report["checkpoint"] = str(Path(settings["cache"]) / f"mace-mp0-shape-{settings['dtype']}.model")
+            Path(settings["cache"]).mkdir(parents=True, exist_ok=True)
+            torch.save(self.model, report["checkpoint"])
+        else:
+            self.model = build_model([atomic_numbers[symbol] for symbol in ELEMENTS], cutoff=matched.CUTOFF,
+                                     l_max=matched.L_MAX, num_bessel=matched.NUM_BESSEL, is_residual=False,
+                                     irreps=matched.SIZES[settings["size"]].irreps("mace"))
+        self.table = utils.AtomicNumberTable(self.model.atomic_numbers.tolist())
+        return report | {"parameters": sum(parameter.numel() for parameter in self.model.parameters())}
 
     def calculator(self) -> MACECalculator:
         return MACECalculator(models=self.model, device="cpu", default_dtype=self.dtype)

@@ -1,4 +1,4 @@
-"""The matched models: what all packages have in common, and in which details their functions differ."""
+"""The models: matched ones, what all packages have in common and where functions differ; converted ones."""
 
 from __future__ import annotations
 
@@ -35,6 +35,28 @@ class Size:
 
 SIZES = {"S": Size(32, {"nequip": 1, "mace": 1}), "M": Size(64, {"nequip": 2, "mace": 1})}
 
+#: The size whose models are not matched but the same function: a peer's own, taken in by ``equipot convert``.
+CONVERTED = "converted"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A peer's own model.
+
+    Attributes:
+        title: what the table calls it.
+        package: which peer it belongs to; no other takes part.
+        family: what ``equipot convert`` calls its kind.
+    """
+
+    title: str
+    package: str
+    family: str
+
+
+PRETRAINED = {"nequip": Pretrained("SevenNet-0", "sevenn", "sevennet"),
+              "mace": Pretrained("shape of MACE-MP-0 (medium), random weights", "mace-torch", "mace")}
+
 
 def fingerprint() -> str:
     """Changes when the models do, so that nothing compiled for other models is used again."""
@@ -48,7 +70,11 @@ COMMON = (
     + "; M: " + " / ".join(f"{SIZES['M'].irreps(a)} ({a})" for a in ARCHITECTURES)
     + f"; MACE correlation {CORRELATION}. Inference: the package's ASE calculator, energy, forces and stress (the "
     "molecule: no stress), neighbour list included, positions that move as in MD at 300 K in steps of 2 fs. Training: "
-    "one step on a batch made before, loss on energy, forces and stress (molecules: energy and forces), Adam."
+    "one step on a batch made before, loss on energy, forces and stress (molecules: energy and forces), Adam. "
+    "Converted: the same function in both packages, a model of the peer's own taken in by equipot convert; SevenNet-0 "
+    "(5 layers, 128 channels at l = 0) comes with sevenn, the shape of MACE-MP-0 has 2 layers of 128x0e+128x1o, "
+    "harmonics to l = 3, cutoff 6 A, 89 elements and random weights. What is said below of blocks and readouts "
+    "is of the matched models."
 )
 #: How each package's model or work differs from the common description.
 DIFFERENCES = {

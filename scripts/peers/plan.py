@@ -17,7 +17,8 @@ from rich.console import Console
 
 from peers.driver import Measurement, PeerError, Worker, run_case
 from peers.environments import PACKAGES, InstallError, install
-from peers.matched import fingerprint
+from peers.matched import CONVERTED, PRETRAINED, fingerprint
+from peers.structures import PRETRAINED_CASES
 from peers.table import group_title, make_rows
 
 
@@ -89,14 +90,20 @@ def _load() -> str:
 
 def _start(plan: Plan, group: dict[str, Any], pythons: dict[str, Path], args: argparse.Namespace, stack: ExitStack,
            reports: dict[str, list[dict[str, Any]]], say: Callable[[str], None]) -> dict[str, Worker]:
-    """Start the workers of a group and let them build their models; those that cannot are reported and left out."""
+    """Start the workers of a group and let them build their models; those that cannot are reported and left out.
+
+    Where equipot takes in a peer's model the peer is first: it says where its checkpoint is.
+    """
     logs, compiled, workers = args.environments / "logs", args.environments / "compiled", {}
     started = [(variant_name(*variant), Path(sys.executable), "equipot_worker", (), variant)
                for variant in plan.variants]
     for name, python in pythons.items():
         package = PACKAGES[name]
-        if _has_architecture(name, group["architecture"]):
+        if _takes_part(name, group):
             started.append((name, python, package.worker, package.arguments, ("", "")))
+    if group["size"] == CONVERTED:
+        started.sort(key=lambda entry: entry[2] == "equipot_worker")
+    checkpoint = None
     for name, python, module, arguments, (radial, kernels) in started:
         say(f"{group_title(group)}: {name} builds its model")
         environment = {"TORCHINDUCTOR_CACHE_DIR": str(compiled / "inductor")}
@@ -106,11 +113,13 @@ def _start(plan: Plan, group: dict[str, Any], pythons: dict[str, Path], args: ar
         command = [str(python), "-m", f"peers.{module}", *arguments]
         worker = Worker(name, command, group["threads"], log, environment)
         stack.callback(worker.stop)
-        request = {"command": "build", **group, "radial": radial, "key": fingerprint(), "cache": str(compiled)}
+        request = {"command": "build", **group, "radial": radial, "key": fingerprint(), "cache": str(compiled),
+                   "checkpoint": checkpoint}
         report = {"group": group_title(group)}
         try:
             report |= worker.ask(request, args.timeout)
             workers[name] = worker
+            checkpoint = report.get("checkpoint", checkpoint)
         except PeerError as error:
             report["error"] = str(error)
             worker.stop()
@@ -118,37 +127,48 @@ def _start(plan: Plan, group: dict[str, Any], pythons: dict[str, Path], args: ar
     return workers
 
 
-def _has_architecture(name: str, architecture: str) -> bool:
-    return name not in PACKAGES or architecture in (PACKAGES[name].architectures or (architecture,))
+def _takes_part(name: str, group: dict[str, Any]) -> bool:
+    """Whether a package has a model for a group."""
+    if name not in PACKAGES:
+        return True
+    if group["size"] == CONVERTED:
+        return name == PRETRAINED[group["architecture"]].package
+    return group["architecture"] in (PACKAGES[name].architectures or (group["architecture"],))
 
 
 def _cases_of(name: str, case: str) -> bool:
     return any(case.startswith(start) for start in PACKAGES[name].cases) if name in PACKAGES else True
 
 
+def group_cases(group: dict[str, Any], cases: list[str]) -> list[str]:
+    """Those that the models of a group are measured on."""
+    return [case for case in cases if (case in PRETRAINED_CASES) == (group["size"] == CONVERTED)]
+
+
 def measure(plan: Plan, args: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Run the plan and return the document: rows, reports of the packages, machine; ``save`` gets it after each group.
     """
     progress, pythons = Progress(), {}
+    groups = [group for group in plan.groups if group_cases(group, plan.cases)]
     order = [*(variant_name(*variant) for variant in plan.variants), *plan.packages]
     reports: dict[str, list[dict[str, Any]]] = {}
     document: dict[str, Any] = {"rows": [], "packages": reports, "machine": machine(),
                                 "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds")}
     try:
-        for name in plan.packages:
+        for name in (name for name in plan.packages if any(_takes_part(name, group) for group in groups)):
             try:
                 pythons[name] = install(args.environments, PACKAGES[name], args.torch_index, progress.say)
             except (InstallError, OSError) as error:
                 reports[name] = [{"group": "installation", "error": str(error)}]
                 progress.say(f"{name} cannot be installed: {error}")
-        for group in plan.groups:
+        for group in groups:
             heading = group_title(group)
             with ExitStack() as stack:
                 workers = _start(plan, group, pythons, args, stack, reports, progress.step)
                 failed = {name: Measurement(error=entries[-1]["error"]) for name, entries in reports.items()
                           if entries[-1]["group"] in (heading, "installation") and "error" in entries[-1]
-                          and _has_architecture(name, group["architecture"])}
-                for case in plan.cases:
+                          and _takes_part(name, group)}
+                for case in group_cases(group, plan.cases):
                     present = [worker for name, worker in workers.items() if _cases_of(name, case)]
                     results = run_case(present, case, turns=args.repeats, seconds=args.turn, timeout=args.timeout,
                                        say=lambda text, heading=heading: progress.step(f"{heading}: {text}"))

@@ -13,6 +13,7 @@ from sevenn.calculator import SevenNetCalculator
 from sevenn.model_build import build_E3_equivariant_model
 from sevenn.train.dataload import atoms_to_graph
 from sevenn.train.trainer import Trainer
+from sevenn.util import load_checkpoint, pretrained_name_to_path
 from torch_geometric.data import Batch
 
 from peers import matched
@@ -29,6 +30,8 @@ class SevenNet(Peer):
         if settings["dtype"] != "float32":
             raise ValueError("its calculator and its data are float32 only")
         torch.set_num_threads(settings["threads"])
+        if settings["size"] == matched.CONVERTED:
+            return self._load("7net-0")
         torch.manual_seed(0)
         size = matched.SIZES[settings["size"]]
         numbers = [atomic_numbers[symbol] for symbol in ELEMENTS]
@@ -45,8 +48,16 @@ class SevenNet(Peer):
             KEY.SHIFT: 0.0, KEY.SCALE: 1.0,
         })
         self.model = build_E3_equivariant_model(config)
-        parameters = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
-        return {"parameters": parameters}
+        return {"parameters": self._num_parameters()}
+
+    def _load(self, name: str) -> dict:
+        """One of the models that come with the package; the checkpoint's path is reported."""
+        checkpoint = pretrained_name_to_path(name)
+        self.model = load_checkpoint(checkpoint).build_model()
+        return {"parameters": self._num_parameters(), "checkpoint": str(checkpoint)}
+
+    def _num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     def calculator(self) -> SevenNetCalculator:
         return SevenNetCalculator(self.model, file_type="model_instance", device="cpu")

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-#: Every model knows all of these, so that one model serves every structure.
+#: Every matched model knows all of these, so that one model serves every structure of theirs.
 ELEMENTS = ("H", "C", "O", "Si", "Cu", "Ta")
 #: Thermal displacement (A, standard deviation of a component) and period (calls) of the motion: a metal at 300 K with
 #: steps of 2 fs, so that a neighbour list with a skin is rebuilt about as often as in molecular dynamics.
@@ -40,7 +40,11 @@ STRUCTURES: dict[str, tuple[str, Callable[[], Atoms]]] = {
     "si64": ("Si, 64 atoms", lambda: bulk("Si", "diamond", a=5.43, cubic=True) * (2, 2, 2)),
     "si512": ("Si, 512 atoms", lambda: bulk("Si", "diamond", a=5.43, cubic=True) * (4, 4, 4)),
     "molecule21": ("1-hexanol, 21 atoms", hexanol),
+    "nacl64": ("NaCl, 64 atoms", lambda: bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (2, 2, 2)),
+    "cu250": ("Cu, 250 atoms", lambda: bulk("Cu", "fcc", a=3.61) * (5, 5, 10)),
 }
+#: Structures of the pretrained models, which know most elements; all else is for the matched ones.
+PRETRAINED_CASES = ("nacl64", "cu250")
 BATCHES: dict[str, tuple[str, str, int]] = {
     "train-ta54": ("training step, 5 x 54 Ta", "ta54", 5),
     "train-molecules": ("training step, 8 x 21-atom molecule", "molecule21", 8),

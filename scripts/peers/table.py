@@ -9,7 +9,7 @@ import numpy as np
 
 from equipot.report.tables import ABSENT, Column, Table, format_number
 from peers.driver import Measurement
-from peers.matched import COMMON, DIFFERENCES
+from peers.matched import COMMON, CONVERTED, DIFFERENCES, PRETRAINED
 from peers.structures import num_atoms, title
 
 Row = dict[str, Any]
@@ -57,7 +57,10 @@ def make_rows(group: dict[str, Any], case: str, results: dict[str, Measurement])
 def group_title(row: Row) -> str:
     """The heading over the rows of one group."""
     threads = f"{row['threads']} thread" + ("s" if row["threads"] > 1 else "")
-    return f"{row['architecture']} architecture, {row['size']}, {row['dtype']}, {threads}"
+    model = row["size"]
+    if model == CONVERTED:
+        model = f"converted: {PRETRAINED[row['architecture']].title}"
+    return f"{row['architecture']} architecture, {model}, {row['dtype']}, {threads}"
 
 
 def _cells(row: Row, is_first: bool) -> tuple[str, ...]:

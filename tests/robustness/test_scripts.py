@@ -29,7 +29,7 @@ from equipot.models import PotentialConfig, build_potential, resolve_options
 from equipot.units import GPA_PER_EV_A3
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = ("benchmark_converted", "benchmark_finetuning", "benchmark_lammps", "benchmark_peers", "check_models",
+NAMES = ("benchmark_finetuning", "benchmark_lammps", "benchmark_peers", "check_models",
          "compare_radial", "fault_table", "finetune_tutorial", "fuzz_inputs", "learning_curve", "md_and_relaxation",
          "nve_drift", "own_model", "own_training_loop")
 NUMBER = r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"

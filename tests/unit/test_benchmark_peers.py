@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import sys
@@ -58,9 +59,9 @@ def test_structures() -> None:
     structures = module("peers.structures")
     sizes = {case: structures.num_atoms(case) for case in (*structures.STRUCTURES, *structures.BATCHES)}
     assert sizes == {"ta54": 54, "ta250": 250, "ta1000": 1000, "cu108": 108, "si64": 64, "si512": 512,
-                     "molecule21": 21, "train-ta54": 270, "train-molecules": 168}
-    assert {symbol for _, make in structures.STRUCTURES.values() for symbol in make().symbols} == set(
-        structures.ELEMENTS)
+                     "molecule21": 21, "nacl64": 64, "cu250": 250, "train-ta54": 270, "train-molecules": 168}
+    assert {symbol for case, (_, make) in structures.STRUCTURES.items() for symbol in make().symbols
+            if case not in structures.PRETRAINED_CASES} == set(structures.ELEMENTS)
 
 
 def test_hexanol_is_hexanol() -> None:
@@ -228,7 +229,7 @@ def test_arguments() -> None:
     full, quick = parse([]), parse(["--quick"])
     assert full.cases == list(module("benchmark_peers").CASES) and full.dtypes == ("float32", "float64")
     assert full.packages == ["mace-torch", "nequip", "sevenn", "snap"] and full.repeats == 7
-    assert quick.cases == ["ta54", "ta250", "train-ta54"] and quick.threads == (1,) and quick.repeats == 3
+    assert quick.cases == ["ta54", "ta250", "train-ta54", "nacl64"] and quick.threads == (1,) and quick.repeats == 3
     assert parse(["--quick", "--threads", "2", "--repeats", "9"]).threads == [2]
     only = parse(["--only", "ta1000", "snap", "nequip-compiled"])
     assert only.cases == ["ta1000"] and only.packages == ["snap", "nequip-compiled"]
@@ -272,6 +273,59 @@ def test_equipot_worker_builds_the_matched_model(architecture) -> None:
     assert options["num_channels"] == 64 and options["num_layers"] == options["l_max"] == 2
     assert tuple(options["radial_hidden"]) == matched.RADIAL_HIDDEN[architecture]
     assert options["feature_l_max"] == matched.SIZES["M"].feature_l_max[architecture]
+
+
+def test_who_takes_part_in_what() -> None:
+    plan = module("peers.plan")
+    cases = list(module("benchmark_peers").CASES)
+    peers = ("equipot", "equipot mlp", *module("peers.environments").PACKAGES)
+    matched_group, pretrained = ({"architecture": "nequip", "size": size} for size in ("S", "converted"))
+    assert plan.group_cases(pretrained, cases) == ["nacl64", "cu250"]
+    assert plan.group_cases(matched_group, cases) == cases[:7] + cases[9:]
+    assert [name for name in peers if plan._takes_part(name, matched_group)] == [
+        "equipot", "equipot mlp", "nequip", "nequip-compiled", "sevenn", "snap"]
+    assert [name for name in peers if plan._takes_part(name, pretrained)] == ["equipot", "equipot mlp", "sevenn"]
+    mace = {"architecture": "mace", "size": "converted"}
+    assert [name for name in peers if plan._takes_part(name, mace)] == ["equipot", "equipot mlp", "mace-torch"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_equipot_takes_in_the_checkpoint_of_the_peer(fails, tmp_path, monkeypatch) -> None:
+    """The peer builds first and says where its checkpoint is; equipot's worker gets it, or None."""
+    plan, asked = module("peers.plan"), {}
+
+    class Worker:
+        def __init__(self, name, *rest) -> None:
+            self.name = name
+
+        def ask(self, request, timeout):
+            asked[self.name] = request
+            if fails and self.name == "mace-torch":
+                raise plan.PeerError("not today")
+            return {"checkpoint": "a.model"} if self.name == "mace-torch" else {}
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr(plan, "Worker", Worker)
+    group = {"architecture": "mace", "size": "converted", "dtype": "float32", "threads": 1}
+    args = module("benchmark_peers").arguments(["--environments", str(tmp_path)])
+    pythons = dict.fromkeys(("mace-torch", "sevenn"), Path("python"))
+    with contextlib.ExitStack() as stack:
+        workers = plan._start(plan.Plan([group], [], [], [("", "")]), group, pythons, args, stack, {}, print)
+    assert list(asked) == ["mace-torch", "equipot"] and asked["equipot"]["checkpoint"] == (None if fails else "a.model")
+    assert list(workers) == list(asked)[fails:]
+
+
+def test_equipot_worker_runs_a_converted_model() -> None:
+    file = Path(__file__).parents[1] / "data" / "foreign" / "mace_mp0.model"
+    peer = module("peers.equipot_worker").Equipot()
+    settings = {"architecture": "mace", "size": "converted", "dtype": "float64", "threads": 1, "checkpoint": str(file)}
+    assert peer.build(settings)["parameters"] > 0
+    prepare, step, steps = peer.inference("cu250")
+    assert np.isfinite(step(prepare(0))) and steps == 1
+    with pytest.raises(ValueError, match="mace-torch has no shape of MACE-MP-0"):
+        peer.build(settings | {"checkpoint": None})
 
 
 def test_a_run_with_equipot_alone(tmp_path, monkeypatch, capsys) -> None:

@@ -2,7 +2,6 @@
 and cuequivariance-torch 0.13 (for the reduced coupling basis of ``mpa0``).
 
     python oracle_mace.py            # mace_*.model and mace.json beside this file
-    python oracle_mace.py mp0 FILE   # a model of the shape of MACE-MP-0 (medium), float32, for timings
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import os
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # mace-torch unpickles its own files
 
 import json
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -40,22 +38,21 @@ MODELS = {
 }
 
 
-def build(settings: dict, symbols=SYMBOLS, channels: int = 4, r_max: float = 5.4, num_bessel: int = 8,
-          radial=(8, 8)) -> torch.nn.Module:
+def build(settings: dict) -> torch.nn.Module:
     random = np.random.default_rng(len(str(settings)))
-    numbers = sorted(atomic_numbers[symbol] for symbol in symbols)
+    numbers = sorted(atomic_numbers[symbol] for symbol in SYMBOLS)
     heads = settings.get("heads", ["Default"])
     count = len(heads)
     return modules.ScaleShiftMACE(
-        r_max=r_max, num_bessel=num_bessel, num_polynomial_cutoff=5, max_ell=settings["max_ell"],
+        r_max=5.4, num_bessel=8, num_polynomial_cutoff=5, max_ell=settings["max_ell"],
         interaction_cls=interaction_classes[settings["other"]],
         interaction_cls_first=interaction_classes[settings["first"]], num_interactions=settings.get("layers", 2),
-        num_elements=len(numbers), hidden_irreps=o3.Irreps(settings.get("hidden", f"{channels}x0e+{channels}x1o")),
+        num_elements=len(numbers), hidden_irreps=o3.Irreps(settings.get("hidden", "4x0e+4x1o")),
         MLP_irreps=o3.Irreps(f"{5 * count}x0e"), atomic_energies=random.normal(size=(count, len(numbers))),
         avg_num_neighbors=11.3, atomic_numbers=numbers, correlation=settings["correlation"],
         gate=torch.nn.functional.silu, pair_repulsion=settings.get("pair_repulsion", False),
         apply_cutoff=settings.get("apply_cutoff", True), use_reduced_cg=settings.get("reduced", False),
-        distance_transform=settings.get("distance_transform", "None"), radial_MLP=list(radial), heads=heads,
+        distance_transform=settings.get("distance_transform", "None"), radial_MLP=[8, 8], heads=heads,
         atomic_inter_scale=random.uniform(1, 2, count) if count > 1 else 1.7,
         atomic_inter_shift=random.normal(size=count) if count > 1 else 0.3)
 
@@ -63,13 +60,6 @@ def build(settings: dict, symbols=SYMBOLS, channels: int = 4, r_max: float = 5.4
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(7)
-    if sys.argv[1:2] == ["mp0"]:
-        torch.set_default_dtype(torch.float32)
-        symbols = ("H", "C", "N", "O", "Na", "Cl", "Ti", "Cu")
-        model = build({"first": R, "other": R, "correlation": 3, "max_ell": 3, "hidden": "128x0e+128x1o"}, symbols, 128,
-                      6.0, 10, (64, 64, 64))
-        torch.save(model, sys.argv[2])
-        return
     torch.set_default_dtype(torch.float64)
     results = {}
     for name, settings in MODELS.items():
