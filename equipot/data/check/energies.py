@@ -148,6 +148,9 @@ def _factor(energy: float, expected: float, spread: float) -> float | None:
     # Far beyond what structure can do: a fifth of the energy itself.
     if gap < 0.2 * abs(expected) or gap < 10.0 * spread or abs(expected) < 0.1:
         return None
+    # Where like frames differ by a good part of their energy (one measured from the crystal's), multiples are chance.
+    if spread > 0.1 * abs(expected):
+        return None
     best = min(_FACTORS, key=lambda factor: abs(factor * energy - expected))
     return best if abs(best * energy - expected) < 0.05 * gap + 2.0 * spread else None
 

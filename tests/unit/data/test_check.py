@@ -9,7 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import make_supercell
+from ase.build import bulk, make_supercell
+from ase.calculators.emt import EMT
+from ase.io import write
 from scipy.spatial.transform import Rotation
 
 from equipot.data import check_frames, read_frames, write_frames
@@ -207,6 +209,22 @@ def test_an_energy_that_is_a_multiple(factor, words, cu_au):
     (finding,) = report.get("energy-outliers").findings
     assert finding.status == "fail" and finding.frames == (140,) and words in finding.places[0].text
     assert finding.places[0].key == "REF_energy"
+
+
+def test_no_multiples_of_energies_measured_from_the_crystal(tmp_path):
+    """Rattled copper, one frame with two atoms pressed together: by chance at four times what its like have."""
+    frames = []
+    for seed in range(12):
+        atoms = bulk("Cu", cubic=True) * (1, 1, 1 + seed % 2)
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    write(tmp_path / "rattled.xyz", frames)
+    file = read_frames(tmp_path / "rattled.xyz")
+    others = [frame.energy / len(frame.atoms) for frame in file.frames]
+    assert max(others) == others[8] > 4.0 * np.median(others)
+    assert check_frames(file).get("energy-outliers").status == "pass"
 
 
 def test_an_energy_off_by_little_is_found_by_steps(small):
