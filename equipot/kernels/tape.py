@@ -15,7 +15,8 @@ Each step keeps what later passes need of earlier ones. A tangent None is zero: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,9 +24,10 @@ from torch import Tensor
 from equipot.kernels.convolution import SplineConvolution
 from equipot.kernels.edge_index import EdgeIndex
 from equipot.kernels.geometry import EdgeGeometry
-from equipot.kernels.native import channel_mixing, convolution, gate, geometry
+from equipot.kernels.native import channel_mixing, convolution, gate, geometry, product_basis
 from equipot.kernels.native.join import join
 from equipot.kernels.native.radial_table import radial_table, radial_table_backward
+from equipot.kernels.plans import ProductBasisPlan
 
 
 def can_tape(edges: EdgeGeometry, convolutions: Sequence[SplineConvolution]) -> bool:
@@ -69,6 +71,11 @@ class Mixing:
         self._num_sets = 1 if species is None else len(weights[0])
         self._weights = join(self._num_sets, weights)
         self._g = self._h = None
+
+    @classmethod
+    def of(cls, linear: Any, parameters: Iterator[Tensor], species: Tensor | None = None) -> Mixing:
+        """What an IrrepsLinear or SpeciesLinear does, with the next of ``parameters`` for its matrices."""
+        return cls(linear.mixing.plan.key, [next(parameters) for _ in linear.fan_in], species)
 
     def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
         self._x = x
@@ -118,6 +125,54 @@ class Gate:
     def adjoint(self, b: Tensor) -> Tensor:
         """Of the input."""
         return gate.gate_adjoint(self._g, self._x, self._h, b, self._key)
+
+
+class ProductBasis:
+    """Symmetric products of features, flat as the layouts have them.
+
+    Args:
+        plan: what to compute.
+        weights: (species, paths, C) of each term.
+        species: (N,).
+    """
+
+    def __init__(self, plan: ProductBasisPlan, weights: Sequence[Tensor], species: Tensor) -> None:
+        self._key, self._sizes = product_basis.key_of(plan), [weight.shape[1] for weight in weights]
+        self._fixed = (torch.cat(tuple(weights), dim=1), species, self._key)
+        self._channels = weights[0].shape[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._x = self._stack(x)
+        return product_basis.product_basis_operator(self._x, *self._fixed).flatten(1)
+
+    def backward(self, g: Tensor) -> Tensor:
+        self._g = self._stack(g)
+        return product_basis.product_basis_backward_operator(self._g, self._x, *self._fixed, True, False)[0].flatten(1)
+
+    def tangent(self, h: Tensor) -> Tensor:
+        self._h = self._stack(h)
+        return product_basis.product_basis_tangent(self._x, self._h, *self._fixed).flatten(1)
+
+    def adjoint(self, b: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Of the input, and of the weights of each term."""
+        bx, weights = product_basis.product_basis_adjoint(self._x, self._g, self._h, self._stack(b), *self._fixed)
+        return bx.flatten(1), list(weights.split(self._sizes, dim=1))
+
+    def _stack(self, flat: Tensor) -> Tensor:
+        return flat.unflatten(1, (-1, self._channels))
+
+
+class SpeciesRows:
+    """The row of its species for each atom, of a table by species."""
+
+    def __init__(self, species: Tensor, num_species: int) -> None:
+        self._species, self._num_species = species, num_species
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.index_select(0, self._species)
+
+    def adjoint(self, b: Tensor) -> Tensor:
+        return b.new_zeros(self._num_species, b.shape[1]).index_add_(0, self._species, b)
 
 
 class RadialTable:

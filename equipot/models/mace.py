@@ -17,6 +17,7 @@ from equipot.config import FieldError, Limit, Section
 from equipot.errors import ConfigError
 from equipot.kernels import Block, FeatureLayout
 from equipot.models.architecture import Edges
+from equipot.models.mace_tape import energy_and_gradient
 from equipot.models.registry import register
 from equipot.nn import (
     AgnesiTransform,
@@ -182,6 +183,12 @@ class MACE(nn.Module):
             scalars = x if x.shape[1] == self.options.num_channels else x[:, : self.options.num_channels]
             energy = energy + readout(scalars).squeeze(1)
         return energy
+
+    def energy_and_gradient(
+        self, species: torch.Tensor, edges: Edges, seed: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """See :class:`equipot.models.Architecture`."""
+        return energy_and_gradient(self, species, edges, seed)
 
 
 register("mace", MACEOptions, MACE, presets=PRESETS)

@@ -177,7 +177,6 @@ class NequIP(nn.Module):
             x = layer(x, species, features)
         return self.readout(x).squeeze(1)
 
-
     def energy_and_gradient(
         self, species: torch.Tensor, edges: Edges, seed: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor] | None:

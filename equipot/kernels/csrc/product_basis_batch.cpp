@@ -32,15 +32,16 @@ bool cut(int64_t num_atoms, int64_t num_species, const int64_t* species, Species
 }
 
 // What a call reads and writes; x, hx, gx: (atoms, inputs, channels), g, gg, out: (atoms, outputs, channels), weights,
-// hw, gw: (species, paths, channels). Null pointers are absent.
+// hw, gw: (species, paths, channels), b as g. Null pointers are absent.
 template <class T>
 struct Arrays {
-  const T *x, *weights, *g, *hx, *hw;
+  const T *x, *weights, *g, *hx, *hw, *b;
   T *out, *gx, *gw;
 };
 
-// One chunk's share of one tile. With Dual numbers the results are derivatives along (hx, hw).
-template <class T, class Number, class Coefficient>
+// One chunk's share of one tile. With Dual numbers the results are derivatives along (hx, hw), and with a Dual
+// Cotangent along b of g as well.
+template <class T, class Number, class Coefficient, class Cotangent>
 class Sweep {
  public:
   Sweep(const ProductBasisProgram& program, int64_t channels, const Arrays<T>& arrays)
@@ -62,12 +63,11 @@ class Sweep {
         for (int32_t o = 0; o < program_.num_outputs; ++o) outputs_[o].store_first(out + o * channels_, count);
       }
       if (arrays_.gx == nullptr && gw == nullptr) continue;
-      const T* g = arrays_.g + atom * width + channel;
-      for (int32_t o = 0; o < program_.num_outputs; ++o) outputs_[o] = Slab<T>::first(g + o * channels_, count);
+      load_cotangents(atom * width + channel, count);
       if (gw != nullptr) {
-        product_basis_gradients<true>(program_, values_, coefficients_, outputs_, gradients_, g_coefficients_);
+        product_basis_gradients<true>(program_, values_, coefficients_, cotangents_, gradients_, g_coefficients_);
       } else {
-        product_basis_gradients<false>(program_, values_, coefficients_, outputs_, gradients_, g_coefficients_);
+        product_basis_gradients<false>(program_, values_, coefficients_, cotangents_, gradients_, g_coefficients_);
       }
       if (arrays_.gx == nullptr) continue;
       T* gx = arrays_.gx + atom * size + channel;
@@ -82,13 +82,15 @@ class Sweep {
   void prepare() {
     static thread_local Scratch<T> memory;
     const int64_t nodes = program_.num_nodes(), entries = program_.num_entries(), tile = product_basis_tile<T>;
-    const int64_t numbers = 2 * nodes * int64_t(sizeof(Number)) + entries * int64_t(sizeof(Coefficient));
+    const int64_t numbers = 2 * nodes * int64_t(sizeof(Number)) + entries * int64_t(sizeof(Coefficient)) +
+                            program_.num_outputs * int64_t(sizeof(Cotangent));
     Slab<T>* start = reinterpret_cast<Slab<T>*>(memory.reserve(
         numbers / int64_t(sizeof(T)) + (2 * entries + program_.num_outputs + program_.num_paths) * tile));
     values_ = reinterpret_cast<Number*>(start);
     gradients_ = values_ + nodes;
     coefficients_ = reinterpret_cast<Coefficient*>(gradients_ + nodes);
-    folded_ = reinterpret_cast<Slab<T>*>(coefficients_ + entries);
+    cotangents_ = reinterpret_cast<Cotangent*>(coefficients_ + entries);
+    folded_ = reinterpret_cast<Slab<T>*>(cotangents_ + program_.num_outputs);
     g_coefficients_ = folded_ + entries;
     outputs_ = g_coefficients_ + entries;
     totals_ = outputs_ + program_.num_outputs;
@@ -118,6 +120,17 @@ class Sweep {
     }
   }
 
+  void load_cotangents(int64_t offset, int64_t count) {
+    for (int32_t o = 0; o < program_.num_outputs; ++o) {
+      const Slab<T> value = Slab<T>::first(arrays_.g + offset + o * channels_, count);
+      if constexpr (std::is_same_v<Cotangent, Slab<T>>) {
+        cotangents_[o] = value;
+      } else {
+        cotangents_[o] = {value, Slab<T>::first(arrays_.b + offset + o * channels_, count)};
+      }
+    }
+  }
+
   static const Slab<T>& result(const Slab<T>& number) { return number; }
   static const Slab<T>& result(const Dual<T>& number) { return number.slope; }
 
@@ -126,11 +139,12 @@ class Sweep {
   const Arrays<T>& arrays_;
   Number *values_, *gradients_;
   Coefficient* coefficients_;
+  Cotangent* cotangents_;
   Slab<T>*folded_, *g_coefficients_, *outputs_, *totals_;
 };
 
 // Returns false if a species is out of range.
-template <class T, class Number, class Coefficient>
+template <class T, class Number, class Coefficient, class Cotangent = Slab<T>>
 bool run(const ProductBasisProgram& program, int64_t num_atoms, int64_t channels, int64_t num_species,
          const int64_t* species, const Arrays<T>& arrays, int num_threads) {
   SpeciesOrder order;
@@ -153,7 +167,7 @@ bool run(const ProductBasisProgram& program, int64_t num_atoms, int64_t channels
     T* gw = nullptr;
     if (arrays.gw != nullptr) gw = chunk.only ? arrays.gw + chunk.species * rows : partial.data() + n * rows;
     const int64_t channel = item % tiles * product_basis_tile<T>;
-    Sweep<T, Number, Coefficient>(program, channels, arrays).run(order, chunk, channel, gw);
+    Sweep<T, Number, Coefficient, Cotangent>(program, channels, arrays).run(order, chunk, channel, gw);
   }
   if (!partial.empty()) {
     for (int64_t n = 0; n < num_chunks; ++n) {
@@ -169,14 +183,14 @@ bool run(const ProductBasisProgram& program, int64_t num_atoms, int64_t channels
 template <class T>
 int forward(const ProductBasisProgram* program, int64_t num_atoms, int64_t channels, int64_t num_species, const T* x,
             const int64_t* species, const T* weights, T* out, int num_threads) {
-  const Arrays<T> arrays{x, weights, nullptr, nullptr, nullptr, out, nullptr, nullptr};
+  const Arrays<T> arrays{x, weights, nullptr, nullptr, nullptr, nullptr, out, nullptr, nullptr};
   return run<T, Slab<T>, Slab<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads) ? 0 : 1;
 }
 
 template <class T>
 int backward(const ProductBasisProgram* program, int64_t num_atoms, int64_t channels, int64_t num_species, const T* x,
              const int64_t* species, const T* weights, const T* g, T* gx, T* gw, int num_threads) {
-  const Arrays<T> arrays{x, weights, g, nullptr, nullptr, nullptr, gx, gw};
+  const Arrays<T> arrays{x, weights, g, nullptr, nullptr, nullptr, nullptr, gx, gw};
   return run<T, Slab<T>, Slab<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads) ? 0 : 1;
 }
 
@@ -185,12 +199,24 @@ template <class T>
 int double_backward(const ProductBasisProgram* program, int64_t num_atoms, int64_t channels, int64_t num_species,
                     const T* x, const int64_t* species, const T* weights, const T* g, const T* hx, const T* hw, T* gg,
                     T* gx, T* gw, int num_threads) {
-  const Arrays<T> arrays{x, weights, g, hx, hw, gg, gx, gw};
+  const Arrays<T> arrays{x, weights, g, hx, hw, nullptr, gg, gx, gw};
   const bool valid =
       hw == nullptr
           ? run<T, Dual<T>, Slab<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads)
           : run<T, Dual<T>, Dual<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads);
   return valid ? 0 : 1;
+}
+
+// The gradients of sum(b * out) + sum(hx * gx), with out and gx those of forward() and backward(): a derivative along
+// (hx, b) of backward().
+template <class T>
+int adjoint(const ProductBasisProgram* program, int64_t num_atoms, int64_t channels, int64_t num_species, const T* x,
+            const int64_t* species, const T* weights, const T* g, const T* hx, const T* b, T* gx, T* gw,
+            int num_threads) {
+  const Arrays<T> arrays{x, weights, g, hx, nullptr, b, nullptr, gx, gw};
+  return run<T, Dual<T>, Slab<T>, Dual<T>>(*program, num_atoms, channels, num_species, species, arrays, num_threads)
+             ? 0
+             : 1;
 }
 
 }  // namespace
@@ -215,6 +241,13 @@ int double_backward(const ProductBasisProgram* program, int64_t num_atoms, int64
       T* gw, int num_threads) {                                                                                      \
     return equipot::double_backward<T>(program, num_atoms, channels, num_species, x, species, weights, g, hx, hw,    \
                                        gg, gx, gw, num_threads);                                                     \
+  }                                                                                                                  \
+  EQUIPOT_API int equipot_product_basis_adjoint_##suffix(                                                            \
+      const equipot::ProductBasisProgram* program, int64_t num_atoms, int64_t channels, int64_t num_species,         \
+      const T* x, const int64_t* species, const T* weights, const T* g, const T* hx, const T* b, T* gx, T* gw,       \
+      int num_threads) {                                                                                             \
+    return equipot::adjoint<T>(program, num_atoms, channels, num_species, x, species, weights, g, hx, b, gx, gw,     \
+                               num_threads);                                                                         \
   }
 EQUIPOT_PRODUCT_BASIS(float, f32)
 EQUIPOT_PRODUCT_BASIS(double, f64)

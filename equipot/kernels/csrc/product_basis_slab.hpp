@@ -154,15 +154,15 @@ inline void product_basis_outputs(const ProductBasisProgram& program, const Numb
 // gradients[n] = d sum_o g_o y_o / d node n for the features, n = 1..num_inputs (other nodes: working memory), and with
 // `also_coefficients` g_coefficients[k] += d sum_o g_o y_o / d coefficient k. Of dual numbers both are full for the
 // nodes, and the slope for the coefficients.
-template <bool also_coefficients, class T, class Number, class Coefficient>
+template <bool also_coefficients, class T, class Number, class Coefficient, class Cotangent>
 inline void product_basis_gradients(const ProductBasisProgram& program, const Number* values,
-                                    const Coefficient* coefficients, const Slab<T>* g, Number* gradients,
+                                    const Coefficient* coefficients, const Cotangent* g, Number* gradients,
                                     Slab<T>* g_coefficients) {
   const int32_t* factor = program.factor.data();
   const int32_t num_nodes = program.num_nodes();
   for (int32_t n = 0; n < num_nodes; ++n) gradients[n] = Number::filled(0);
   for (int32_t o = 0; o < program.num_outputs; ++o) {
-    const Slab<T> g_out = g[o];
+    const Cotangent g_out = g[o];
     for (int32_t n = program.first_group[o]; n < program.first_group[o + 1]; ++n) {
       const auto& group = program.groups[n];
       const Number above = g_out * values[group.prefix];

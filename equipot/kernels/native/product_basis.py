@@ -192,7 +192,7 @@ def _backward_of_forward(ctx: Any, g: Tensor | None) -> tuple:
     wanted = needs_x, needs_w and wants_parameters()
     if g is None or not any(wanted):
         return (None,) * 4
-    gx, gw = _product_basis_backward(g, *ctx.saved_tensors, ctx.key, *wanted)
+    gx, gw = product_basis_backward_operator(g, *ctx.saved_tensors, ctx.key, *wanted)
     return gx if wanted[0] else None, gw if wanted[1] else None, None, None
 
 
@@ -219,14 +219,31 @@ _product_basis_double_backward = operator(
     "bool wants_features, bool wants_weights) -> (Tensor, Tensor, Tensor)",
     compute=_double_backward, fake=_shape_double_backward,
 )  # fmt: skip
-_product_basis_backward = operator(
+product_basis_backward_operator = operator(
     f"product_basis_backward(Tensor g, {_TENSORS}, bool wants_features, bool wants_weights) -> (Tensor, Tensor)",
     compute=_backward, fake=_shape_backward, setup_context=_setup_backward, backward=_backward_of_backward,
 )  # fmt: skip
-_product_basis = operator(
+product_basis_operator = operator(
     f"product_basis({_TENSORS}) -> Tensor",
     compute=_forward, fake=_shape_forward, setup_context=_setup_forward, backward=_backward_of_forward,
 )  # fmt: skip
+
+
+def product_basis_tangent(features: Tensor, h: Tensor, weights: Tensor, species: Tensor, key: str) -> Tensor:
+    """How the result moves as the features do along ``h``."""
+    features, h = features.contiguous(), h.contiguous()
+    out = _shape_forward(features, weights, species, key)
+    _call("double_backward", key, features, weights, features, species, weights, None, h, None, out, None, None)
+    return out
+
+
+def product_basis_adjoint(features: Tensor, g: Tensor, h: Tensor, b: Tensor, weights: Tensor, species: Tensor,
+                          key: str) -> tuple[Tensor, Tensor]:
+    """Gradients in features and weights of sum(b * result) + sum(g * product_basis_tangent)."""
+    features, g, h, b = (tensor.contiguous() for tensor in (features, g, h, b))
+    outputs = torch.empty_like(features), torch.empty_like(weights)
+    _call("adjoint", key, features, weights, features, species, weights, g, h, b, *outputs)
+    return outputs
 
 
 def product_basis(
@@ -247,4 +264,4 @@ def product_basis(
         IndexError: a species is out of range.
         UsageError: shapes or dtypes that do not fit the plan, or a third derivative was asked for.
     """
-    return _product_basis(features, weights, species, key_of(plan))
+    return product_basis_operator(features, weights, species, key_of(plan))

@@ -73,6 +73,30 @@ def test_any_number_of_atoms_channels_and_species(sizes):
     assert compare(ProductBasisPlan(2, 3, (0, 1)), *sizes) < EXACT
 
 
+@pytest.mark.parametrize("sizes", [(7, 5, 3), (0, 4, 2), (200, 17, 1), (150, 3, 2), (5, 33, 7)], ids=str)
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_tangent_and_adjoint_are_derivatives(plan, sizes):
+    plan = ProductBasisPlan(*plan)
+    features, weights, species = case(plan, *sizes)
+    weights = torch.cat(weights, dim=1).detach().requires_grad_()
+    module = ProductBasis(plan)
+
+    def result(features, weights):
+        with selection.use("reference"):
+            parts = weights.split([plan.num_paths(*term) for term in plan.terms], dim=1)
+            return torch.cat(module(features, list(parts), species), dim=1)
+
+    g, b = torch.randn_like(result(features, weights)), torch.randn_like(result(features, weights))
+    h, key = torch.randn_like(features), native.key_of(plan)
+    out, tangent = torch.autograd.functional.jvp(
+        lambda x: result(x, weights), features, h, create_graph=True, strict=False)
+    expected = torch.autograd.grad((b * out).sum() + (g * tangent).sum(), (features, weights), materialize_grads=True)
+    arguments = features.detach(), weights.detach(), species
+    moved = native.product_basis_tangent(arguments[0], h, *arguments[1:], key)
+    found = native.product_basis_adjoint(arguments[0], g, h, b, *arguments[1:], key)
+    assert worst([moved, *found], [tangent, *expected]) < EXACT
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     l_max=st.integers(0, 2), correlation=st.integers(1, 3), l_out=st.sets(st.integers(0, 2), min_size=1),
