@@ -127,8 +127,10 @@ class _Reader:
             if self._kind(f"readouts.{t}") != expected:
                 raise refuse(self.where, f"MACE with the readout {self._kind(f'readouts.{t}')}", expected)
         gates = _names_in(self.modules[f"readouts.{self.num_layers - 1}.non_linearity"])
-        if gates and "silu" not in gates:
-            raise refuse(self.where, f"MACE with the gate {', '.join(sorted(gates))}", "silu")
+        # The file names functions that are Python's; of a gate built into torch, and of none at all, it has no name.
+        if gates != {"silu"}:
+            gate = f"the gate {', '.join(sorted(gates))}" if gates else "no gate, or one of torch's own (tanh, abs, ...)"
+            raise refuse(self.where, f"MACE with {gate}", "the gate silu")
 
     # --- the model
 

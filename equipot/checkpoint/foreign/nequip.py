@@ -44,7 +44,7 @@ from equipot.models import Potential, PotentialConfig, resolve_options
 
 #: Setting -> the value that is taken in, and what it is where the file does not say.
 _COVERED: dict[str, Any] = {
-    "resnet": False, "nonlinearity_type": "gate", "use_sc": True, "BesselBasis_trainable": None,
+    "resnet": False, "nonlinearity_type": "gate", "use_sc": True, "edge_sh_normalization": "component",
 }
 _CONSTANTS = ("_w3j_", "output_mask", "scale_by", "shift_by")
 
@@ -111,12 +111,19 @@ class _Reader:
 
     def _check_settings(self) -> None:
         for name, value in _COVERED.items():
-            if value is not None and self.settings.get(name, value) != value:
-                raise refuse(self.where, f"NequIP with {name}: {self.settings[name]}", f"{name}: {value}")
+            found = self._setting(name, value)
+            if found != value:
+                raise refuse(self.where, f"NequIP with {name}: {found}", f"{name}: {value}")
         scalars = self.settings.get("nonlinearity_scalars", {"e": "silu", "o": "tanh"})
         gates = self.settings.get("nonlinearity_gates", {"e": "silu", "o": "tanh"})
         if scalars.get("e") != "silu" or scalars.get("o", "tanh") != "tanh" or gates.get("e") != "silu":
             raise refuse(self.where, f"NequIP with the nonlinearities {scalars} and {gates}", "silu, tanh; gates silu")
+
+    def _setting(self, name: str, default: Any) -> Any:
+        """A setting; NequIP takes it also with the name of what it is for in front."""
+        keys = [key for key in self.settings if isinstance(key, str) and (key == name or key.endswith(f"_{name}"))]
+        # The longest is the most specific, and the one that NequIP obeys.
+        return self.settings[max(keys, key=len)] if keys else default
 
     def _irreps(self, text: str) -> Irreps:
         return [(block.channels, block.irrep) for block in FeatureLayout.from_irreps(text).blocks]
@@ -184,6 +191,7 @@ class _Reader:
             "trainable_bessel": bool(settings.get("BesselBasis_trainable", True)),
             "envelope_power": int(settings.get("PolynomialCutoff_p", 6)), "radial_hidden": tuple(sizes),
             "radial": "mlp", "readout_hidden": (),
+            "solid_harmonics": not self._setting("edge_sh_normalize", True),
         }
         config = PotentialConfig(
             architecture="nequip", elements=sorted_symbols(self.symbols), cutoff=self.cutoff,
