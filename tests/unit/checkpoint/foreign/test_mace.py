@@ -59,6 +59,14 @@ def test_what_is_not_covered_is_named(monkeypatch):
         convert("mace", FOLDER / "mace_mp0.model")
 
 
+@pytest.mark.parametrize(("found", "words"), [(set(), "no gate, or one of torch's own"), ({"relu"}, "the gate relu")])
+def test_gates(monkeypatch, found, words):
+    """torch's own functions, such as tanh, have no name in the file, and so has no gate at all."""
+    monkeypatch.setattr(mace, "_names_in", lambda record: found)
+    with pytest.raises(CheckpointError, match=words):
+        convert("mace", FOLDER / "mace_mp0.model")
+
+
 def test_a_file_of_another_family():
     with pytest.raises(CheckpointError, match="not a model of MACE"):
         convert("mace", FOLDER / "sevennet_xplor.pth")

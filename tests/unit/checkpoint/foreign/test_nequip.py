@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -50,18 +51,31 @@ def test_command(tmp_path, capsys):
     assert "sha256" in capsys.readouterr().out and target.exists()
 
 
-@pytest.mark.parametrize(("change", "words"), [({"resnet": True}, "resnet: True"),
-                                              ({"nonlinearity_scalars": {"e": "ssp", "o": "tanh"}}, "ssp")])
-def test_what_is_not_covered_is_named(tmp_path, change, words):
-    target = tmp_path / "other.pth"
+def changed(target: Path, change: dict) -> Path:
+    """A copy of a deployed model that says something else in its configuration."""
     with zipfile.ZipFile(FOLDER / "nequip_parity.pth") as source, zipfile.ZipFile(target, "w") as copy:
         for info in source.infolist():
             content = source.read(info)
             if info.filename.endswith("extra/config"):
                 content = yaml.safe_dump({**yaml.safe_load(content), **change}).encode()
             copy.writestr(info.filename, content)
+    return target
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"resnet": True}, "resnet: True"),
+    ({"nonlinearity_scalars": {"e": "ssp", "o": "tanh"}}, "ssp"),
+    ({"edge_sh_normalization": "norm"}, "edge_sh_normalization: norm"),
+    ({"SphericalHarmonicEdgeAttrs_edge_sh_normalization": "norm"}, "edge_sh_normalization: norm"),
+])
+def test_what_is_not_covered_is_named(tmp_path, change, words):
     with pytest.raises(CheckpointError, match=words):
-        convert("nequip", target)
+        convert("nequip", changed(tmp_path / "other.pth", change))
+
+
+def test_harmonics_of_vectors_that_are_not_normalized(tmp_path):
+    potential = convert("nequip", changed(tmp_path / "other.pth", {"edge_sh_normalize": False}))
+    assert potential.architecture.options.solid_harmonics
 
 
 def test_a_file_of_another_family():
