@@ -129,8 +129,8 @@ class _Reader:
         gates = _names_in(self.modules[f"readouts.{self.num_layers - 1}.non_linearity"])
         # The file names functions that are Python's; of a gate built into torch, and of none at all, it has no name.
         if gates != {"silu"}:
-            gate = f"the gate {', '.join(sorted(gates))}" if gates else "no gate, or one of torch's own (tanh, abs, ...)"
-            raise refuse(self.where, f"MACE with {gate}", "the gate silu")
+            found = f"the gate {', '.join(sorted(gates))}" if gates else "no gate, or one of torch's own (tanh, abs)"
+            raise refuse(self.where, f"MACE with {found}", "the gate silu")
 
     # --- the model
 
