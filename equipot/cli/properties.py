@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_threads_option, positive, positive_integer
+from equipot.cli.parser import Parser, add_head_option, add_threads_option, positive, positive_integer
 from equipot.errors import UsageError
 
 #: Names of the properties, kept here so that --help loads nothing; a test holds them equal to the registry.
@@ -72,6 +72,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64",
                         help="of the network (default float64: phonons and elastic constants are differences)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
+    add_head_option(parser)
     add_threads_option(parser)
     return parser.parse(arguments)
 
@@ -105,7 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
         model=arguments.model, structures=tuple(arguments.structures), output=output, only=tuple(arguments.only),
         skip=tuple(arguments.skip), also=tuple(arguments.also), settings=_settings(arguments),
         references=tuple(arguments.reference), jobs=arguments.jobs, threads=arguments.threads,
-        overwrite=arguments.overwrite, dtype=arguments.dtype, device=str(resolve_device(arguments.device)))
+        overwrite=arguments.overwrite, dtype=arguments.dtype, head=arguments.head,
+        device=str(resolve_device(arguments.device)))
     outcome = measure_properties(job)
     print(f"JSON:   {outcome.files[-2]}\nReport: {outcome.files[-1]}")
     return 1 if outcome.num_failed else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_label_options, add_threads_option, label_configs
+from equipot.cli.parser import Parser, add_head_option, add_label_options, add_threads_option, label_configs
 
 EPILOG = """examples:
   equipot report runs/quickstart                        make runs/quickstart/report.html again
@@ -31,6 +31,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
                         help="form of the physics check (default: the run's physics_check; short for a model)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     add_label_options(parser)
+    add_head_option(parser)
     add_threads_option(parser)
     return parser.parse(arguments)
 
@@ -43,6 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     keys, units = label_configs(arguments)
     set_threads(arguments.threads)
     path = report(arguments.path, arguments.data, output=arguments.output, keys=keys, units=units,
-                  check=arguments.check, overwrite=arguments.overwrite)
+                  check=arguments.check, head=arguments.head, overwrite=arguments.overwrite)
     print(f"Report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0

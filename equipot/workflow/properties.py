@@ -61,6 +61,7 @@ class PropertyJob:
     overwrite: bool = False
     dtype: str = "float64"
     device: str = "cpu"
+    head: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def measure_properties(job: PropertyJob, *, console: Console | None = None) -> P
     references = [reference for path in job.references for reference in read_references(path)]
     names = [structure.label for structure in structures]
     model = job.model if job.model == EMT_NAME else str(find_model(job.model))
-    calculator = make_calculator(model, job.dtype, job.device)
+    calculator = make_calculator(job, model)
     _check_elements(calculator, structures)
     job.output.mkdir(parents=True, exist_ok=True)
     lock.acquire(job.output)
@@ -100,7 +101,8 @@ def measure_properties(job: PropertyJob, *, console: Console | None = None) -> P
                 console.warning(f"a reference is for {name!r}, which is not among the structures {', '.join(names)}.")
             begin = time.perf_counter()
             reports = _measure_all(job, model, calculator, structures, console)
-            facts = {"model": EMT_NAME.upper() if model == EMT_NAME else job.model,
+            name = EMT_NAME.upper() if model == EMT_NAME else job.model
+            facts = {"model": name if job.head is None else f"{name} (head {job.head})",
                      "model_fingerprint": model_fingerprint(calculator), "dtype": job.dtype,
                      "settings": to_dict(job.settings)}
             folders = {structure.label: job.output / structure.folder_name for structure in structures}
@@ -118,9 +120,13 @@ def measure_properties(job: PropertyJob, *, console: Console | None = None) -> P
     return PropertyOutcome(reports, references, files)
 
 
-def make_calculator(model: str, dtype: str, device: str) -> BaseCalculator:
-    """Make the calculator of a model file, or ASE's EMT for ``emt``."""
-    return EMT() if model == EMT_NAME else Calculator(model, dtype=dtype, device=device)
+def make_calculator(job: PropertyJob, model: str) -> BaseCalculator:
+    """Make the calculator of a job's model file, or ASE's EMT for ``emt``."""
+    if model != EMT_NAME:
+        return Calculator(model, dtype=job.dtype, device=job.device, head=job.head)
+    if job.head is not None:
+        raise UsageError(f"{EMT_NAME} is one potential without heads: leave --head out.")
+    return EMT()
 
 
 def _structures(names: Sequence[str]) -> list[Structure]:
@@ -197,7 +203,7 @@ def _start_worker(lines, stop, threads: int) -> None:
 def _work(job: PropertyJob, model: str, label: str, structure: Structure) -> dict:
     """Measure one structure in a process of its own; what comes back is plain data."""
     with stop_on_signal() as own:
-        calculator = make_calculator(model, job.dtype, job.device)
+        calculator = make_calculator(job, model)
         report = _measure_one(job, calculator, structure, lambda: own() or _shared["stop"].is_set(),
                               lambda text: _shared["lines"].put((label, text)))
     return {"results": [result.to_dict() for result in report.results.values()], "resumed": report.num_resumed}

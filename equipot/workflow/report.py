@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
-from equipot.checkpoint import RunDirectory, load_model, read_model_document
+from equipot.checkpoint import RunDirectory, head_names, load_model, read_model_document
 from equipot.config import KeysConfig, UnitsConfig, load_config, to_yaml
 from equipot.data.datasets import load_datasets
 from equipot.data.paths import file_sha256
 from equipot.data.reading import read_frames
 from equipot.errors import DataError, Interrupted, UsageError
+from equipot.models import Potential
 from equipot.report.files import refuse_existing
 from equipot.report.finetune_plots import finetune_tables
 from equipot.report.html import Section
@@ -39,7 +40,7 @@ DATA = "data"
 
 def report(path: str | Path, data: str | Path | None = None, *, output: str | Path | None = None,
            keys: KeysConfig | None = None, units: UnitsConfig | None = None, check: str | None = None,
-           overwrite: bool = False, quiet: bool = False) -> Path:
+           head: str | None = None, overwrite: bool = False, quiet: bool = False) -> Path:
     """Write the report of a run or a model: one HTML file that needs nothing else.
 
     Args:
@@ -49,6 +50,7 @@ def report(path: str | Path, data: str | Path | None = None, *, output: str | Pa
             ``.html`` in the present folder.
         keys, units: names and units of the labels in ``data``.
         check: ``short``, ``full`` or ``off``: form of the physics check; default: that of the run, short for a model.
+        head: which level of theory, where the model file holds several; default for a run: the one it trained.
         overwrite: whether ``output`` may replace a file.
         quiet: print nothing.
 
@@ -74,7 +76,8 @@ def report(path: str | Path, data: str | Path | None = None, *, output: str | Pa
         refuse_existing(target, overwrite=overwrite)
     with stop_on_signal() as stop:
         extra = _Frames(data, keys or KeysConfig(), units or UnitsConfig()) if data is not None else None
-        record = _of_run(console, path, extra, check, stop) if is_run else _of_model(console, path, extra, check, stop)
+        make = _of_run if is_run else _of_model
+        record = make(console, path, extra, check, head, stop)
         if stop():
             raise Interrupted(f"Stopped by {stop.signal_name}; nothing was written.")
     write_report(record, target, None)
@@ -97,12 +100,14 @@ class _Frames:
         return graphs, evaluate_graphs(potential, graphs, collect=True)
 
 
-def _of_run(console: Console, path: Path, extra: _Frames | None, form: str | None, stop: StopRequest) -> RunRecord:
+def _of_run(console: Console, path: Path, extra: _Frames | None, form: str | None, head: str | None,
+            stop: StopRequest) -> RunRecord:
     run = RunDirectory(path)
     if not run.config_path.is_file():
         raise UsageError(f"{path} is a folder but not of a run: it has no config.yaml.")
     config = load_config(run.config_path)
-    potential, document = load_model(run.model_path), read_model_document(run.model_path)
+    trained, *_ = [*head_names(read_model_document(run.model_path)), None]  # its own head comes first
+    potential, document = _load(run.model_path, trained if head is None else head)
     stored = _json(run.summary_path)
     graphs: dict[str, list] = {}
     frames, evaluations, tables, hashes = {}, {}, [], {}
@@ -145,8 +150,9 @@ def _of_run(console: Console, path: Path, extra: _Frames | None, form: str | Non
         check=checked, document=document, sections=_finetuning(run.path))
 
 
-def _of_model(console: Console, path: Path, extra: _Frames | None, form: str | None, stop: StopRequest) -> RunRecord:
-    potential, document = load_model(path), read_model_document(path)
+def _of_model(console: Console, path: Path, extra: _Frames | None, form: str | None, head: str | None,
+              stop: StopRequest) -> RunRecord:
+    potential, document = _load(path, head)
     metadata = document.get("metadata") or {}
     metrics = {split: groups for split, groups in (metadata.get("metrics") or {}).items()
                if isinstance(groups, Mapping) and isinstance(groups.get("all"), Mapping)}
@@ -167,6 +173,12 @@ def _of_model(console: Console, path: Path, extra: _Frames | None, form: str | N
         model=describe_model(potential), summary=_facts_of(document), metrics=metrics, rows=[],
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if isinstance(config, Mapping) else "",
         notes=notes, check=checked, document=document, subtitle="Report of an equipot model")
+
+
+def _load(path: Path, head: str | None) -> tuple[Potential, dict[str, Any]]:
+    """A model's potential and what the file says about it."""
+    potential, document = load_model(path, head=head), read_model_document(path)
+    return potential, {**document, "metadata": potential.metadata or document.get("metadata")}
 
 
 def _finetuning(folder: Path) -> list[Section]:
