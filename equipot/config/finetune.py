@@ -97,7 +97,8 @@ class FinetuneConfig(Section):
     freeze: tuple[Expression, ...] = ()
     lora: LoraConfig = field(default_factory=LoraConfig)
     #: ``refit``: least squares of what the base leaves of the energies, on composition; ``keep``: those of the base;
-    #: ``isolated``: an isolated atom has the energy of its isolated-atom frame; or a mapping element -> eV.
+    #: ``isolated``: an isolated atom has the energy of its isolated-atom frame when training begins (what it moves by
+    #: is said at the end; a base whose isolated atoms are exact keeps it); or a mapping element -> eV.
     atomic_energies: Literal["refit", "keep", "isolated"] | Mapping[Element, float] = "refit"
     #: ``keep``: all elements of the base stay; ``data``: those that no frame contains are dropped; or a list of those
     #: that stay.

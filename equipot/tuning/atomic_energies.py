@@ -120,6 +120,13 @@ def _warn_of_absent(result: AtomicEnergies, base: Potential, present: Sequence[s
     return result
 
 
+def isolated_drift(potential: Potential, frames: Sequence[Frame]) -> dict[str, float]:
+    """Element -> by how much (eV) the energy of a lone atom is above that of its isolated-atom frame."""
+    energies, _ = isolated_energies(frames)
+    lone = lone_energies(potential)
+    return {element: lone[element] - energy for element, energy in energies.items() if element in lone}
+
+
 def base_energies(base: Potential, graphs: Sequence[AtomicGraph]) -> np.ndarray:
     """(frames,) total energies of the base, eV."""
     energies = [base(batch.to(base.device), forces=False, stress=False).energy.cpu()

@@ -25,8 +25,17 @@ from equipot.tuning.forgetting import BaseDomain, held_out_domain
 #: The models of a comparison, in the order they are shown, and what they are called.
 BASE, ZERO_SHOT, TUNED, SCRATCH = "base", "zero_shot", "tuned", "scratch"
 LABELS = {BASE: "zero-shot", ZERO_SHOT: "zero-shot, refitted E0", TUNED: "fine-tuned", SCRATCH: "from scratch"}
+#: By where the atomic energies of the model before the first step are from, if they were not fitted anew.
+_ZERO_SHOT_LABELS = {"base": "zero-shot, kept E0", "isolated": "zero-shot, E0 of isolated atoms",
+                     "given": "zero-shot, given E0"}
 #: Pairs of elements of the user's frames whose dimer curves are computed.
 MOST_PAIRS = 6
+
+
+def label_of(name: str, model: Potential) -> str:
+    """What a model of a comparison is called."""
+    label = _ZERO_SHOT_LABELS.get(str(model.metadata.get("atomic_energies_origin"))) if name == ZERO_SHOT else None
+    return label or LABELS[name]
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def compare_finetuned(models: Mapping[str, Potential], frames: Sequence[Frame], 
         metrics[name], points[name], slopes[name] = _on_frames(model, frames, settings.batch_edges)
     document: dict[str, Any] = {
         "split": split, "errors": metrics, "force_slopes": slopes,
-        "models": {name: {"label": LABELS[name], "num_parameters": model.num_parameters(),
+        "models": {name: {"label": label_of(name, model), "num_parameters": model.num_parameters(),
                           "name": model.metadata.get("name")} for name, model in models.items()},
         "not_evaluated": {name: sorted(set(elements) - set(model.elements))
                           for name, model in models.items() if name not in able}}

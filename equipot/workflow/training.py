@@ -34,6 +34,7 @@ from equipot.training import (
 )
 from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
+from equipot.tuning.atomic_energies import isolated_drift
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
@@ -43,6 +44,8 @@ from equipot.workflow.record import make_record, private_folders
 from equipot.workflow.resolved import adopt_numbers, require_same_run
 
 SPLITS = ("train", "validation", "test")
+#: By so much (eV) may training move an isolated atom before it is said.
+ISOLATED_DRIFT = 0.001
 
 
 @dataclass(frozen=True)
@@ -291,6 +294,7 @@ def _compare_with_base(console: Console, run: RunDirectory, potential: Potential
     """Write and print what a fine-tuning changed; None where the run was none, or where it could not be found out."""
     if tuned is None:
         return None
+    _warn_of_isolated_atoms(console, potential, datasets)
     cost = {"steps": result.steps, "epochs": result.epochs, "train_seconds": result.train_seconds,
             "num_trained": tuned.num_trained, "num_frames": len(datasets.train)}
     try:
@@ -303,6 +307,18 @@ def _compare_with_base(console: Console, run: RunDirectory, potential: Potential
     for table in report.tables:
         console.table(table)
     return report
+
+
+def _warn_of_isolated_atoms(console: Console, potential: Potential, datasets: DataSets) -> None:
+    """Say by how much training has moved atoms whose energies were set to those of isolated-atom frames."""
+    if datasets.atomic_energies.origin != "isolated":
+        return
+    moved = {element: change for element, change in isolated_drift(potential, datasets.isolated).items()
+             if abs(change) > ISOLATED_DRIFT}
+    if moved:
+        shown = ", ".join(f"{element} {change:+.3f} eV" for element, change in moved.items())
+        console.warning(f"training has moved isolated atoms away from their frames ({shown}), since this base computes "
+                        "them with its network: energies of atomization are off by as much")
 
 
 def _conclude(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
