@@ -34,7 +34,7 @@ def choose_head(where: str, head: str | None, heads: Sequence[str], what: str = 
     """
     if head is None and len(heads) > 1:
         raise UsageError(f"{where}: the model has several heads ({what}): {', '.join(heads)}. Choose one with --head "
-                         "(in Python: head=).")
+                         "(in Python: head=; for the base of a fine-tuning finetune.base_head).")
     if head is None:
         return heads[0] if heads else None
     if head in heads:

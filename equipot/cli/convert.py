@@ -44,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     from equipot.checkpoint.foreign import convert, convert_heads
 
     output = Path(arguments.output).expanduser()
+    source = Path(arguments.source).expanduser()
+    if source.exists() and output.exists() and output.samefile(source):
+        raise UsageError(f"{output} is the file to convert, which is left as it is: choose another name to write to.")
     if output.exists() and not arguments.overwrite:
         raise UsageError(f"{output} exists already; --overwrite replaces it.")
     if arguments.head is None:

@@ -104,16 +104,35 @@ def _print_model(document: Mapping[str, Any]) -> None:
     options = ", ".join(f"{name} {value}" for name, value in (config.get("options") or {}).items())
     written = ", ".join(f"{name} {number}" for name, number in (document.get("created_with") or {}).items() if number)
     _print_pairs(f"Model {document['path']}", [
-        ("name", metadata.get("name")), *_heads(document), ("architecture", document.get("architecture")),
-        ("options", options),
+        ("name", metadata.get("name")), *_origins(metadata), *_heads(document),
+        ("architecture", document.get("architecture")), ("options", options),
         ("elements", " ".join(document.get("elements", ()))), ("cutoff", f"{document.get('cutoff'):g} Å"),
         ("parameters", f"{document.get('num_parameters'):,}"), ("precision", document.get("dtype")),
         ("core repulsion (ZBL)", "yes" if config.get("zbl") else None), ("atomic energies", f"{energies} eV"),
         ("  from", metadata.get("atomic_energies_origin")), ("trained on", frames),
         ("  source", data.get("source")), ("best epoch", training.get("epoch")),
-        ("licence", metadata.get("licence")), ("citation", metadata.get("citation")),
+        ("licence", _licence(metadata)), ("citation", metadata.get("citation")),
         ("format", f"version {document.get('format_version')}, {document['bytes'] / 1e6:.2f} MB"),
         ("written", f"{document.get('created')} by equipot {document.get('equipot_version')} ({written})")])
+
+
+def _licence(metadata: Mapping[str, Any]) -> str | None:
+    """The licence; of what others made also that none is stated."""
+    is_derived = "converted_from" in metadata or "finetuned_from" in metadata
+    return metadata.get("licence") or ("not stated" if is_derived else None)
+
+
+def _origins(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a model was converted or fine-tuned from: file and hash; several lines for a fine-tuned converted model."""
+    lines, found = [], metadata
+    while isinstance(found, Mapping):
+        for key, what in (("finetuned_from", "fine-tuned from"), ("converted_from", "converted from")):
+            origin = found.get(key)
+            if isinstance(origin, Mapping):
+                words = (origin.get("family"), origin.get("file"), f"sha256 {origin.get('sha256')}")
+                lines.append((what, ", ".join(str(word) for word in words if word)))
+        found = found.get("finetuned_from")
+    return lines
 
 
 def _heads(document: Mapping[str, Any]) -> list[tuple[str, str]]:

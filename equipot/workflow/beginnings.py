@@ -136,6 +136,10 @@ class FromBase:
         if start.switch is not None:
             lines.append(f"Heads: {config.finetune.head} trains on the frames, {self.base.head} is that of the base; "
                          f"each has {', '.join(config.finetune.head_parameters)} for itself")
+            if self.neighbors:
+                datasets.warnings.append(f"the head {self.base.head} of the new file takes {', '.join(self.neighbors)} "
+                                         f"too, of which the base knew nothing: only the head {config.finetune.head} "
+                                         "is trained on them")
             if replay is None and shares_what_trains(start.potential):
                 datasets.warnings.append(f"the heads {config.finetune.head} and {self.base.head} share parameters that "
                                          "train on the frames alone, so that what the base's head predicts changes; "

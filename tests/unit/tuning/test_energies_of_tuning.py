@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from equipot.errors import ConfigError, DataError
-from equipot.tuning.atomic_energies import base_energies, choose_atomic_energies, lone_energies
+from equipot.tuning.atomic_energies import base_energies, choose_atomic_energies, isolated_drift, lone_energies
 from tests.unit.tuning.systems import ATOMIC_ENERGIES, OFFSETS, crystals, graphs_of, labelled, tiny_base
 
 BASE = tiny_base()
@@ -66,6 +67,13 @@ def test_isolated_atoms_get_their_energies(exact):
         change = energies.values[element] - ATOMIC_ENERGIES[element]
         assert lone[element] + change == pytest.approx(energy, abs=1e-12)
     assert (abs(lone["Cu"] - ATOMIC_ENERGIES["Cu"]) < 1e-12) == exact
+    with torch.no_grad():
+        values = [energies.values[element] for element in base.elements]
+        base.atomic_energies.copy_(torch.tensor(values, dtype=torch.float64))
+        assert isolated_drift(base, frames) == pytest.approx({"Cu": 0.0, "Au": 0.0}, abs=1e-12)
+        base.scale.mul_(1.5)  # as training may
+    moved = isolated_drift(base, frames)
+    assert (max(map(abs, moved.values())) < 1e-12) == exact
 
 
 def test_refit_without_energies_is_refused():

@@ -18,7 +18,7 @@ from equipot.training import evaluate
 from equipot.tuning.base import plain_copy
 from equipot.tuning.forgetting import domain_of, held_out_domain
 from equipot.workflow import training
-from equipot.workflow.finetune_comparison import Settings, compare_finetuned, force_slope
+from equipot.workflow.finetune_comparison import Settings, compare_finetuned, force_slope, label_of
 from tests.unit.tuning.systems import OFFSETS, crystals, graphs_of, job, labelled, tiny_base, write_case
 
 
@@ -78,6 +78,16 @@ def test_slopes_say_how_soft_a_potential_is(compared):
     rng = np.random.default_rng(0)
     reference = rng.normal(size=300)
     assert force_slope(reference, 0.7 * reference + 0.01 * rng.normal(size=300)) == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize(("origin", "label"), [
+    ("refit", "zero-shot, refitted E0"), ("base", "zero-shot, kept E0"), ("given", "zero-shot, given E0"),
+    ("isolated", "zero-shot, E0 of isolated atoms"),
+])  # fmt: skip
+def test_the_row_before_the_first_step_says_its_atomic_energies(origin, label):
+    model = tiny_base()
+    model.metadata = {"atomic_energies_origin": origin}
+    assert label_of("zero_shot", model) == label and label_of("tuned", model) == "fine-tuned"
 
 
 def test_forgetting_is_measured_against_the_base_and_not_the_labels(base, compared):

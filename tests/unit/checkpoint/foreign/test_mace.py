@@ -44,7 +44,19 @@ def test_round_trip_and_command(tmp_path, capsys):
     words = ["convert", "mace", str(FOLDER / "mace_mpa0.model"), "-o", str(target), "--dtype", "float64"]
     assert main(words) == 0
     assert "not stated in the file" in capsys.readouterr().out
+    assert main(["info", str(target)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("converted from:" in line and "mace_mpa0.model, sha256" in line for line in lines)
+    assert any("licence:" in line and "not stated" in line for line in lines)
     assert_within(errors(load_model(target), RANDOM["mpa0"]))
+
+
+def test_the_source_is_never_replaced(tmp_path, capsys):
+    source = tmp_path / "a.model"
+    source.write_bytes((FOLDER / "mace_plain.model").read_bytes())
+    before = source.read_bytes()
+    assert main(["convert", "mace", str(source), "-o", str(source), "--overwrite"]) == 2
+    assert "left as it is" in capsys.readouterr().err and source.read_bytes() == before
 
 
 @pytest.mark.parametrize("head", [None, "hse"])
