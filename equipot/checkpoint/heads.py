@@ -61,12 +61,12 @@ def pack_heads(path: Any, heads: Mapping[str, Potential]) -> tuple[dict[str, Ten
     tensors, entries = dict(heads[first].state_dict()), {}
     for name, potential in heads.items():
         if not name or "/" in name:
-            raise UsageError(f"{path}: a head cannot be named {name!r} in a file of several. Write it alone into a file "
-                             "of its own (convert: --head).")
+            raise UsageError(f"{path}: a head cannot be named {name!r} in a file of several. Write it into a file of "
+                             "its own (convert: --head).")
         if potential.config != heads[first].config:
-            raise UsageError(f"{path}: the heads {first} and {name} are of different architecture, elements, core "
-                             "repulsion or precision; one file holds heads that differ in their weights only. Write "
-                             "each into a file of its own (convert: --head).")
+            raise UsageError(f"{path}: the heads {first} and {name} are of different architecture, elements or "
+                             "precision, or repel at different strength; one file holds heads that differ in their "
+                             "weights only. Write each into a file of its own (convert: --head).")
         own = [key for key, tensor in potential.state_dict().items() if not torch.equal(tensor, tensors[key])] \
             if name in others else []
         tensors |= {f"{_PREFIX}{name}/{key}": potential.state_dict()[key] for key in own}
