@@ -71,7 +71,8 @@ class TuningReportConfig(Section):
     #: Rattled and strained crystals of the base's elements, none of them replayed, on which the deviation from the base
     #: shows what was forgotten; 0: none.
     prototypes: Count = 200
-    #: Files of labelled frames that the base is good at, to see its errors there before and after.
+    #: Files of labelled frames that the base is good at, to see its errors there before and after. They are read as
+    #: those of ``data`` are (keys, units, on_bad).
     known: tuple[NotEmpty, ...] = ()
     #: Model file or run folder of a potential trained from scratch on the same frames.
     scratch: NotEmpty | None = None
@@ -123,6 +124,9 @@ class FinetuneConfig(Section):
         if self.mode == "frozen" and not self.train and not self.freeze and self.head is None:
             raise FieldError("mode", "is frozen without train or freeze, expected one of the two: blocks (readout, "
                                      "layer_0, ...) or regular expressions on parameter names.")
+        if self.head is not None and not self.head_parameters:
+            raise FieldError("head_parameters", "is empty, expected blocks or regular expressions: without parameters "
+                                                "of its own the new head would be the base's.")
         if self.train and self.freeze:
             raise FieldError("freeze", "is given together with train, expected one of the two: what is not listed "
                                        "there is treated the other way.")

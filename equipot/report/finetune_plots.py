@@ -82,6 +82,8 @@ def forgetting_table(document: Document, *, groups: bool = True) -> Table | None
             strong.add(len(rows))
             group = pair[when]["all"]
             rows.append((text, name, str(group["num_configurations"]), *_cells(group), ABSENT))
+        if pair["num_left_out"]:
+            note += f" {name}: {pair['num_left_out']} frames left out, whose elements one of the two does not know."
     columns = (Column("", is_number=False), Column("structures", is_number=False), Column("frames"),
                *(Column(f"{quantity} MAE", unit) for _, quantity, unit in _DEVIATIONS), Column("force slope"))
     return Table("Forgetting", columns, tuple(rows), frozenset(strong), note)

@@ -78,7 +78,7 @@ def _refit(base: Potential, own: Mapping[str, float], graphs: Sequence[AtomicGra
     warnings = [text.replace("data.atomic_energies", "finetune.atomic_energies") for text in change.warnings]
     result = replace(change, values=values, origin="refit", warnings=warnings,
                      residual_rms_mev_per_atom=float(np.sqrt(np.mean(remaining**2)) * MEV_PER_EV))
-    return _warn_of_absent(result, base, present)
+    return _warn_of_absent(result, own, present)
 
 
 def _isolated(base: Potential, own: Mapping[str, float], present: Sequence[str],
@@ -94,7 +94,7 @@ def _isolated(base: Potential, own: Mapping[str, float], present: Sequence[str],
     values = {element: energy + (energies[element] - lone[element] if element in energies else 0.0)
               for element, energy in own.items()}
     result = AtomicEnergies(values, "isolated", num_elements=len(energies), warnings=list(warnings))
-    return _warn_of_absent(result, base, [element for element in base.elements if element in energies])
+    return _warn_of_absent(result, own, [element for element in own if element in energies])
 
 
 def _given(own: Mapping[str, float], present: Sequence[str], values: Mapping[str, float]) -> AtomicEnergies:
@@ -106,15 +106,16 @@ def _given(own: Mapping[str, float], present: Sequence[str], values: Mapping[str
     if missing:
         raise ConfigError(f"finetune.atomic_energies has no value for {', '.join(missing)}, which the frames contain; "
                           f"it has {', '.join(values) or 'none'}.")
-    return AtomicEnergies({**own, **values}, "given", num_elements=len(values))
+    return _warn_of_absent(AtomicEnergies({**own, **values}, "given", num_elements=len(values)), own, list(values))
 
 
-def _warn_of_absent(result: AtomicEnergies, base: Potential, present: Sequence[str]) -> AtomicEnergies:
-    absent = [element for element in base.elements if element not in present]
-    changed = any(value != before for value, before in zip(result.values.values(), base.atomic_energies.tolist()))
+def _warn_of_absent(result: AtomicEnergies, own: Mapping[str, float], present: Sequence[str]) -> AtomicEnergies:
+    absent = [element for element in own if element not in present]
+    changed = any(result.values[element] != before for element, before in own.items())
     if absent and changed:
         shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-        result.warnings.append(f"the training frames say nothing about the atomic energies of {shown}: these stay "
+        source = "finetune.atomic_energies says" if result.origin == "given" else "the training frames say"
+        result.warnings.append(f"{source} nothing about the atomic energies of {shown}: these stay "
                                "those of the base, so that energies of structures with them and with elements of the "
                                "frames mix two levels of theory")
     return result

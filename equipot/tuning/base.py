@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from equipot.checkpoint import load_model
+from equipot.checkpoint import head_names, load_model, read_model_document
 from equipot.config import FinetuneConfig
 from equipot.data.paths import file_sha256
 from equipot.errors import UsageError
@@ -24,11 +24,13 @@ class Base:
         potential: in evaluation mode, on the CPU, its parameters frozen.
         path: absolute.
         sha256: of the file.
+        other_heads: names of further levels of theory in the file.
     """
 
     potential: Potential
     path: Path
     sha256: str
+    other_heads: tuple[str, ...] = ()
 
     @property
     def head(self) -> str:
@@ -74,7 +76,8 @@ def load_base(config: FinetuneConfig, directory: str | Path) -> Base:
     """
     path = find_base(config, directory)
     potential = load_model(path, head=config.base_head).requires_grad_(False)
-    return Base(potential, path, file_sha256(path))
+    others = tuple(name for name in head_names(read_model_document(path)) if name != potential.metadata.get("head"))
+    return Base(potential, path, file_sha256(path), others)
 
 
 def plain_copy(potential: Potential) -> Potential:

@@ -116,7 +116,7 @@ def choose_elements(base: Potential, policy: str | Sequence[str], new: Mapping[s
 
     Raises:
         ConfigError: a new element that the base knows, or that no frame contains; a neighbour or listed element that
-            the base does not know; a list that lacks an element of the frames.
+            the base does not know; a list that lacks an element of the frames; nothing of the base is left.
     """
     for element, neighbor in new.items():
         if element in base.elements:
@@ -133,6 +133,10 @@ def choose_elements(base: Potential, policy: str | Sequence[str], new: Mapping[s
         chosen = base.elements
     elif policy == "data":
         chosen = [element for element in present if element not in new]
+        if not chosen:
+            raise ConfigError(f"finetune.elements is data, but the frames have only new elements "
+                              f"({', '.join(present)}), so that none of the base would be left; say keep, or list "
+                              "those that stay.")
     else:
         chosen = policy
         unknown = [element for element in chosen if element not in base.elements]

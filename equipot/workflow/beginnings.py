@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from equipot.data.datasets import DataSets, load_datasets
 from equipot.data.paths import file_sha256
 from equipot.data.statistics import compute_statistics
 from equipot.elements import sorted_symbols
+from equipot.errors import DataError
 from equipot.models import Potential, build_potential, resolve_options
 from equipot.report.tables import Column, Table
 from equipot.training import Replay
@@ -24,7 +25,7 @@ from equipot.tuning.elements import choose_elements, with_elements
 from equipot.tuning.freezing import trained_table
 from equipot.tuning.heads import shares_what_trains
 from equipot.tuning.pseudo_labels import replay_files, replay_graphs
-from equipot.workflow.finetune_report import find_report_files
+from equipot.workflow.finetune_report import Given, read_given
 from equipot.workflow.resolved import potential_config, resolve, resolve_finetune
 
 
@@ -87,14 +88,14 @@ class FromBase:
     """A finished potential, see :mod:`equipot.tuning`.
 
     Raises:
-        UsageError: there is no base.
-        CheckpointError: it cannot be read.
+        UsageError: there is no base, or a file that ``finetune.report`` names is not there.
+        CheckpointError, DataError: the base or such a file cannot be read.
     """
 
     def __init__(self, config: Config, directory: Path) -> None:
         self.config, self.directory = config, directory
         self.base: Base = load_base(config.finetune, directory)
-        find_report_files(config, directory)  # what is missing is said now rather than after the training
+        self.given: Given = read_given(config, directory)  # what is wrong with it is said before the training
 
     def load(self) -> DataSets:
         """Read the data, and find the atomic energies."""
@@ -108,6 +109,7 @@ class FromBase:
                                  for symbol in frame.atoms.symbols)
         elements, self.neighbors = choose_elements(base, settings.elements, settings.new_elements, present)
         self.own = with_elements(base, elements, self.neighbors)
+        self._check_known(elements)
         energies = choose_atomic_energies(self.own, settings.atomic_energies, datasets.train, datasets.isolated)
         # What was said of the base's atomic energies beside these labels no longer matters.
         stale = set(datasets.atomic_energies.warnings)
@@ -122,6 +124,13 @@ class FromBase:
         return replace(datasets, elements=elements, atomic_energies=energies, statistics=statistics, report=report,
                        warnings=warnings, hashes=hashes, split_record=record)
 
+    def _check_known(self, elements: Sequence[str]) -> None:
+        shared = [element for element in self.base.potential.elements if element in elements]
+        for name, frames in self.given.known.items():
+            if not any(set(frame.atoms.symbols) <= set(shared) for frame in frames):
+                raise DataError(f"finetune.report.known: no frame of {name} is of elements that both the base and the "
+                                f"fine-tuned potential know ({', '.join(shared) or 'none'}).")
+
     def resolve(self, datasets: DataSets) -> Config:
         """The configuration with numbers."""
         return resolve_finetune(self.config, datasets, self.directory, self.base.path)
@@ -131,6 +140,8 @@ class FromBase:
         start: Start = start_from(self.base, config.finetune, config.finetune.atomic_energies,
                                   [*datasets.validation, *datasets.train], seed=config.seed, own=self.own)
         replay, lines = self._replay(config, datasets, start), [*self._elements(), start.equality.line()]
+        if self.base.other_heads:
+            lines.append(f"Heads of the base that the new file does not have: {', '.join(self.base.other_heads)}")
         if replay is not None:
             lines.append(describe_replay(replay, config))
         if start.switch is not None:

@@ -158,9 +158,10 @@ def _forgetting(base: Potential, tuned: Potential, settings: Settings) -> tuple[
                                "base_forces_rms_ev_per_angstrom": rms, "deviation": metrics, "force_slopes": slopes}
     for name, frames in settings.known.items():
         _ask(settings.stop)
-        frames = [frame for frame in frames if set(frame.atoms.symbols) <= set(shared)]
-        after = _with_zero_of(base, tuned, frames)
-        found["known"][name] = {"before": _on_frames(base, frames, settings.batch_edges)[0],
+        kept = [frame for frame in frames if set(frame.atoms.symbols) <= set(shared)]
+        after = _with_zero_of(base, tuned, kept)
+        found["known"][name] = {"num_left_out": len(frames) - len(kept),
+                                "before": _on_frames(base, kept, settings.batch_edges)[0],
                                 "after": _on_frames(tuned, after, settings.batch_edges)[0]}
     return found, points
 

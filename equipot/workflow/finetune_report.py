@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from equipot.checkpoint import RunDirectory, load_model
 from equipot.config import Config
 from equipot.data.datasets import DataSets
+from equipot.data.frames import LABELS, Frame
 from equipot.data.paths import resolve_file
 from equipot.data.reading import read_frames
+from equipot.errors import DataError
 from equipot.models import Potential
 from equipot.report.figures import save_figure
 from equipot.report.files import write_text
@@ -51,7 +53,20 @@ class FinetuneReport:
     section: Section
 
 
-def write_finetune_report(run: RunDirectory, tuned: Potential, datasets: DataSets, config: Config, directory: Path,
+@dataclass(frozen=True)
+class Given:
+    """What ``finetune.report`` names, read.
+
+    Attributes:
+        known: name -> labelled frames of what the base is good at.
+        scratch: trained from scratch on the frames of the fine-tuning.
+    """
+
+    known: dict[str, list[Frame]]
+    scratch: Potential | None
+
+
+def write_finetune_report(run: RunDirectory, tuned: Potential, datasets: DataSets, config: Config, given: Given,
                           cost: dict[str, Any], stop: StopRequest | None = None) -> FinetuneReport:
     """Compare a fine-tuned potential with its base, and write ``finetune.json`` and its plots.
 
@@ -60,24 +75,21 @@ def write_finetune_report(run: RunDirectory, tuned: Potential, datasets: DataSet
         tuned: in evaluation mode, on the CPU.
         datasets: of the run; the comparison is made on the test frames, else on those of validation or training.
         config: of the run; ``finetune.report`` says how much is compared.
-        directory: of the configuration file.
+        given: see :func:`read_given`.
         cost: ``steps``, ``train_seconds``, ``num_trained``, ``num_frames`` of the fine-tuning.
         stop: asked between the parts.
 
     Raises:
-        DataError, UsageError, CheckpointError: a file that ``finetune.report`` names cannot be used.
         Interrupted: asked to stop.
     """
-    known, scratch = find_report_files(config, directory)
     models = {BASE: load_model(run.base_path), ZERO_SHOT: load_model(run.zero_shot_path), TUNED: tuned}
     costs = {TUNED: cost}
-    if scratch is not None:
-        models[SCRATCH] = load_model(scratch)
+    if given.scratch is not None:
+        models[SCRATCH] = given.scratch
         costs[SCRATCH] = _history(models[SCRATCH])
     split = next(name for name in ("test", "validation", "train") if datasets.frames.get(name))
-    frames = {name: read_frames(path, on_bad="skip").frames for name, path in known.items()}
     comparison = compare_finetuned(models, datasets.frames[split], split, Settings(
-        config.finetune.report.prototypes, frames, config.training.evaluation_batch_edges, stop), costs)
+        config.finetune.report.prototypes, given.known, config.training.evaluation_batch_edges, stop), costs)
     return save_comparison(comparison, run.path)
 
 
@@ -94,18 +106,27 @@ def save_comparison(comparison: Comparison, folder: Path) -> FinetuneReport:
                           finetune_section(document, pictures, tables))
 
 
-def find_report_files(config: Config, directory: Path) -> tuple[dict[str, Path], Path | None]:
-    """The files that ``finetune.report`` names: of known frames, by name, and of the potential from scratch.
+def read_given(config: Config, directory: Path) -> Given:
+    """Read the files that ``finetune.report`` names: frames as those of ``data`` are, and a potential.
 
     Raises:
-        DataError, UsageError: one of them is not there.
+        DataError, StructureError, UsageError, CheckpointError: one of them is not there or cannot be used.
     """
     wanted = config.finetune.report
-    known = {name: resolve_file(name, config.data, directory) for name in wanted.known}
+    known = {name: _known(name, resolve_file(name, config.data, directory), config) for name in wanted.known}
     if wanted.scratch is None:
-        return known, None
+        return Given(known, None)
     path = Path(wanted.scratch).expanduser()
-    return known, find_model(directory / path if (directory / path).exists() else path)
+    return Given(known, load_model(find_model(directory / path if (directory / path).exists() else path)))
+
+
+def _known(name: str, path: Path, config: Config) -> list[Frame]:
+    data = config.data
+    frames = read_frames(path, keys=data.keys, units=data.units, on_bad=data.on_bad).frames
+    if not any(frame.has(label) for frame in frames for label in LABELS):
+        raise DataError(f"finetune.report.known: {name} has no energies, forces or stresses, so that there is nothing "
+                        "to compare with; its keys are looked for as data.keys says.")
+    return frames
 
 
 def _history(potential: Potential) -> dict[str, Any]:

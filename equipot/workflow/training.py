@@ -38,7 +38,7 @@ from equipot.tuning.atomic_energies import isolated_drift
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
-from equipot.workflow.finetune_report import FinetuneReport, write_finetune_report
+from equipot.workflow.finetune_report import FinetuneReport, Given, write_finetune_report
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.record import make_record, private_folders
 from equipot.workflow.resolved import adopt_numbers, require_same_run
@@ -122,7 +122,8 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
         prepared.save_models(run)
         console.line(f"Run folder: {run.path}\n")
         # Counted before the first step: what trains is merged at the end.
-        tuned = None if config.finetune is None else _Tuned(directory, prepared.potential.num_trainable_parameters())
+        tuned = None if config.finetune is None else \
+            _Tuned(beginning.given, prepared.potential.num_trainable_parameters())
         with stop_on_signal() as stop:
             result = fit(prepared.potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
                          metadata=_metadata(resolved, datasets, prepared), export=prepared.export,
@@ -281,11 +282,11 @@ class _Tuned:
     """What the end of a fine-tuning has to know of its beginning.
 
     Attributes:
-        directory: of the configuration file.
+        given: what its report compares with.
         num_trained: how many numbers train.
     """
 
-    directory: Path
+    given: Given
     num_trained: int
 
 
@@ -298,7 +299,7 @@ def _compare_with_base(console: Console, run: RunDirectory, potential: Potential
     cost = {"steps": result.steps, "epochs": result.epochs, "train_seconds": result.train_seconds,
             "num_trained": tuned.num_trained, "num_frames": len(datasets.train)}
     try:
-        report = write_finetune_report(run, potential, datasets, config, tuned.directory, cost, stop)
+        report = write_finetune_report(run, potential, datasets, config, tuned.given, cost, stop)
     except Interrupted:
         raise
     except (EquipotError, OSError, ValueError) as error:  # the model is there; its comparison must not take it away

@@ -89,9 +89,11 @@ def test_choosing_elements():
             ("keep", {"Pd": "auto"}, "which no frame contains"),
             ("keep", {"Ag": "Pt"}, "new_elements.Ag is Pt, which the base does not know"),
             (("Cu", "Pt"), {}, "lists Pt, which the base does not know"),
-            (("Au",), {}, "does not list Cu, which the frames contain")):
+            (("Au",), {}, "does not list Cu, which the frames contain"),
+            ("data", {"Pd": "auto"}, "none of the base would be left")):
+        present = {"Ag": ["Cu", "Ag"], "Pd": ["Pd"]}.get(next(iter(new), ""), ["Cu"])
         with pytest.raises(ConfigError, match=message):
-            choose_elements(base, policy, new, ["Cu", "Ag"] if "Ag" in new else ["Cu"])
+            choose_elements(base, policy, new, present if policy == "data" or "Pd" not in new else ["Cu"])
 
 
 def test_an_architecture_of_ones_own():

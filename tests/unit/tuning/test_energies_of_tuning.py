@@ -41,6 +41,7 @@ def test_keep_given_and_isolated():
     assert choose_atomic_energies(BASE, "keep", graphs, []).values == ATOMIC_ENERGIES
     given = choose_atomic_energies(BASE, {"Cu": 1.0, "Au": 2.0}, graphs, [])
     assert given.values == {"Ni": -3.0, "Cu": 1.0, "Au": 2.0}
+    assert "finetune.atomic_energies says nothing about the atomic energies of Ni" in given.warnings[0]
     with pytest.raises(ConfigError, match="no value for Au"):
         choose_atomic_energies(BASE, {"Cu": 1.0}, graphs, [])
     with pytest.raises(ConfigError, match="names Ag, which the model does not have"):

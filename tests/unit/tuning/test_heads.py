@@ -7,7 +7,7 @@ import torch
 
 import equipot
 from equipot.checkpoint import head_names, load_heads, load_model, read_model_document, save_model
-from equipot.config import FinetuneConfig
+from equipot.config import FinetuneConfig, from_dict
 from equipot.errors import ConfigError, UsageError
 from equipot.training import build_optimizer
 from equipot.tuning import start_from
@@ -136,7 +136,7 @@ def test_every_consumer_takes_a_head(done):
         equipot.Calculator(result.potential, head="new")
 
 
-def test_a_head_of_several_is_a_base_again(done, tmp_path):
+def test_a_head_of_several_is_a_base_again(done, tmp_path, capsys):
     result, _, model = done
     settings = job(model.parent / "frames.xyz", tmp_path / "run", training={"epochs": 1})
     with pytest.raises(UsageError, match="several heads"):
@@ -145,8 +145,14 @@ def test_a_head_of_several_is_a_base_again(done, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "write_report", lambda *_: None)
         patch.setattr(training, "_compare_with_base", lambda *_: None)
-        again = equipot.finetune(result.model_path, settings, quiet=True)
+        again = equipot.finetune(result.model_path, settings)
+    assert "Heads of the base that the new file does not have: new" in capsys.readouterr().out
     assert load_model(again.model_path).metadata["finetuned_from"]["head"] == "base"
+
+
+def test_a_head_without_parameters_of_its_own_is_refused():
+    with pytest.raises(ConfigError, match=r"finetune\.head_parameters is empty"):
+        from_dict({"finetune": {"head": "new", "head_parameters": []}})
 
 
 def test_heads_in_a_file_come_back_to_the_bit(tmp_path):

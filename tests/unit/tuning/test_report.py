@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 
 import equipot
 from equipot.data.frames import Frame
 from equipot.data.writing import write_frames
-from equipot.errors import Interrupted, UsageError
+from equipot.errors import CheckpointError, DataError, Interrupted, UsageError
 from equipot.report.finetune_plots import finetune_pictures, finetune_section, finetune_tables
 from equipot.report.tables import plain_text
 from equipot.training import evaluate
@@ -52,7 +53,7 @@ def compared(base):
     for place, frame in enumerate(frames):
         frame.config_type = ("odd", "even")[place % 2]
     models = {"base": base, "zero_shot": moved(base, OFFSETS), "tuned": moved(truth, OFFSETS)}
-    known = labelled(crystals(4, seed=5), base)
+    known = [*labelled(crystals(4, seed=5), base), Frame(bulk("Pd"), energy=-1.0)]
     return models, frames, compare_finetuned(models, frames, "test", Settings(12, {"pbe.xyz": known}),
                                              {"tuned": {"steps": 10, "train_seconds": 2.0, "num_trained": 7}})
 
@@ -103,6 +104,7 @@ def test_forgetting_is_measured_against_the_base_and_not_the_labels(base, compar
     known = forgetting["known"]["pbe.xyz"]
     assert known["before"]["all"]["energy_mae_mev_per_atom"] < 1e-6
     # Another zero of energy is not forgetting; only what the tenth changed remains.
+    assert known["num_left_out"] == 1
     assert 0.1 < known["after"]["all"]["energy_mae_mev_per_atom"] < 500.0
 
 
@@ -158,7 +160,7 @@ def test_tables_and_plots_show_it(compared):
     document = compared[2].document
     text = "\n".join(plain_text(table) for table in finetune_tables(document))
     for words in ("zero-shot, refitted E0", "fine-tuned", "deviation on held-out crystals", "error before", "0.900",
-                  "Cu-Au", "200"):
+                  "Cu-Au", "200", "pbe.xyz: 1 frames left out"):
         assert words in text, words
     pictures = finetune_pictures(document, compared[2].points, compared[2].domain_points, compared[2].dimers)
     assert set(pictures) == {"finetune_errors", "finetune_forces", "finetune_dimers"}
@@ -184,9 +186,24 @@ def test_a_run_ends_with_the_comparison(tmp_path, monkeypatch, base):
     assert (result.directory / "plots" / "finetune_forces.png").exists()
 
 
-def test_files_of_the_report_that_are_not_there_are_said_before_training(tmp_path, base):
+@pytest.mark.parametrize("report, data_settings, error, message", [
+    ({"scratch": "nowhere.eqp"}, {}, UsageError, r"no model nowhere\.eqp"),
+    ({"scratch": "damaged.eqp"}, {}, CheckpointError, r"damaged\.eqp"),
+    ({"known": ["nowhere.xyz"]}, {}, DataError, r"nowhere\.xyz"),
+    ({"known": ["nothing.xyz"]}, {}, DataError, "nothing.xyz has no energies, forces or stresses"),
+    ({"known": ["others.xyz"]}, {}, DataError, "no frame of others.xyz is of elements that both"),
+    ({"known": ["nothing.xyz"]}, {"keys": {"energy": "energy"}}, DataError, "the key 'energy' asked for as energy"),
+])
+def test_files_of_the_report_that_cannot_be_used_are_said_before_training(tmp_path, base, report, data_settings, error,
+                                                                          message):
     model, data = write_case(tmp_path, base, labelled(crystals(4), base))
-    with pytest.raises(UsageError, match=r"no model nowhere\.eqp"):
-        equipot.finetune(model, job(data, tmp_path / "run", finetune={"report": {"scratch": "nowhere.eqp"}}),
-                         quiet=True)
+    (tmp_path / "damaged.eqp").write_bytes(b"no model")
+    write_frames(tmp_path / "nothing.xyz", [Frame(atoms) for atoms in crystals(2)])
+    write_frames(tmp_path / "others.xyz", [Frame(bulk("Pd"), energy=-1.0)])
+    if report.get("scratch") == "damaged.eqp":
+        report = {"scratch": str(tmp_path / "damaged.eqp")}
+    settings = job(data, tmp_path / "run", finetune={"report": report})
+    settings["data"] |= data_settings
+    with pytest.raises(error, match=message):
+        equipot.finetune(model, settings, quiet=True)
     assert not (tmp_path / "run").exists()
