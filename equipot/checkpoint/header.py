@@ -129,7 +129,7 @@ def _read(path: str | Path, limit: int | None) -> bytes:
     try:
         if not path.is_file():
             kind = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-            raise CheckpointError(f"{path}: {kind}; expected a file that equipot wrote.")
+            raise CheckpointError(f"{path}: {kind}; expected a model file or a checkpoint.")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise CheckpointError(f"{path}: {size} bytes, more than the {MAX_FILE_BYTES} that equipot reads.")

@@ -14,7 +14,7 @@ from equipot.errors import CheckpointError
 from equipot.models import Potential, PotentialConfig
 
 #: Most of what a file may say it has; beyond, it is damaged or made to do harm.
-MAX_LAYERS, MAX_CHANNELS, MAX_L = 64, 8192, 8
+MAX_LAYERS, MAX_CHANNELS, MAX_L, MAX_BESSEL = 64, 8192, 8, 128
 
 #: As the head that is wanted: the first, whatever its name.
 FIRST = ""

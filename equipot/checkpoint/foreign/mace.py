@@ -246,7 +246,8 @@ class _Reader:
         """Matrices (rows, channels) for each l of a linear map, folded."""
         where, flat, found, position = f"{self.where}: {name}", self.tensors[name].flatten(), {}, 0
         if flat.numel() != sum(rows.values()) * self.channels:
-            raise CheckpointError(f"{where} has {flat.numel()} weights, expected {sum(rows.values()) * self.channels}.")
+            raise CheckpointError(f"{where} has {flat.numel()} weights, expected {sum(rows.values()) * self.channels} "
+                                  "for features 0e, 1o, 2e, ...; others are not taken in.")
         for l, count in rows.items():
             size = count * self.channels
             found[l, (-1) ** l] = flat[position : position + size].reshape(count, self.channels) / math.sqrt(count)

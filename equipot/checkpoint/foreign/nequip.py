@@ -176,6 +176,10 @@ class _Reader:
                 != [(l, (-1) ** l if has_parity else 1) for l in range(self.l_max + 1)]):
             raise refuse(self.where, f"NequIP with the features {settings.get('feature_irreps_hidden')}",
                          "every l with one number of channels, of natural, both or no parities")
+        embedding = settings.get("chemical_embedding_irreps_out")
+        if embedding and sum(channels for channels, _ in self._irreps(embedding)) != irreps.get((0, 1)):
+            raise refuse(self.where, f"NequIP with chemical_embedding_irreps_out: {embedding}",
+                         f"as many channels as features: {irreps.get((0, 1))}x0e")
         self.hidden = hidden
         self.cutoff = float(self.extra.get("r_max") or settings["r_max"])
         norm = self.modules["layer0_convnet.conv"].get("avg_num_neighbors")

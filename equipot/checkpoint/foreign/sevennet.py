@@ -24,6 +24,7 @@ from equipot.checkpoint.foreign.folding import (
     split_linear,
 )
 from equipot.checkpoint.foreign.imported import (
+    MAX_BESSEL,
     MAX_CHANNELS,
     MAX_L,
     MAX_LAYERS,
@@ -85,6 +86,8 @@ class _Reader:
     def _check_settings(self) -> None:
         for name, values in _COVERED.items():
             found = self.settings.get(name, values[0])
+            if isinstance(found, list) and found and all(part == found[0] for part in found):
+                found = found[0]  # one for each layer
             if found not in values:
                 raise refuse(self.where, f"SevenNet with {name}: {found}", f"{name}: {values[0]}")
         basis = self.settings.get("radial_basis", {}).get("radial_basis_name")
@@ -103,6 +106,9 @@ class _Reader:
         texts = self.settings.get("irreps_manual")
         if not texts:
             l_max = self._l_max("node")
+            if self._l_max("edge") < l_max and num_layers > 1:
+                raise refuse(self.where, f"SevenNet with harmonics up to l = {self._l_max('edge')} and features up to "
+                             f"l = {l_max}", "harmonics at least as high as the features")
             hidden = "+".join(f"{channel}x{l}e" for l in range(l_max + 1))
             texts = [f"{channel}x0e", *[hidden] * (num_layers - 1), f"{channel}x0e"]
         layouts = [FeatureLayout.from_irreps(text) for text in texts]
@@ -127,8 +133,7 @@ class _Reader:
         potential = self._build()
         architecture = potential.architecture
         with torch.no_grad():
-            wave_numbers = self.tensors.shaped("edge_embedding.basis_function.coeffs", -1)
-            architecture.radial.basis.wave_numbers.copy_(wave_numbers * potential.cutoff)
+            architecture.radial.basis.wave_numbers.copy_(self._wave_numbers() * potential.cutoff)
             architecture.embedding.copy_(self._embedding())
             for t, layer in enumerate(architecture.layers):
                 self._layer(t, layer)
@@ -158,7 +163,7 @@ class _Reader:
             "num_layers": settings["num_convolution_layer"],
             "num_channels": tuple(channels for channels, _ in hidden), "l_max": l_max,
             "feature_l_max": len(hidden) - 1, "parity": "none",
-            "num_bessel": len(self.tensors["edge_embedding.basis_function.coeffs"]), "trainable_bessel": True,
+            "num_bessel": len(self._wave_numbers()), "trainable_bessel": self._has_trained_basis,
             "radial_hidden": tuple(settings["weight_nn_hidden_neurons"]), "radial": "mlp", "self_connection": "shared",
             "solid_harmonics": not settings.get("_normalize_sph", self.version > (0, 9)),
             "scalar_bias": bool(self.modalities), "readout_hidden": (),
@@ -172,6 +177,20 @@ class _Reader:
             avg_num_neighbors=self.norm**2, dtype=self.dtype, exact_isolated_atoms=False,
             options=resolve_options("nequip", None, options))
         return build_empty(config, self.where, self.tensors.num_numbers)
+
+    @property
+    def _has_trained_basis(self) -> bool:
+        return bool(self.settings["radial_basis"].get("trainable_coeff", True))
+
+    def _wave_numbers(self) -> Tensor:
+        """(num_bessel,) 1/Angstrom; where they were not trained the file does not have them."""
+        if self._has_trained_basis:
+            return self.tensors.shaped("edge_embedding.basis_function.coeffs", -1)
+        settings = {"bessel_basis_num": 8, **self.settings["radial_basis"]}
+        count = whole_number(self.where, settings, "bessel_basis_num", MAX_BESSEL)
+        # In single precision, as sevenn has them.
+        return torch.tensor([n * math.pi / float(self.settings["cutoff"]) for n in range(1, count + 1)],
+                            dtype=torch.float32).double()
 
     def _embedding(self) -> Tensor:
         num_elements, channels = len(self.numbers), self.irreps[0][0][0]

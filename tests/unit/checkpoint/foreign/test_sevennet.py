@@ -99,13 +99,52 @@ def test_head_of_a_model_without(tmp_path):
 @pytest.mark.parametrize(("change", "words"), [
     ({"is_parity": True}, "is_parity: True"), ({"self_connection_type": "nequip"}, "self_connection_type: nequip"),
     ({"cutoff_function": {"cutoff_function_name": "cosine"}}, "cosine"), ({"readout_as_fcn": True}, "readout_as_fcn"),
+    ({"self_connection_type": ["none", "linear", "linear"]}, "self_connection_type: ..none"),
+    ({"irreps_manual": None, "lmax_edge": 1, "lmax_node": 2}, "harmonics up to l = 1 and features up to l = 2"),
+    ({"radial_basis": {"radial_basis_name": "bessel", "trainable_coeff": False, "bessel_basis_num": 10**9}},
+     "bessel_basis_num is 1000000000"),
 ])
 def test_what_is_not_covered_is_named(tmp_path, change, words):
-    content = torch.load(FOLDER / "sevennet_xplor.pth", weights_only=False)
-    content["config"] |= change
-    torch.save(content, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=words):
-        convert("sevennet", tmp_path / "other.pth")
+        convert("sevennet", changed(tmp_path / "other.pth", change))
+
+
+def changed(target, settings, state=lambda tensors: None):
+    """A copy of a checkpoint with other settings."""
+    content = torch.load(FOLDER / "sevennet_xplor.pth", weights_only=False)
+    content["config"] |= settings
+    state(content["model_state_dict"])
+    torch.save(content, target)
+    return target
+
+
+def test_self_connections_listed_by_layer_are_the_same(tmp_path):
+    content = torch.load(FOLDER / "sevennet_xplor.pth", weights_only=False)
+    number = content["config"]["num_convolution_layer"]
+    same = convert("sevennet", changed(tmp_path / "other.pth", {"self_connection_type": ["linear"] * number}))
+    expected = convert("sevennet", FOLDER / "sevennet_xplor.pth").state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in same.state_dict().items())
+
+
+def test_a_radial_basis_that_was_not_trained_is_not_in_the_file(tmp_path):
+    """sevenn has it as n pi / cutoff in single precision."""
+    name, basis = "edge_embedding.basis_function.coeffs", {"radial_basis_name": "bessel", "bessel_basis_num": 4}
+    cutoff = torch.load(FOLDER / "sevennet_xplor.pth", weights_only=False)["config"]["cutoff"]
+    values = torch.tensor([n * torch.pi / cutoff for n in range(1, 5)], dtype=torch.float32)
+
+    def shorten(state):
+        for key in [key for key in state if key.endswith("weight_nn.layer0.weight")]:
+            state[key] = state[key][:4]
+
+    trained = convert("sevennet", changed(tmp_path / "trained.pth", {"radial_basis": basis}, lambda state: (
+        shorten(state), state.update({name: values}))), dtype="float64")
+    fixed = convert("sevennet", changed(tmp_path / "fixed.pth", {"radial_basis": {**basis, "trainable_coeff": False}},
+                                        lambda state: (shorten(state), state.pop(name))), dtype="float64")
+    save_model(tmp_path / "fixed.eqp", fixed)
+    for potential in (fixed, load_model(tmp_path / "fixed.eqp")):
+        assert potential.config.options["trainable_bessel"] is False
+        for key, tensor in trained.state_dict().items():
+            assert torch.equal(potential.state_dict()[key], tensor), key
 
 
 def test_missing_and_additional_tensors(tmp_path):
