@@ -94,9 +94,10 @@ class AtomicGraph(Data):
         center, neighbor = self._store["edge_index"]
         # A single cell is broadcast; the sum is written out so that a structure gives the same bits alone, in a
         # batch, and in the neighbour list's own test of the cutoff.
-        lattice = cell if cell.shape[0] == 1 else cell[self.graph_index[center]]
+        # index_select takes half the time of indexing.
+        lattice = cell if cell.shape[0] == 1 else cell.index_select(0, self.graph_index.index_select(0, center))
         translation = shift[:, 0:1] * lattice[:, 0] + shift[:, 1:2] * lattice[:, 1] + shift[:, 2:3] * lattice[:, 2]
-        return (positions[neighbor] - positions[center]) + translation
+        return (positions.index_select(0, neighbor) - positions.index_select(0, center)) + translation
 
     # --- torch_geometric's hooks
 

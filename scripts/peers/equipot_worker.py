@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 import equipot
+from equipot.allocator import keep_freed_memory
 from equipot.checkpoint.foreign import convert
 from equipot.config import LossConfig, OptimizerConfig
 from equipot.graph import collate, from_ase
@@ -55,6 +56,7 @@ class Equipot(Peer):
         return equipot.Calculator(self.potential)
 
     def training(self, batch: str):
+        keep_freed_memory()  # as its training loop does
         potential = self.potential.train()
         graph = collate([from_ase(frame.atoms, matched.CUTOFF, energy=frame.energy, forces=frame.forces,
                                   stress=frame.stress) for frame in training_frames(batch)])

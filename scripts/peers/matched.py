@@ -80,8 +80,9 @@ COMMON = (
 DIFFERENCES = {
     "equipot": "keeps a neighbour list with a skin of 0.5 A, as its users have it (rebuilt as often as in MD); "
                "subtracts the energy of a lone atom of every species; stress of molecules is not computed; its "
-               "training step also clips the gradient norm, averages the weights (EMA) and guards against "
-               "non-finite numbers. nequip architecture: self-connection by species in both layers, linear readout.",
+               "training step also clips the gradient norm, averages the weights (EMA), guards against non-finite "
+               "numbers and keeps freed memory, as its training loop does. nequip architecture: self-connection by "
+               "species in both layers, linear readout.",
     "mace-torch": "first interaction without residual (RealAgnosticInteractionBlock), as equipot's; its coupling "
                   "tensors have more (linearly dependent) paths; new list by matscipy every call; "
                   "no gradient clipping, no EMA.",
