@@ -11,6 +11,7 @@ from ase import Atoms
 from equipot.check.compare import (
     VOIGT,
     central_difference,
+    derivative_error,
     difference,
     displaced,
     force_scale,
@@ -31,8 +32,10 @@ from equipot.check.tolerances import (
 from equipot.graph import collate
 
 _GRADIENT_PARAMETERS, _HESSIAN_ATOMS = 20, 12
-#: Angstrom. The third derivative of a spline jumps at its knots, so the difference's error goes like the step cubed.
-_STEP = 2.5e-4
+#: Angstrom; the second where the first is not good enough (see :func:`derivative_error`). The third derivative of a
+#: spline jumps at its knots, so the difference's error goes like the step cubed.
+_STEPS = (2.5e-4, 2.5e-5)
+_STRAINS = (1e-4, 1e-5)
 
 
 @check("G1", "forces are −dE/dr")
@@ -44,10 +47,10 @@ def forces(context: Context) -> Iterator[Measure]:
         scale = max(1.0, force_scale(found))
         for atom in rng.permutation(len(atoms))[: 2 if context.is_short else 8]:
             axis = int(rng.integers(3))
-            slope = central_difference(
-                lambda h, i=atom, k=axis, a=atoms: subject.energy(displaced(a, i, k, h)), _STEP)
-            yield Measure("force error", abs(slope + found[atom, axis]), FORCE_DIFFERENCE * scale, "eV/Å",
-                          f"{name}, atom {atom}")
+            limit = FORCE_DIFFERENCE * scale
+            error = derivative_error(lambda h, i=atom, k=axis, a=atoms: subject.energy(displaced(a, i, k, h)),
+                                     -float(found[atom, axis]), _STEPS, limit)
+            yield Measure("force error", error, limit, "eV/Å", f"{name}, atom {atom}")
 
 
 @check("G2", "stress is (1/V) dE/dε")
@@ -62,11 +65,10 @@ def stress(context: Context) -> Iterator[Measure]:
         for row, column in VOIGT[::2] if context.is_short else VOIGT:
             if not (atoms.pbc[row] and atoms.pbc[column]) and not atoms.pbc.all():
                 continue
-            slope = central_difference(
-                lambda h, r=row, c=column, a=atoms: subject.energy(strained(a, r, c, h)), 1e-4)
-            scale = max(1.0, float(np.abs(found).max()))
-            yield Measure("stress error", abs(slope / volume - found[row, column]), STRESS_DIFFERENCE * scale, "eV/Å³",
-                          f"{name}, {'xyz'[row]}{'xyz'[column]}")
+            limit = STRESS_DIFFERENCE * max(1.0, float(np.abs(found).max()))
+            error = derivative_error(lambda h, r=row, c=column, a=atoms: subject.energy(strained(a, r, c, h)),
+                                     volume * float(found[row, column]), _STRAINS, volume * limit)
+            yield Measure("stress error", error / volume, limit, "eV/Å³", f"{name}, {'xyz'[row]}{'xyz'[column]}")
 
 
 @check("G3", "first and second derivatives on a small cell (gradcheck)", short=False)

@@ -14,6 +14,7 @@ from ase.calculators.lj import LennardJones
 
 from equipot import checkpoint
 from equipot.check import check_model, subject
+from equipot.check.compare import central_difference, derivative_error
 from equipot.cli.main import main
 from equipot.data.frames import Frame
 from equipot.graph import AtomicGraph, from_ase
@@ -32,6 +33,17 @@ def test_a_foreign_calculator_is_checked_as_far_as_it_goes() -> None:
     found = outcome(EMT(), "P1", "P4", "P8", "G1", "G4", "X3", elements=["Cu", "Au"])
     assert [found[code] for code in ("P1", "P4", "G1")] == ["pass"] * 3
     assert found["G4"] == "skip"
+
+
+def test_a_kink_of_the_second_derivative_is_no_wrong_derivative() -> None:
+    """As XPLOR's envelope has it: the difference is wrong across it, and less so the smaller its step."""
+    def energy(x: float) -> float:
+        return 2.0 * x + 5.0 * max(x - 1e-4, 0.0) ** 2
+
+    assert abs(central_difference(energy, 2.5e-4) - 2.0) > 1e-5
+    assert derivative_error(energy, 2.0, (2.5e-4, 2.5e-5), 1e-7) < 1e-9
+    assert derivative_error(energy, 2.0 + 2e-7, (2.5e-4, 2.5e-5), 1e-7) > 1.9e-7
+    assert derivative_error(lambda x: np.nan, 2.0, (2.5e-4, 2.5e-5), 1e-7) == np.inf
 
 
 class Wrong(Calculator):
