@@ -15,8 +15,20 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("equipot/kernels/csrc")
-COMMON = ["-std=c++17", "-O3", "-g0", "-fopenmp", "-fPIC", "-fvisibility=hidden", "-fno-math-errno",
-          "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast", "-Wall", "-Wno-psabi"]
+COMMON = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-fopenmp",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-ffp-contract=fast",
+    "-Wall",
+    "-Wno-psabi",
+]
 INSTRUCTION_SETS = {"plain": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     INSTRUCTION_SETS["avx2"] = ["-march=x86-64-v3"]
@@ -47,12 +59,20 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or True  # one job a library, as many as there are cores
 
 
-sources = sorted(str(path) for path in SOURCE.glob("*.cpp"))
-headers = sorted(str(path) for path in SOURCE.glob("*.hpp"))
+sources = sorted(str(path) for path in SOURCE.rglob("*.cpp"))
+headers = sorted(str(path) for path in SOURCE.rglob("*.hpp"))
 setup(
     ext_modules=[
-        KernelLibrary(f"equipot.kernels.native.libequipot_{name}", sources, depends=headers, include_dirs=[str(SOURCE)],
-                      extra_compile_args=COMMON + flags, extra_link_args=["-fopenmp"], language="c++", optional=True)
+        KernelLibrary(
+            f"equipot.kernels.native.libequipot_{name}",
+            sources,
+            depends=headers,
+            include_dirs=[str(SOURCE)],
+            extra_compile_args=COMMON + flags,
+            extra_link_args=["-fopenmp"],
+            language="c++",
+            optional=True,
+        )
         for name, flags in INSTRUCTION_SETS.items()
     ],
     cmdclass={"build_ext": BuildKernels},

@@ -24,11 +24,21 @@ _EXPORTS = {
     "train": "equipot.workflow",
     "finetune": "equipot.workflow",
     "evaluate": "equipot.workflow",
-    "check_model": "equipot.check",
+    "check_model": "equipot.checks.model",
 }
 
 _SUBPACKAGES = (
-    "check", "checkpoint", "config", "data", "graph", "interfaces", "kernels", "models", "nn", "properties", "report",
+    "check",
+    "checkpoint",
+    "config",
+    "data",
+    "graph",
+    "interfaces",
+    "kernels",
+    "models",
+    "nn",
+    "properties",
+    "report",
     "training",
 )
 

@@ -16,31 +16,61 @@ CUTOFF = 4.0
 
 #: Small but with everything switched on: channels differ, several layers, odd numbers.
 ARCHITECTURES = {
-    "nequip": ("nequip", {"num_layers": 3, "num_channels": (9, 6, 5), "feature_l_max": 2, "radial_hidden": (8,),
-                           "radial": "mlp"}),
+    "nequip": (
+        "nequip",
+        {"num_layers": 3, "num_channels": (9, 6, 5), "feature_l_max": 2, "radial_hidden": (8,), "radial": "mlp"},
+    ),
     "nequip both parities": (
         "nequip",
-        {"num_layers": 2, "num_channels": 5, "parity": "both", "trainable_bessel": True, "radial_hidden": (8,),
-         "radial": "mlp"},
+        {
+            "num_layers": 2,
+            "num_channels": 5,
+            "parity": "both",
+            "trainable_bessel": True,
+            "radial_hidden": (8,),
+            "radial": "mlp",
+        },
     ),
     # Three layers: with two, only couplings of even l1 + l2 + l3 reach the scalars.
-    "nequip rotations only": ("nequip", {"num_layers": 3, "num_channels": 6, "parity": "none", "radial_hidden": (8,),
-                                         "radial": "mlp"}),
+    "nequip rotations only": (
+        "nequip",
+        {"num_layers": 3, "num_channels": 6, "parity": "none", "radial_hidden": (8,), "radial": "mlp"},
+    ),
     "mace": ("mace", {"num_channels": 6, "radial_hidden": (8,), "radial": "mlp"}),
     "mace density residual": (
         "mace",
-        {"num_channels": 5, "l_max": 3, "feature_l_max": 2, "correlation": 2, "residual_first": True,
-         "density_normalization": True, "num_layers": 3, "radial_hidden": (8,), "radial": "mlp"},
+        {
+            "num_channels": 5,
+            "l_max": 3,
+            "feature_l_max": 2,
+            "correlation": 2,
+            "residual_first": True,
+            "density_normalization": True,
+            "num_layers": 3,
+            "radial_hidden": (8,),
+            "radial": "mlp",
+        },
     ),
     "nequip spline": (
         "nequip",
-        {"num_layers": 2, "num_channels": (9, 6, 5), "feature_l_max": 2, "trainable_bessel": True, "radial": "spline",
-         "radial_hidden": (8,)},
+        {
+            "num_layers": 2,
+            "num_channels": (9, 6, 5),
+            "feature_l_max": 2,
+            "trainable_bessel": True,
+            "radial": "spline",
+            "radial_hidden": (8,),
+        },
     ),
     "mace spline": (
         "mace",
-        {"num_channels": 5, "density_normalization": True, "radial": "spline", "radial_knots": 200,
-         "radial_hidden": (8,)},
+        {
+            "num_channels": 5,
+            "density_normalization": True,
+            "radial": "spline",
+            "radial_knots": 200,
+            "radial_hidden": (8,),
+        },
     ),
 }
 
@@ -50,8 +80,12 @@ def make_potential(name: str, dtype: str = "float64", *, scale: float = 3.0, see
     architecture, options = ARCHITECTURES[name]
     settings = {"zbl": True, "cutoff": CUTOFF, **changes}
     config = PotentialConfig(
-        architecture=architecture, elements=ELEMENTS, avg_num_neighbors=12.0, dtype=dtype,
-        options=resolve_options(architecture, "small", options), **settings,
+        architecture=architecture,
+        elements=ELEMENTS,
+        avg_num_neighbors=12.0,
+        dtype=dtype,
+        options=resolve_options(architecture, "small", options),
+        **settings,
     )
     energies = {element: -10.0 * (k + 1) for k, element in enumerate(ELEMENTS)}
     shift = {element: -0.5 - k for k, element in enumerate(ELEMENTS)}

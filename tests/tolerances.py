@@ -1,8 +1,8 @@
-"""The tolerances of the physics tests: those of ``equipot check``, defined in equipot/check/tolerances.py."""
+"""The tolerances of the physics tests: those of ``equipot check``, defined in equipot/checks/model/tolerances.py."""
 
 from __future__ import annotations
 
-from equipot.check.tolerances import (
+from equipot.checks.model.tolerances import (
     PATHS,
     TWIN,
     Tolerance,

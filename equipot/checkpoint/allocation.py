@@ -30,8 +30,12 @@ class AllocationLimit(TorchDispatchMode):
         kwargs = kwargs or {}
         given = dict(zip((argument.name for argument in func._schema.arguments), args)) | kwargs
         sizes = [given[name] for name in ("size", "n", "m", "steps", "end") if name in given]
-        numbers = [number for size in sizes for number in (size if isinstance(size, list | tuple) else [size])
-                   if isinstance(number, int) and number > 0]
+        numbers = [
+            number
+            for size in sizes
+            for number in (size if isinstance(size, list | tuple) else [size])
+            if isinstance(number, int) and number > 0
+        ]
         if numbers and not isinstance(given.get("self"), torch.Tensor):
             dtype = given.get("dtype") or torch.float64
             self._count(prod(numbers) * dtype.itemsize)
@@ -42,6 +46,8 @@ class AllocationLimit(TorchDispatchMode):
     def _count(self, num_bytes: int) -> None:
         self.total += num_bytes if num_bytes >= _SMALL else 0
         if self.total > self.max_bytes:
-            raise CheckpointError(f"{self.where}: the configuration in the file asks for tensors of more than "
-                                  f"{self.max_bytes / 1e6:.0f} MB, far more than the file holds; it is damaged or made "
-                                  "to do harm.")
+            raise CheckpointError(
+                f"{self.where}: the configuration in the file asks for tensors of more than "
+                f"{self.max_bytes / 1e6:.0f} MB, far more than the file holds; it is damaged or made "
+                "to do harm."
+            )

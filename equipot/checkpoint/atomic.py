@@ -44,8 +44,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         advice = "" if path.parent.is_dir() else " The folder does not exist."
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error}); what was there before is "
-                              f"untouched.{advice}") from error
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror or error}); what was there before is untouched.{advice}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -78,8 +79,9 @@ def _machine() -> str:
 
 
 def _remove_left_over(path: Path, suffix: str) -> None:
-    pattern = re.compile(re.escape(f".{path.name}.{_machine()}-") + r"(\d{1,10})-[0-9a-f]{8}"
-                         + re.escape(TEMPORARY_SUFFIX + suffix))
+    pattern = re.compile(
+        re.escape(f".{path.name}.{_machine()}-") + r"(\d{1,10})-[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX + suffix)
+    )
     with contextlib.suppress(OSError):
         for entry in os.scandir(path.parent):
             found = pattern.fullmatch(entry.name)

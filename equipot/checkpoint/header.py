@@ -16,9 +16,26 @@ MAX_HEADER_BYTES = 64_000_000
 MAX_FILE_BYTES = 64 * 2**30
 MAX_DEPTH = 200
 
-_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "U16": 2,
-               "U32": 4, "U64": 8, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
-               "F8_E8M0": 1}
+_ITEM_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "U16": 2,
+    "U32": 4,
+    "U64": 8,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "F8_E4M3FNUZ": 1,
+    "F8_E5M2FNUZ": 1,
+    "F8_E8M0": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -62,31 +79,38 @@ def parse_header(path: str | Path, content: bytes, size: int) -> Header:
         CheckpointError: not a tensor file of equipot, or damaged.
     """
     if content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise CheckpointError(f"{path}: this is a pickle or torch.save file; equipot does not open those, since "
-                              "opening one can run code. Expected a file that equipot wrote.")
+        raise CheckpointError(
+            f"{path}: this is a pickle or torch.save file; equipot does not open those, since "
+            "opening one can run code. Expected a file that equipot wrote."
+        )
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > MAX_HEADER_BYTES or content[8:9] != b"{":
         raise CheckpointError(f"{path}: not a model or checkpoint file of equipot, or damaged at its very beginning.")
     if 8 + length > size:
         raise CheckpointError(f"{path}: the file is cut short ({size} bytes, {8 + length} or more expected).")
-    header = _loads(path, content[8:8 + length])
+    header = _loads(path, content[8 : 8 + length])
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not a table")
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(metadata.get(METADATA_KEY), str):
-        raise CheckpointError(f"{path}: a safetensors file, but not one that equipot wrote (no '{METADATA_KEY}' in its "
-                              "metadata).")
+        raise CheckpointError(
+            f"{path}: a safetensors file, but not one that equipot wrote (no '{METADATA_KEY}' in its metadata)."
+        )
     shapes, end = {}, 0
     for name, entry in header.items():
         shapes[name], last = _entry(path, name, entry)
         end = max(end, last)
     if 8 + length + end != size:
-        raise CheckpointError(f"{path}: the file is cut short or has bytes too many ({size} bytes, "
-                              f"{8 + length + end} expected).")
+        raise CheckpointError(
+            f"{path}: the file is cut short or has bytes too many ({size} bytes, {8 + length + end} expected)."
+        )
     text = metadata[METADATA_KEY]
     body = _loads(path, text.encode("utf-8", "surrogatepass"))
-    if not isinstance(body, dict) or set(body) != {"sha256", "aliases", "views", "document"} or any(
-            not isinstance(body[key], dict) for key in ("aliases", "views", "document")):
+    if (
+        not isinstance(body, dict)
+        or set(body) != {"sha256", "aliases", "views", "document"}
+        or any(not isinstance(body[key], dict) for key in ("aliases", "views", "document"))
+    ):
         raise _damaged(path, "its document is not of the expected form")
     if json.dumps(body, separators=(",", ":")) != text:
         raise _damaged(path, "its document is not written as equipot writes it")
@@ -96,8 +120,11 @@ def parse_header(path: str | Path, content: bytes, size: int) -> Header:
 def _entry(path, name: str, entry: Any) -> tuple[tuple[str, tuple[int, ...]], int]:
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        is_good = (all(type(number) is int and 0 <= number < 2**62 for number in (*shape, begin, end))
-                   and len(shape) <= 64 and end - begin == prod(shape) * _ITEM_BYTES[dtype])
+        is_good = (
+            all(type(number) is int and 0 <= number < 2**62 for number in (*shape, begin, end))
+            and len(shape) <= 64
+            and end - begin == prod(shape) * _ITEM_BYTES[dtype]
+        )
     except (TypeError, KeyError, ValueError):
         is_good = False
     if not is_good:
@@ -119,8 +146,12 @@ def _loads(path, text: bytes) -> Any:
         depth += 1
         if depth > MAX_DEPTH:
             raise _damaged(path, f"its header is nested deeper than {MAX_DEPTH} levels")
-        level = [item for container in level if isinstance(container, dict | list)
-                 for item in (container.values() if isinstance(container, dict) else container)]
+        level = [
+            item
+            for container in level
+            if isinstance(container, dict | list)
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
     return value
 
 

@@ -33,8 +33,10 @@ def choose_head(where: str, head: str | None, heads: Sequence[str], what: str = 
         UsageError: none of several was chosen, or one that is not there.
     """
     if head is None and len(heads) > 1:
-        raise UsageError(f"{where}: the model has several heads ({what}): {', '.join(heads)}. Choose one with --head "
-                         "(in Python: head=; for the base of a fine-tuning finetune.base_head).")
+        raise UsageError(
+            f"{where}: the model has several heads ({what}): {', '.join(heads)}. Choose one with --head "
+            "(in Python: head=; for the base of a fine-tuning finetune.base_head)."
+        )
     if head is None:
         return heads[0] if heads else None
     if head in heads:
@@ -42,8 +44,13 @@ def choose_head(where: str, head: str | None, heads: Sequence[str], what: str = 
     same = [name for name in heads if name.lower() == head.lower()]
     if len(same) == 1:
         return same[0]
-    known = f"its heads are {', '.join(heads)}" if len(heads) > 1 else \
-        f"it has one head, {heads[0]}" if heads else "it has one head, without a name"
+    known = (
+        f"its heads are {', '.join(heads)}"
+        if len(heads) > 1
+        else f"it has one head, {heads[0]}"
+        if heads
+        else "it has one head, without a name"
+    )
     raise UsageError(f"{where}: there is no head {head!r}; {known}.")
 
 
@@ -61,22 +68,34 @@ def pack_heads(path: Any, heads: Mapping[str, Potential]) -> tuple[dict[str, Ten
     tensors, entries = dict(heads[first].state_dict()), {}
     for name, potential in heads.items():
         if not name or "/" in name:
-            raise UsageError(f"{path}: a head cannot be named {name!r} in a file of several. Write it into a file of "
-                             "its own (convert: --head).")
+            raise UsageError(
+                f"{path}: a head cannot be named {name!r} in a file of several. Write it into a file of "
+                "its own (convert: --head)."
+            )
         if potential.config != heads[first].config:
-            raise UsageError(f"{path}: the heads {first} and {name} are of different architecture, elements or "
-                             "precision, or repel at different strength; one file holds heads that differ in their "
-                             "weights only. Write each into a file of its own (convert: --head).")
-        own = [key for key, tensor in potential.state_dict().items() if not torch.equal(tensor, tensors[key])] \
-            if name in others else []
+            raise UsageError(
+                f"{path}: the heads {first} and {name} are of different architecture, elements or "
+                "precision, or repel at different strength; one file holds heads that differ in their "
+                "weights only. Write each into a file of its own (convert: --head)."
+            )
+        own = (
+            [key for key, tensor in potential.state_dict().items() if not torch.equal(tensor, tensors[key])]
+            if name in others
+            else []
+        )
         tensors |= {f"{_PREFIX}{name}/{key}": potential.state_dict()[key] for key in own}
-        entries[name] = {"tensors": own, "probe": probe_energies(potential), "metadata": dict(potential.metadata),
-                         "atomic_energies": dict(zip(potential.elements, potential.atomic_energies.tolist()))}
+        entries[name] = {
+            "tensors": own,
+            "probe": probe_energies(potential),
+            "metadata": dict(potential.metadata),
+            "atomic_energies": dict(zip(potential.elements, potential.atomic_energies.tolist())),
+        }
     return tensors, entries
 
 
-def unpack_head(path: Any, name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) \
-        -> tuple[dict[str, Any], dict[str, Tensor]]:
+def unpack_head(
+    path: Any, name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The document and the tensors that a file with one head would have.
 
     Raises:
@@ -92,19 +111,28 @@ def unpack_head(path: Any, name: str, document: Mapping[str, Any], tensors: Mapp
     if missing:
         raise CheckpointError(f"{path}: the head {name} lacks its tensors {', '.join(map(str, missing[:8]))}.")
     own = {key: tensors[f"{_PREFIX}{name}/{key}"] for key in entry["tensors"]}
-    return {**document, "atomic_energies": entry["atomic_energies"], "probe": entry["probe"],
-            "metadata": {**entry["metadata"], "head": name}}, {**shared, **own}
+    return {
+        **document,
+        "atomic_energies": entry["atomic_energies"],
+        "probe": entry["probe"],
+        "metadata": {**entry["metadata"], "head": name},
+    }, {**shared, **own}
 
 
 def check_entries(path: Any, heads: Any) -> None:
     """Raise CheckpointError where a document's ``heads`` is not of the expected form."""
     kinds = {"tensors": list, "probe": list | None, "metadata": dict, "atomic_energies": dict}
     is_good = heads is None or (
-        isinstance(heads, dict) and len(heads) > 1
-        and all(isinstance(entry, dict) and set(entry) == set(kinds)
-                and all(isinstance(entry[key], kind) for key, kind in kinds.items())
-                and all(isinstance(key, str) for key in entry["tensors"])
-                and (entry["probe"] is None or all(isinstance(energy, float) for energy in entry["probe"]))
-                for entry in heads.values()))
+        isinstance(heads, dict)
+        and len(heads) > 1
+        and all(
+            isinstance(entry, dict)
+            and set(entry) == set(kinds)
+            and all(isinstance(entry[key], kind) for key, kind in kinds.items())
+            and all(isinstance(key, str) for key in entry["tensors"])
+            and (entry["probe"] is None or all(isinstance(energy, float) for energy in entry["probe"]))
+            for entry in heads.values()
+        )
+    )
     if not is_good:
         raise CheckpointError(f"{path}: the document's 'heads' is not what it should be.")

@@ -40,11 +40,13 @@ def acquire(folder: Path) -> None:
     except BlockingIOError:
         owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
         os.close(descriptor)
-        raise CheckpointError(f"{folder}: {owner} is writing this run folder; wait until it ends, or choose another "
-                              "run_directory.") from None
+        raise CheckpointError(
+            f"{folder}: {owner} is writing this run folder; wait until it ends, or choose another run_directory."
+        ) from None
     except OSError as error:
-        _logger.warning("%s: this file system has no locks (%s); do not start two runs in the folder.", folder,
-                        error.strerror)
+        _logger.warning(
+            "%s: this file system has no locks (%s); do not start two runs in the folder.", folder, error.strerror
+        )
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     _held[key] = descriptor

@@ -78,16 +78,26 @@ class StepCheckpoints:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{self.folder}: cannot be made ({error.strerror}).") from error
-        present = [int(found[2] or 0) for found in map(_FILE.fullmatch, self._names()) if found
-                   and int(found[1]) == step]
+        present = [
+            int(found[2] or 0) for found in map(_FILE.fullmatch, self._names()) if found and int(found[1]) == step
+        ]
         serial = max(present) + 1 if present else 0
         path = self.folder / (f"step-{step:08d}" + (f"-{serial}" if serial else "") + ".safetensors")
         try:
             tensor_file.write(path, tensors, {**document, "step": step})
-            write_json(path.with_suffix(".json"), {
-                "format": "equipot-checkpoint", "format_version": 1, "file": path.name, "size": path.stat().st_size,
-                "sha256": _sha256(path), "step": step, "epoch": document.get("epoch"),
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+            write_json(
+                path.with_suffix(".json"),
+                {
+                    "format": "equipot-checkpoint",
+                    "format_version": 1,
+                    "file": path.name,
+                    "size": path.stat().st_size,
+                    "sha256": _sha256(path),
+                    "step": step,
+                    "epoch": document.get("epoch"),
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                },
+            )
         except CheckpointError:
             path.unlink(missing_ok=True)
             raise
@@ -97,8 +107,9 @@ class StepCheckpoints:
     def complete(self) -> list[StepCheckpoint]:
         """Checkpoints that have a manifest, newest first, not yet verified."""
         found = [(_MANIFEST.fullmatch(name), name) for name in self._names()]
-        result = [StepCheckpoint(int(match[1]), int(match[2] or 0), self.folder / name)
-                  for match, name in found if match]
+        result = [
+            StepCheckpoint(int(match[1]), int(match[2] or 0), self.folder / name) for match, name in found if match
+        ]
         return sorted(result, key=lambda checkpoint: (checkpoint.step, checkpoint.serial), reverse=True)
 
     def load(self, checkpoint: StepCheckpoint) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -109,14 +120,19 @@ class StepCheckpoints:
         """
         manifest, path = _read_manifest(checkpoint.manifest), checkpoint.path
         if manifest.get("file") != path.name:
-            raise CheckpointError(f"{checkpoint.manifest}: names the file {str(manifest.get('file'))[:80]!r}, expected "
-                                  f"{path.name!r} in the same folder.")
+            raise CheckpointError(
+                f"{checkpoint.manifest}: names the file {str(manifest.get('file'))[:80]!r}, expected "
+                f"{path.name!r} in the same folder."
+            )
         if path.is_symlink() or self.folder.is_symlink():
-            raise CheckpointError(f"{path}: is a link or lies in one, expected a regular file; equipot does not "
-                                  "follow links in a run folder.")
+            raise CheckpointError(
+                f"{path}: is a link or lies in one, expected a regular file; equipot does not "
+                "follow links in a run folder."
+            )
         if manifest.get("step") != checkpoint.step:
-            raise CheckpointError(f"{checkpoint.manifest}: says step {manifest.get('step')}, expected "
-                                  f"{checkpoint.step}.")
+            raise CheckpointError(
+                f"{checkpoint.manifest}: says step {manifest.get('step')}, expected {checkpoint.step}."
+            )
         if not path.is_file():
             raise CheckpointError(f"{path}: the file is missing.")
         if path.stat().st_size != manifest.get("size") or _sha256(path) != manifest.get("sha256"):
@@ -142,8 +158,9 @@ class StepCheckpoints:
             else:
                 return result
         if failures:
-            raise CheckpointError(f"{self.folder}: none of the {len(failures)} checkpoints can be used; the newest: "
-                                  f"{failures[0]}")
+            raise CheckpointError(
+                f"{self.folder}: none of the {len(failures)} checkpoints can be used; the newest: {failures[0]}"
+            )
         return None
 
     def clean(self) -> None:
@@ -163,7 +180,7 @@ class StepCheckpoints:
             self.folder.rmdir()
 
     def _prune(self) -> None:
-        for checkpoint in self.complete()[self.keep:]:
+        for checkpoint in self.complete()[self.keep :]:
             self._remove(checkpoint)
 
     def _remove(self, checkpoint: StepCheckpoint) -> None:
@@ -190,8 +207,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != "equipot-checkpoint":
         raise CheckpointError(f"{path}: not a manifest of equipot.")
     if manifest.get("format_version") != 1:
-        raise CheckpointError(f"{path}: format version {manifest.get('format_version')}, expected 1; it was written by "
-                              "a newer equipot.")
+        raise CheckpointError(
+            f"{path}: format version {manifest.get('format_version')}, expected 1; it was written by a newer equipot."
+        )
     return manifest
 
 

@@ -30,9 +30,14 @@ def _heads(document: dict[str, Any], tensors: Tensors | None) -> tuple[dict[str,
 MIGRATIONS[1] = _heads
 
 
-def migrate(document: Mapping[str, Any], tensors: Tensors | None, *, where: str,
-            migrations: Mapping[int, Migration] | None = None,
-            target: int | None = None) -> tuple[dict[str, Any], Tensors | None]:
+def migrate(
+    document: Mapping[str, Any],
+    tensors: Tensors | None,
+    *,
+    where: str,
+    migrations: Mapping[int, Migration] | None = None,
+    target: int | None = None,
+) -> tuple[dict[str, Any], Tensors | None]:
     """Bring a model file's content up to the present version.
 
     Args:
@@ -51,12 +56,15 @@ def migrate(document: Mapping[str, Any], tensors: Tensors | None, *, where: str,
     target = FORMAT_VERSION if target is None else target
     version = document.get("format_version")
     if type(version) is not int or version < 1:
-        raise CheckpointError(f"{where}: the format version is {version!r}, expected a whole number from 1 to "
-                              f"{target}.")
+        raise CheckpointError(
+            f"{where}: the format version is {version!r}, expected a whole number from 1 to {target}."
+        )
     if version > target:
-        raise CheckpointError(f"{where}: format version {version}, and this equipot reads up to {target}. It was "
-                              f"written by equipot {document.get('equipot_version', 'of a later date')}; update "
-                              "equipot to open it.")
+        raise CheckpointError(
+            f"{where}: format version {version}, and this equipot reads up to {target}. It was "
+            f"written by equipot {document.get('equipot_version', 'of a later date')}; update "
+            "equipot to open it."
+        )
     document, tensors = dict(document), None if tensors is None else dict(tensors)
     while version < target:
         if version not in migrations:

@@ -33,16 +33,25 @@ from equipot.models import Potential, PotentialConfig, resolve_options
 from equipot.version import __version__
 
 FORMAT = "equipot-model"
-UNITS = {"energy": "eV", "length": "Angstrom", "forces": "eV/Angstrom",
-         "stress": "eV/Angstrom^3, (1/V) dE/dstrain, tension positive, Voigt order xx yy zz yz xz xy"}
+UNITS = {
+    "energy": "eV",
+    "length": "Angstrom",
+    "forces": "eV/Angstrom",
+    "stress": "eV/Angstrom^3, (1/V) dE/dstrain, tension positive, Voigt order xx yy zz yz xz xy",
+}
 #: Keys every model file's metadata has, None where nothing was given.
 METADATA_KEYS = ("atomic_energies_origin", "training_data", "licence", "citation", "metrics")
 _DTYPES = ("float32", "float64")
 _MAX_LISTED = 8
 
 
-def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str, Any] | None = None,
-               heads: Mapping[str, Potential] | None = None) -> None:
+def save_model(
+    path: str | Path,
+    potential: Potential,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    heads: Mapping[str, Potential] | None = None,
+) -> None:
     """Write a potential to one file, atomically.
 
     Args:
@@ -64,12 +73,20 @@ def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str,
     energies = potential.atomic_energies.tolist()
     l_max = _highest_order(config)
     document = {
-        "format": FORMAT, "format_version": 1, "equipot_version": __version__,
+        "format": FORMAT,
+        "format_version": 1,
+        "equipot_version": __version__,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "created_with": {"python": platform.python_version(),
-                         **{name: _version(name) for name in ("torch", "e3nn", "numpy", "ase")}},
-        "architecture": config.architecture, "config": to_plain(config.to_dict()),
-        "elements": list(potential.elements), "cutoff": potential.cutoff, "units": UNITS, "dtype": config.dtype,
+        "created_with": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("torch", "e3nn", "numpy", "ase")},
+        },
+        "architecture": config.architecture,
+        "config": to_plain(config.to_dict()),
+        "elements": list(potential.elements),
+        "cutoff": potential.cutoff,
+        "units": UNITS,
+        "dtype": config.dtype,
         "atomic_energies": dict(zip(potential.elements, energies)),
         "num_parameters": potential.num_parameters(),
         "clebsch_gordan": {"l_max": l_max, "fingerprint": wigner_3j_fingerprint(l_max), "e3nn": _version("e3nn")},
@@ -81,23 +98,32 @@ def save_model(path: str | Path, potential: Potential, *, metadata: Mapping[str,
         tensors, entries = pack_heads(path, _named(path, potential, document["metadata"], heads))
         entries = {name: {**entry, "metadata": finite_json(entry["metadata"])} for name, entry in entries.items()}
         first = document["metadata"]["head"]
-        document |= {"format_version": FORMAT_VERSION,
-                     "heads": {**entries, first: {**entries[first], "metadata": document["metadata"]}}}
+        document |= {
+            "format_version": FORMAT_VERSION,
+            "heads": {**entries, first: {**entries[first], "metadata": document["metadata"]}},
+        }
     tensor_file.write(path, tensors, document)
 
 
-def _named(path, potential: Potential, metadata: Mapping[str, Any], heads: Mapping[str, Potential]) \
-        -> dict[str, Potential]:
+def _named(
+    path, potential: Potential, metadata: Mapping[str, Any], heads: Mapping[str, Potential]
+) -> dict[str, Potential]:
     """All heads by name, the potential's own first."""
     own = metadata.get("head")
     if not isinstance(own, str) or own in heads:
-        raise UsageError(f"{path}: beside the heads {', '.join(heads)} the potential needs a name of its own in "
-                         f"metadata['head'], found {own!r}.")
+        raise UsageError(
+            f"{path}: beside the heads {', '.join(heads)} the potential needs a name of its own in "
+            f"metadata['head'], found {own!r}."
+        )
     return {own: potential, **heads}
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None,
-               head: str | None = None) -> Potential:
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    head: str | None = None,
+) -> Potential:
     """Read a potential.
 
     Every tensor must be there, with the right shape, and none besides; the file's hash, the Clebsch-Gordan signs and
@@ -136,11 +162,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
         raise CheckpointError(f"{path}: the model it describes cannot be built: {error}") from None
     _load_tensors(path, potential, tensors, may_convert=config.dtype != document["dtype"])
     if list(potential.elements) != document["elements"] or (
-            potential.atomic_energies.tolist() != list(document["atomic_energies"].values())):
+        potential.atomic_energies.tolist() != list(document["atomic_energies"].values())
+    ):
         raise CheckpointError(f"{path}: the elements or atomic energies in its document are not those of its tensors.")
     if potential.num_parameters() != document["num_parameters"]:
-        raise CheckpointError(f"{path}: the document says {document['num_parameters']} parameters, the model has "
-                              f"{potential.num_parameters()}.")
+        raise CheckpointError(
+            f"{path}: the document says {document['num_parameters']} parameters, the model has "
+            f"{potential.num_parameters()}."
+        )
     potential.eval()
     try:
         potential.check_finite()
@@ -151,8 +180,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
     return potential.to(device)
 
 
-def load(path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None,
-         head: str | None = None) -> Potential:
+def load(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    head: str | None = None,
+) -> Potential:
     """Read a potential; the same as :func:`load_model`."""
     return load_model(path, device, dtype, head)
 
@@ -171,8 +204,9 @@ def head_names(document: Mapping[str, Any]) -> list[str]:
     return [own] if isinstance(own, str) else []
 
 
-def _choose(path, head: str | None, document: dict[str, Any], tensors: dict[str, Tensor]) \
-        -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _choose(
+    path, head: str | None, document: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Document and tensors of the head meant."""
     name = choose_head(str(path), head, head_names(document))
     return unpack_head(path, name, document, tensors) if document.get("heads") else (document, tensors)
@@ -195,15 +229,25 @@ def _check_format(path, document: Mapping[str, Any]) -> None:
     found = document.get("format")
     if found != FORMAT:
         what = "a training checkpoint, not a model" if document.get("kind") == "training" else f"of format {found!r}"
-        raise CheckpointError(f"{path}: this file is {what}; expected a model file such as model.eqp in the run "
-                              "folder.")
+        raise CheckpointError(
+            f"{path}: this file is {what}; expected a model file such as model.eqp in the run folder."
+        )
 
 
 def _config(path, document: Mapping[str, Any]) -> PotentialConfig:
     """The checked configuration of a document whose keys were checked too."""
-    kinds = {"config": dict, "elements": list, "cutoff": float, "dtype": str, "atomic_energies": dict,
-             "clebsch_gordan": dict, "probe": list | None, "metadata": dict, "architecture": str,
-             "num_parameters": int}
+    kinds = {
+        "config": dict,
+        "elements": list,
+        "cutoff": float,
+        "dtype": str,
+        "atomic_energies": dict,
+        "clebsch_gordan": dict,
+        "probe": list | None,
+        "metadata": dict,
+        "architecture": str,
+        "num_parameters": int,
+    }
     for key, kind in kinds.items():
         if key not in document or not isinstance(document[key], kind):
             raise CheckpointError(f"{path}: the document's '{key}' is missing or not what it should be.")
@@ -214,8 +258,12 @@ def _config(path, document: Mapping[str, Any]) -> PotentialConfig:
         config = dataclasses.replace(config, options=options)
     except (ConfigError, ElementError) as error:
         raise CheckpointError(f"{path}: the configuration in the file is not valid: {error}") from None
-    for key, value in (("architecture", config.architecture), ("elements", list(config.elements)),
-                       ("cutoff", config.cutoff), ("dtype", config.dtype)):
+    for key, value in (
+        ("architecture", config.architecture),
+        ("elements", list(config.elements)),
+        ("cutoff", config.cutoff),
+        ("dtype", config.dtype),
+    ):
         if document[key] != value:
             raise CheckpointError(f"{path}: the document says {key} {document[key]!r}, its configuration {value!r}.")
     if document["probe"] is not None and not all(isinstance(energy, float) for energy in document["probe"]):
@@ -229,9 +277,11 @@ def _check_signs(path, document: Mapping[str, Any], config: PotentialConfig) -> 
     if recorded.get("l_max") != l_max or not isinstance(recorded.get("fingerprint"), str):
         raise CheckpointError(f"{path}: its record of the Clebsch-Gordan signs is not of the expected form.")
     if recorded["fingerprint"] != wigner_3j_fingerprint(l_max):
-        raise CheckpointError(f"{path}: the model was written with e3nn {recorded.get('e3nn')}, whose Clebsch-Gordan "
-                              f"coefficients have other signs than those of the installed e3nn {_version('e3nn')}; its "
-                              f"numbers would be wrong. Install e3nn {recorded.get('e3nn')}.")
+        raise CheckpointError(
+            f"{path}: the model was written with e3nn {recorded.get('e3nn')}, whose Clebsch-Gordan "
+            f"coefficients have other signs than those of the installed e3nn {_version('e3nn')}; its "
+            f"numbers would be wrong. Install e3nn {recorded.get('e3nn')}."
+        )
 
 
 def _load_tensors(path, potential: Potential, tensors: Mapping[str, Tensor], *, may_convert: bool) -> None:
@@ -248,8 +298,9 @@ def _load_tensors(path, potential: Potential, tensors: Mapping[str, Tensor], *, 
             differences.append(f"{name} is {there.dtype}, expected {here.dtype}")
     if differences:
         more = f"; and {len(differences) - _MAX_LISTED} more" if len(differences) > _MAX_LISTED else ""
-        raise CheckpointError(f"{path}: its tensors do not fit the model it describes: "
-                              f"{'; '.join(differences[:_MAX_LISTED])}{more}.")
+        raise CheckpointError(
+            f"{path}: its tensors do not fit the model it describes: {'; '.join(differences[:_MAX_LISTED])}{more}."
+        )
     potential.load_state_dict(dict(tensors), strict=True)
 
 

@@ -147,7 +147,7 @@ class RunDirectory:
         if self.metrics_path.exists():
             content = self.metrics_path.read_bytes()
             if not content.endswith(b"\n"):  # a row that a killed process was writing
-                write_atomically(self.metrics_path, content[:content.rfind(b"\n") + 1])
+                write_atomically(self.metrics_path, content[: content.rfind(b"\n") + 1])
         self.plots.mkdir(exist_ok=True)
         return self
 
@@ -219,14 +219,25 @@ class RunDirectory:
         write_json(self.summary_path, dict(summary))
 
     def _files(self) -> tuple[Path, ...]:
-        return (self.config_path, self.splits_path, self.log_path, self.metrics_path, self.model_path,
-                self.summary_path, self.report_path, self.base_path, self.zero_shot_path,
-                self.finetune_path)
+        return (
+            self.config_path,
+            self.splits_path,
+            self.log_path,
+            self.metrics_path,
+            self.model_path,
+            self.summary_path,
+            self.report_path,
+            self.base_path,
+            self.zero_shot_path,
+            self.finetune_path,
+        )
 
     def _refuse_existing(self, overwrite: bool) -> None:
         if self.exists and not overwrite:
-            raise UsageError(f"{self.path}: the folder already holds a run. Go on with it (--resume), replace it "
-                             "(--overwrite), or give another run_directory.")
+            raise UsageError(
+                f"{self.path}: the folder already holds a run. Go on with it (--resume), replace it "
+                "(--overwrite), or give another run_directory."
+            )
 
     def _remove_run(self) -> None:
         self.checkpoints.remove_all()

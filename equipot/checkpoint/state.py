@@ -41,8 +41,9 @@ def unflatten_state(tensors: Mapping[str, Tensor], skeleton: Any) -> Any:
     try:
         return _unflatten(skeleton, tensors, 0)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"The saved state does not fit its tensors ({type(error).__name__}: {str(error)[:200]})."
-                              ) from None
+        raise CheckpointError(
+            f"The saved state does not fit its tensors ({type(error).__name__}: {str(error)[:200]})."
+        ) from None
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor], depth: int) -> Any:
@@ -66,12 +67,16 @@ def _flatten(value: Any, path: str, tensors: dict[str, Tensor], depth: int) -> A
         pairs = []
         for key, item in value.items():
             if key is not None and type(key) not in (bool, int, float, str):
-                raise CheckpointError(f"The state to save has a key of type {type(key).__name__} at "
-                                      f"{path or 'the top'}, expected text or a number.")
+                raise CheckpointError(
+                    f"The state to save has a key of type {type(key).__name__} at "
+                    f"{path or 'the top'}, expected text or a number."
+                )
             pairs.append([_flatten(key, path, tensors, depth), _flatten(item, _join(path, key), tensors, depth + 1)])
         return {"dict": pairs}
-    raise CheckpointError(f"The state to save holds {kind.__name__} at {path or 'the top'}, expected tensors, numbers, "
-                          "text, None, lists, tuples and dicts.")
+    raise CheckpointError(
+        f"The state to save holds {kind.__name__} at {path or 'the top'}, expected tensors, numbers, "
+        "text, None, lists, tuples and dicts."
+    )
 
 
 def _unflatten(value: Any, tensors: Mapping[str, Tensor], depth: int) -> Any:
@@ -81,7 +86,7 @@ def _unflatten(value: Any, tensors: Mapping[str, Tensor], depth: int) -> Any:
         return [_unflatten(item, tensors, depth + 1) for item in value]
     if not isinstance(value, dict):
         return value
-    (kind, content), = value.items()
+    ((kind, content),) = value.items()
     if kind == "tensor":
         return tensors[content]
     if kind == "float":

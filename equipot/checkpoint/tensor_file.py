@@ -81,11 +81,14 @@ def decode(path: str | Path, content: bytes, header: Header) -> tuple[dict[str, 
         raise CheckpointError(f"{path}: the file is damaged ({error}).") from None
     body = {key: header.body[key] for key in ("aliases", "views", "document")}
     if _hash(stored, _dump(body)) != header.body["sha256"]:
-        raise CheckpointError(f"{path}: the file is damaged: its content does not have the sha256 it was written "
-                              "with. Take it again from where it came from.")
+        raise CheckpointError(
+            f"{path}: the file is damaged: its content does not have the sha256 it was written "
+            "with. Take it again from where it came from."
+        )
     try:
-        tensors = {name: torch.view_as_complex(tensor) if name in body["views"] else tensor
-                   for name, tensor in stored.items()}
+        tensors = {
+            name: torch.view_as_complex(tensor) if name in body["views"] else tensor for name, tensor in stored.items()
+        }
         return tensors | {name: tensors[target] for name, target in body["aliases"].items()}, body["document"]
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the tables of shared and complex tensors do not fit ({error}).") from None
@@ -99,8 +102,15 @@ def _separate(path, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], d
             raise CheckpointError(f"{path}: {name!r} is {type(tensor).__name__}, expected a tensor with a name.")
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise CheckpointError(f"{path}: {name} is sparse, quantised or without data, expected a dense tensor.")
-        identity = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(),
-                    tensor.is_neg())
+        identity = (
+            tensor.device,
+            tensor.data_ptr(),
+            tensor.dtype,
+            tensor.shape,
+            tensor.stride(),
+            tensor.is_conj(),
+            tensor.is_neg(),
+        )
         if tensor.numel() and identity in first:
             aliases[name] = first[identity]
             continue

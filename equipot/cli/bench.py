@@ -31,23 +31,50 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot bench``."""
     parser = Parser("equipot bench", epilog=EPILOG, description="Measure the speed of a potential on this CPU.")
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
-    parser.add_argument("structure", metavar="STRUCTURE", nargs="?",
-                        help="what supercells are made of (default: a crystal of the model's elements)")
-    parser.add_argument("--sizes", type=positive_integer, nargs="+", metavar="N",
-                        help="numbers of atoms (default 50 250 1000 5000 20000)")
-    parser.add_argument("--threads", type=positive_integers, metavar="N,N",
-                        help="numbers of threads, as in 1,2,4 (default: 1, and all cores)")
-    parser.add_argument("--timestep", type=positive, default=1.0, metavar="FS",
-                        help="time step in fs, for ns/day (default 1)")
+    parser.add_argument(
+        "structure",
+        metavar="STRUCTURE",
+        nargs="?",
+        help="what supercells are made of (default: a crystal of the model's elements)",
+    )
+    parser.add_argument(
+        "--sizes",
+        type=positive_integer,
+        nargs="+",
+        metavar="N",
+        help="numbers of atoms (default 50 250 1000 5000 20000)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive_integers,
+        metavar="N,N",
+        help="numbers of threads, as in 1,2,4 (default: 1, and all cores)",
+    )
+    parser.add_argument(
+        "--timestep", type=positive, default=1.0, metavar="FS", help="time step in fs, for ns/day (default 1)"
+    )
     parser.add_argument("--stress", action="store_true", help="compute the stress too, as at constant pressure")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
     add_head_option(parser)
-    parser.add_argument("--kernels", choices=("auto", "native", "reference"),
-                        help="default: EQUIPOT_KERNELS of the environment, else auto")
-    parser.add_argument("--skin", type=not_negative, default=0.5, metavar="A",
-                        help="skin of the neighbour list in Angstrom (default 0.5)")
-    parser.add_argument("--seconds", type=positive, default=3.0, metavar="S",
-                        help="about how long to measure each size and number of threads (default 3)")
+    parser.add_argument(
+        "--kernels",
+        choices=("auto", "native", "reference"),
+        help="default: EQUIPOT_KERNELS of the environment, else auto",
+    )
+    parser.add_argument(
+        "--skin",
+        type=not_negative,
+        default=0.5,
+        metavar="A",
+        help="skin of the neighbour list in Angstrom (default 0.5)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        default=3.0,
+        metavar="S",
+        help="about how long to measure each size and number of threads (default 3)",
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--output", metavar="FOLDER", help="write bench.json, bench.txt and bench.png there")
     parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier benchmark")
@@ -69,10 +96,18 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("bench.json", "bench.txt", "bench.png"):
             refuse_existing(folder / name, overwrite=arguments.overwrite)
-    result = benchmark(choose_model(arguments.model, arguments.head), arguments.structure,
-                       sizes=arguments.sizes or SIZES, threads=arguments.threads, dtype=arguments.dtype,
-                       kernels=arguments.kernels, skin=arguments.skin, stress=arguments.stress,
-                       timestep_fs=arguments.timestep, seconds=arguments.seconds)
+    result = benchmark(
+        choose_model(arguments.model, arguments.head),
+        arguments.structure,
+        sizes=arguments.sizes or SIZES,
+        threads=arguments.threads,
+        dtype=arguments.dtype,
+        kernels=arguments.kernels,
+        skin=arguments.skin,
+        stress=arguments.stress,
+        timestep_fs=arguments.timestep,
+        seconds=arguments.seconds,
+    )
     if arguments.json:
         sys.stdout.write(to_json(result.as_document()))
     else:

@@ -25,15 +25,21 @@ examples:
 
 def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot convert``."""
-    parser = Parser("equipot convert", epilog=EPILOG,
-                    description="Take in the weights of a model of another package, exactly.")
+    parser = Parser(
+        "equipot convert", epilog=EPILOG, description="Take in the weights of a model of another package, exactly."
+    )
     parser.add_argument("family", metavar="FAMILY", help="which package's: sevennet, mace or nequip")
     parser.add_argument("source", metavar="FILE", help="the checkpoint")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model file to write (.eqp)")
-    parser.add_argument("--head", metavar="NAME",
-                        help="which of several levels of theory (default: all of them, in one file)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32",
-                        help="precision of the network (default: float32, what these models were trained in)")
+    parser.add_argument(
+        "--head", metavar="NAME", help="which of several levels of theory (default: all of them, in one file)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="precision of the network (default: float32, what these models were trained in)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the model file if it exists")
     return parser.parse(arguments)
 
@@ -53,25 +59,31 @@ def run(arguments: argparse.Namespace) -> int:
         heads = convert_heads(arguments.family, arguments.source, dtype=arguments.dtype)
         potential, *others = heads.values()
     else:
-        potential, others = convert(arguments.family, arguments.source, head=arguments.head,
-                                    dtype=arguments.dtype), []
-    save_model(output, potential, metadata=potential.metadata,
-               heads={other.metadata["head"]: other for other in others})
+        potential, others = convert(arguments.family, arguments.source, head=arguments.head, dtype=arguments.dtype), []
+    save_model(
+        output, potential, metadata=potential.metadata, heads={other.metadata["head"]: other for other in others}
+    )
     facts = potential.metadata
     origin, data = facts["converted_from"], facts["training_data"]
     unknown = "not stated in the file"
     lines = [
-        ("model", facts["name"]), ("from", f"{origin['file']}, sha256 {origin['sha256']}"),
+        ("model", facts["name"]),
+        ("from", f"{origin['file']}, sha256 {origin['sha256']}"),
         ("licence", facts["licence"] or f"{unknown}; ask whoever you have it from before you pass it on"),
         ("citation", facts["citation"] or unknown),
         ("level of theory", None if others else facts["level_of_theory"] or unknown),
-        *((f"head {each.metadata['head']}", each.metadata["level_of_theory"] or unknown)
-          for each in ((potential, *others) if others else ())),
+        *(
+            (f"head {each.metadata['head']}", each.metadata["level_of_theory"] or unknown)
+            for each in ((potential, *others) if others else ())
+        ),
         ("head", None if others else facts["head"] and f"{facts['head']} (of {', '.join(origin['heads'])})"),
         ("trained on", data["source"] if data else unknown),
         ("elements", f"{len(potential.elements)}: {' '.join(potential.elements)}"),
-        ("cutoff", f"{potential.cutoff:g} Å"), ("parameters", f"{potential.num_parameters():,}"),
-        ("precision", arguments.dtype), ("atomic energies", facts["atomic_energies_origin"]), ("written", str(output)),
+        ("cutoff", f"{potential.cutoff:g} Å"),
+        ("parameters", f"{potential.num_parameters():,}"),
+        ("precision", arguments.dtype),
+        ("atomic energies", facts["atomic_energies_origin"]),
+        ("written", str(output)),
     ]
     for name, value in lines:
         if value:

@@ -12,7 +12,10 @@ from equipot.errors import UsageError
 
 ACTIONS = {"check": "look for everything that spoils a training set", "make": "write the embedded data set to a file"}
 
-EPILOG = "actions:\n" + "\n".join(f"  {name.ljust(6)} {text}" for name, text in ACTIONS.items()) + """
+EPILOG = (
+    "actions:\n"
+    + "\n".join(f"  {name.ljust(6)} {text}" for name, text in ACTIONS.items())
+    + """
 
 examples:
   equipot data check frames.xyz
@@ -20,6 +23,7 @@ examples:
   equipot data check dft.xyz --fix fixed.xyz
   equipot data make cu_au_emt cu_au.xyz
 """
+)
 
 CHECK_EPILOG = """examples:
   equipot data check frames.xyz
@@ -50,8 +54,12 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot data``."""
     arguments = list(arguments)
     if not arguments or arguments[0].startswith("-"):
-        top = Parser("equipot data", usage="equipot data {check,make} ...", epilog=EPILOG,
-                     description="Check a file of frames, or make the embedded data set.")
+        top = Parser(
+            "equipot data",
+            usage="equipot data {check,make} ...",
+            epilog=EPILOG,
+            description="Check a file of frames, or make the embedded data set.",
+        )
         top.parse(arguments)
         raise UsageError("No action was given: equipot data check FILE, or equipot data make cu_au_emt FILE.")
     action, *rest = arguments
@@ -63,21 +71,44 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _check_parser(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = Parser("equipot data check", epilog=CHECK_EPILOG,
-                    description="Look for everything that is known to spoil a training set.")
-    parser.add_argument("files", metavar="FILE", nargs="+", help="frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, "
-                                                                 "vasprun.xml, OUTCAR; several are checked as one set")
-    parser.add_argument("--against", nargs="+", default=[], metavar="TEST", help="files whose structures should not be "
-                        "among FILEs, not even turned, mirrored or in another cell")
-    parser.add_argument("--cutoff", type=positive, default=5.0, metavar="A",
-                        help="cutoff of the potential to be trained (Angstrom, default 5)")
+    parser = Parser(
+        "equipot data check",
+        epilog=CHECK_EPILOG,
+        description="Look for everything that is known to spoil a training set.",
+    )
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR; several are checked as one set",
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="TEST",
+        help="files whose structures should not be among FILEs, not even turned, mirrored or in another cell",
+    )
+    parser.add_argument(
+        "--cutoff",
+        type=positive,
+        default=5.0,
+        metavar="A",
+        help="cutoff of the potential to be trained (Angstrom, default 5)",
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="CODE", help="codes of checks, e.g. net-force pulay")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--html", metavar="OUT", help="write the report with plots as one self-contained page")
     parser.add_argument("--fix", metavar="OUT", help="write a corrected copy of all frames to this file (extended XYZ)")
-    parser.add_argument("--also", nargs="+", default=[], metavar="WHAT", choices=("net-force", "leaks"),
-                        help="with --fix, what is done only when asked for: net-force takes the mean force off, leaks "
-                             "leaves out frames that are in TEST too")
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        choices=("net-force", "leaks"),
+        help="with --fix, what is done only when asked for: net-force takes the mean force off, leaks "
+        "leaves out frames that are in TEST too",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     add_label_options(parser)
     parsed = parser.parse(arguments)
@@ -107,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from equipot.data.check import check_frames, fix_frames
+    from equipot.checks.data import check_frames, fix_frames
     from equipot.data.reading import read_frames
     from equipot.data.writing import write_frames
     from equipot.report.data_report import print_data_report, write_data_report
@@ -122,7 +153,8 @@ def _check(arguments: argparse.Namespace) -> int:
             progress("reading files", done, len(names))
             # Frames that cannot be used are findings here, not the end of the check.
             (files if done < len(arguments.files) else against).append(
-                read_frames(name, keys=keys, units=units, on_bad="skip"))
+                read_frames(name, keys=keys, units=units, on_bad="skip")
+            )
         report = check_frames(files, against=against, cutoff=arguments.cutoff, only=arguments.only, progress=progress)
     stream = sys.stderr if arguments.json else sys.stdout
     if not arguments.json:
@@ -133,12 +165,19 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.fix:
         fixed = fix_frames(files, report, also=arguments.also)
         write_frames(arguments.fix, fixed.frames)
-        document["fixed"] = {"path": arguments.fix, "num_frames": len(fixed.frames), "dropped": fixed.dropped,
-                             "done": fixed.done, "frames": [{"file": file, "frame": frame, "done": done} for
-                                                            (file, frame), done in fixed.by_frame.items()]}
-        print(f"\n{arguments.fix}: {len(fixed.frames)} frames" + (f", {fixed.dropped} left "
-                                                                  f"out" if fixed.dropped else "")
-              + ("" if fixed.done or fixed.by_frame else "; nothing had to be put right"), file=stream)
+        document["fixed"] = {
+            "path": arguments.fix,
+            "num_frames": len(fixed.frames),
+            "dropped": fixed.dropped,
+            "done": fixed.done,
+            "frames": [{"file": file, "frame": frame, "done": done} for (file, frame), done in fixed.by_frame.items()],
+        }
+        print(
+            f"\n{arguments.fix}: {len(fixed.frames)} frames"
+            + (f", {fixed.dropped} left out" if fixed.dropped else "")
+            + ("" if fixed.done or fixed.by_frame else "; nothing had to be put right"),
+            file=stream,
+        )
         print("\n".join(fixed.lines()), file=stream)
     if arguments.json:
         sys.stdout.write(to_json(document))
@@ -158,13 +197,16 @@ def _refuse_outputs(arguments: argparse.Namespace) -> None:
         path = refuse_existing(name, overwrite=arguments.overwrite)
         for given in (*arguments.files, *arguments.against):
             if Path(given).expanduser().resolve() == path.resolve():
-                raise UsageError(f"--{option} {name} is one of the files to be checked, which are never changed: "
-                                 f"choose "
-                                 f"another name.")
+                raise UsageError(
+                    f"--{option} {name} is one of the files to be checked, which are never changed: "
+                    f"choose "
+                    f"another name."
+                )
     ends = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz", ".xyz.xz", ".extxyz.xz")
     if arguments.fix and not arguments.fix.lower().endswith(ends):
-        raise UsageError(f"--fix {arguments.fix}: corrected frames are written to .xyz or .extxyz files (.gz and .xz "
-                         f"too).")
+        raise UsageError(
+            f"--fix {arguments.fix}: corrected frames are written to .xyz or .extxyz files (.gz and .xz too)."
+        )
 
 
 @contextlib.contextmanager
@@ -176,8 +218,14 @@ def _progress():
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                  TimeRemainingColumn(compact=True), console=Console(file=sys.stderr), transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(compact=True),
+        console=Console(file=sys.stderr),
+        transient=True,
+    ) as bar:
         task = bar.add_task("", total=None)
 
         def show(what: str, done: int, total: int) -> None:

@@ -23,8 +23,11 @@ of your own set GOMP_SPINCOUNT=1000 before torch is imported where other program
 
 def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot doctor``."""
-    parser = Parser("equipot doctor", epilog=EPILOG,
-                    description="Show versions, kernels, threads, memory and GPU, and test the speed.")
+    parser = Parser(
+        "equipot doctor",
+        epilog=EPILOG,
+        description="Show versions, kernels, threads, memory and GPU, and test the speed.",
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--no-speed", action="store_true", help="leave out the speed test, which takes some seconds")
     return parser.parse(arguments)
@@ -53,17 +56,22 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     head = f"{versions.pop('equipot')}, Python {versions.pop('python')}, {versions.pop('system')}"
     memory, gpu = found["memory"], found["gpu"]
     settings = ", ".join(f"{name}={value}" for name, value in state["variables"].items())
-    lines = [("equipot", head), ("packages", ", ".join(f"{name} {number or 'absent'}"
-                                                       for name, number in versions.items())),
-             ("CPU", f"{cpu['model']}, {cpu['logical_cpus']} CPUs, {cpu['instruction_set']}"),
-             ("kernels", _kernels(found["kernels"])),
-             ("threads", f"{state['used']} of {state['available_cores']} cores{f' ({settings})' if settings else ''}"),
-             ("OpenMP", ", ".join(state["openmp_libraries"]) or "not known"),
-             ("memory", f"{_gigabytes(memory['available_bytes'])} free of {_gigabytes(memory['total_bytes'])}"),
-             ("GPU", ", ".join(gpu["devices"]) or "none that torch can use")]
+    lines = [
+        ("equipot", head),
+        ("packages", ", ".join(f"{name} {number or 'absent'}" for name, number in versions.items())),
+        ("CPU", f"{cpu['model']}, {cpu['logical_cpus']} CPUs, {cpu['instruction_set']}"),
+        ("kernels", _kernels(found["kernels"])),
+        ("threads", f"{state['used']} of {state['available_cores']} cores{f' ({settings})' if settings else ''}"),
+        ("OpenMP", ", ".join(state["openmp_libraries"]) or "not known"),
+        ("memory", f"{_gigabytes(memory['available_bytes'])} free of {_gigabytes(memory['total_bytes'])}"),
+        ("GPU", ", ".join(gpu["devices"]) or "none that torch can use"),
+    ]
     if found["speed"] is not None:
-        rows = "; ".join(f"{row['kernels']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}: "
-                         f"{row['us_per_atom_and_step']:.3g}" for row in found["speed"]["rows"])
+        rows = "; ".join(
+            f"{row['kernels']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}: "
+            f"{row['us_per_atom_and_step']:.3g}"
+            for row in found["speed"]["rows"]
+        )
         lines.append(("speed", f"{rows} µs per atom and step"))
     return lines
 

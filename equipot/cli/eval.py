@@ -30,21 +30,34 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot eval``."""
     parser = Parser("equipot eval", epilog=EPILOG, description="Compare a potential with labelled frames.")
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
-    parser.add_argument("data", metavar="DATA", help="labelled frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, "
-                                                     "vasprun.xml, OUTCAR")
+    parser.add_argument(
+        "data", metavar="DATA", help="labelled frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the errors as JSON; - is standard output")
-    parser.add_argument("--output", metavar="FRAMES.xyz",
-                        help="write the frames with EQUIPOT_energy (eV), EQUIPOT_forces (eV/Angstrom) and "
-                             "EQUIPOT_stress (eV/Angstrom^3, tension positive) beside REF_energy, ... of the file")
+    parser.add_argument(
+        "--output",
+        metavar="FRAMES.xyz",
+        help="write the frames with EQUIPOT_energy (eV), EQUIPOT_forces (eV/Angstrom) and "
+        "EQUIPOT_stress (eV/Angstrom^3, tension positive) beside REF_energy, ... of the file",
+    )
     add_label_options(parser)
-    parser.add_argument("--on-bad", choices=("error", "skip"), default="error",
-                        help="frames that are not finite: stop (default), or leave them out and say so")
+    parser.add_argument(
+        "--on-bad",
+        choices=("error", "skip"),
+        default="error",
+        help="frames that are not finite: stop (default), or leave them out and say so",
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
     add_head_option(parser)
     add_threads_option(parser)
-    parser.add_argument("--batch-edges", type=positive_integer, default=50_000, metavar="N",
-                        help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)")
+    parser.add_argument(
+        "--batch-edges",
+        type=positive_integer,
+        default=50_000,
+        metavar="N",
+        help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     return parser.parse(arguments)
 
@@ -54,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from equipot.report.files import refuse_existing, write_text
     from equipot.report.summary import to_json
     from equipot.report.tables import error_table, print_table
-    from equipot.threads import set_threads
+    from equipot.system.threads import set_threads
     from equipot.workflow import evaluate
 
     to_stdout = arguments.json == "-"
@@ -63,9 +76,19 @@ def run(arguments: argparse.Namespace) -> int:
             refuse_existing(path, overwrite=arguments.overwrite)
     keys, units = label_configs(arguments)
     set_threads(arguments.threads)
-    result = evaluate(arguments.model, arguments.data, keys=keys, units=units, on_bad=arguments.on_bad,
-                      device=arguments.device, dtype=arguments.dtype, head=arguments.head,
-                      batch_edges=arguments.batch_edges, output=arguments.output, overwrite=arguments.overwrite)
+    result = evaluate(
+        arguments.model,
+        arguments.data,
+        keys=keys,
+        units=units,
+        on_bad=arguments.on_bad,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        head=arguments.head,
+        batch_edges=arguments.batch_edges,
+        output=arguments.output,
+        overwrite=arguments.overwrite,
+    )
     if to_stdout:
         sys.stdout.write(to_json(result.summary))
         return 0

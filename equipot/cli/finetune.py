@@ -33,26 +33,41 @@ examples:
 
 def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot finetune``."""
-    parser = Parser("equipot finetune", epilog=EPILOG,
-                    description="Tune a finished potential on frames of your own, and report what that changed.")
+    parser = Parser(
+        "equipot finetune",
+        epilog=EPILOG,
+        description="Tune a finished potential on frames of your own, and report what that changed.",
+    )
     parser.add_argument("base", metavar="BASE", help="the model file (.eqp) or run folder to begin with")
     parser.add_argument("config", metavar="CONFIG", help="the configuration, a YAML file")
-    parser.add_argument("overrides", metavar="SECTION.KEY=VALUE", nargs="*", default=[],
-                        help="replaces one value of the configuration, e.g. finetune.mode=full")
+    parser.add_argument(
+        "overrides",
+        metavar="SECTION.KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="replaces one value of the configuration, e.g. finetune.mode=full",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the run folder")
-    parser.add_argument("--dry-run", action="store_true",
-                        help="read the data, say what trains, time a few steps; write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the data, say what trains, time a few steps; write nothing"
+    )
     add_threads_option(parser)
     return parser.parse(arguments)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fine-tune."""
-    from equipot.threads import set_threads
+    from equipot.system.threads import set_threads
     from equipot.workflow import finetune
 
     set_threads(arguments.threads)
-    finetune(arguments.base, arguments.config, overrides=arguments.overrides, resume=arguments.resume,
-             overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    finetune(
+        arguments.base,
+        arguments.config,
+        overrides=arguments.overrides,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        dry_run=arguments.dry_run,
+    )
     return 0

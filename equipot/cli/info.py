@@ -62,11 +62,19 @@ def _run_folder(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is a folder but not of a run: it has no config.yaml, model.eqp or checkpoints.")
     rows = [row for row in run.read_metrics() if row.get("epoch") is not None]
     epochs = load_config(run.config_path).training.epochs if run.config_path.exists() else None
-    facts = {"path": str(path), "epochs_done": rows[-1]["epoch"] if rows else 0, "epochs": epochs,
-             "is_finished": run.summary_path.exists(), "report": str(run.report_path) if run.report_path.exists() else
-             None, "last": rows[-1] if rows else None}
-    return {"run": facts, "model": _model(run.model_path) if run.model_path.exists() else None,
-            "summary": _summary(run.summary_path)}
+    facts = {
+        "path": str(path),
+        "epochs_done": rows[-1]["epoch"] if rows else 0,
+        "epochs": epochs,
+        "is_finished": run.summary_path.exists(),
+        "report": str(run.report_path) if run.report_path.exists() else None,
+        "last": rows[-1] if rows else None,
+    }
+    return {
+        "run": facts,
+        "model": _model(run.model_path) if run.model_path.exists() else None,
+        "summary": _summary(run.summary_path),
+    }
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
@@ -91,8 +99,10 @@ def _print_pairs(title: str, pairs: Sequence[tuple[str, Any]]) -> None:
 
 def _print_run(facts: Mapping[str, Any]) -> None:
     state = "finished" if facts["is_finished"] else "not finished; --resume goes on"
-    _print_pairs(f"Run {facts['path']}", [("state", state), ("epochs", f"{facts['epochs_done']} of {facts['epochs']}"),
-                                          ("report", facts["report"])])
+    _print_pairs(
+        f"Run {facts['path']}",
+        [("state", state), ("epochs", f"{facts['epochs_done']} of {facts['epochs']}"), ("report", facts["report"])],
+    )
 
 
 def _print_model(document: Mapping[str, Any]) -> None:
@@ -103,17 +113,30 @@ def _print_model(document: Mapping[str, Any]) -> None:
     frames = ", ".join(f"{count} {split}" for split, count in (data.get("num_frames") or {}).items())
     options = ", ".join(f"{name} {value}" for name, value in (config.get("options") or {}).items())
     written = ", ".join(f"{name} {number}" for name, number in (document.get("created_with") or {}).items() if number)
-    _print_pairs(f"Model {document['path']}", [
-        ("name", metadata.get("name")), *_origins(metadata), *_heads(document),
-        ("architecture", document.get("architecture")), ("options", options),
-        ("elements", " ".join(document.get("elements", ()))), ("cutoff", f"{document.get('cutoff'):g} Å"),
-        ("parameters", f"{document.get('num_parameters'):,}"), ("precision", document.get("dtype")),
-        ("core repulsion (ZBL)", "yes" if config.get("zbl") else None), ("atomic energies", f"{energies} eV"),
-        ("  from", metadata.get("atomic_energies_origin")), ("trained on", frames),
-        ("  source", data.get("source")), ("best epoch", training.get("epoch")),
-        ("licence", _licence(metadata)), ("citation", metadata.get("citation")),
-        ("format", f"version {document.get('format_version')}, {document['bytes'] / 1e6:.2f} MB"),
-        ("written", f"{document.get('created')} by equipot {document.get('equipot_version')} ({written})")])
+    _print_pairs(
+        f"Model {document['path']}",
+        [
+            ("name", metadata.get("name")),
+            *_origins(metadata),
+            *_heads(document),
+            ("architecture", document.get("architecture")),
+            ("options", options),
+            ("elements", " ".join(document.get("elements", ()))),
+            ("cutoff", f"{document.get('cutoff'):g} Å"),
+            ("parameters", f"{document.get('num_parameters'):,}"),
+            ("precision", document.get("dtype")),
+            ("core repulsion (ZBL)", "yes" if config.get("zbl") else None),
+            ("atomic energies", f"{energies} eV"),
+            ("  from", metadata.get("atomic_energies_origin")),
+            ("trained on", frames),
+            ("  source", data.get("source")),
+            ("best epoch", training.get("epoch")),
+            ("licence", _licence(metadata)),
+            ("citation", metadata.get("citation")),
+            ("format", f"version {document.get('format_version')}, {document['bytes'] / 1e6:.2f} MB"),
+            ("written", f"{document.get('created')} by equipot {document.get('equipot_version')} ({written})"),
+        ],
+    )
 
 
 def _licence(metadata: Mapping[str, Any]) -> str | None:
@@ -141,8 +164,10 @@ def _heads(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not heads:
         metadata = document.get("metadata") or {}
         return [("head", metadata.get("head")), ("level of theory", metadata.get("level_of_theory"))]
-    return [("head", f"{name}: {entry['metadata'].get('level_of_theory') or 'level of theory not stated'}")
-            for name, entry in heads.items()]
+    return [
+        ("head", f"{name}: {entry['metadata'].get('level_of_theory') or 'level of theory not stated'}")
+        for name, entry in heads.items()
+    ]
 
 
 def _print_errors(summary: Mapping[str, Any]) -> None:

@@ -9,16 +9,23 @@ from pathlib import Path
 from equipot.cli.parser import Parser, add_head_option, finite, nearest, positive, positive_integer
 from equipot.errors import UsageError
 
-ACTIONS = {"input": "write a data file and an input that runs at once", "build": "compile the pair style",
-           "doctor": "prove that LAMMPS gives what ASE gives"}
+ACTIONS = {
+    "input": "write a data file and an input that runs at once",
+    "build": "compile the pair style",
+    "doctor": "prove that LAMMPS gives what ASE gives",
+}
 
-EPILOG = "actions:\n" + "\n".join(f"  {name.ljust(6)} {text}" for name, text in ACTIONS.items()) + """
+EPILOG = (
+    "actions:\n"
+    + "\n".join(f"  {name.ljust(6)} {text}" for name, text in ACTIONS.items())
+    + """
 
 examples:
   equipot lammps input model.eqp cell.xyz -o run --ensemble npt --temperature 600 --repeat 4 4 4
   equipot lammps build --again
   equipot lammps doctor model.eqp
 """
+)
 
 INPUT_EPILOG = """examples:
   equipot lammps input model.eqp cell.xyz -o run
@@ -33,15 +40,23 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot lammps``."""
     arguments = list(arguments)
     if not arguments or arguments[0].startswith("-"):
-        Parser("equipot lammps", usage="equipot lammps {input,build,doctor} ...", epilog=EPILOG,
-               description="Run a potential in LAMMPS.").parse(arguments)
+        Parser(
+            "equipot lammps",
+            usage="equipot lammps {input,build,doctor} ...",
+            epilog=EPILOG,
+            description="Run a potential in LAMMPS.",
+        ).parse(arguments)
         raise UsageError("No action was given: equipot lammps input, build or doctor.")
     action, *rest = arguments
     if action not in ACTIONS:
-        raise UsageError(f"equipot lammps has no action {action!r}{nearest(action, ACTIONS)}; it has "
-                         f"{', '.join(ACTIONS)}.")
-    parser = Parser(f"equipot lammps {action}", description=ACTIONS[action].capitalize() + ".",
-                    epilog=INPUT_EPILOG if action == "input" else None)
+        raise UsageError(
+            f"equipot lammps has no action {action!r}{nearest(action, ACTIONS)}; it has {', '.join(ACTIONS)}."
+        )
+    parser = Parser(
+        f"equipot lammps {action}",
+        description=ACTIONS[action].capitalize() + ".",
+        epilog=INPUT_EPILOG if action == "input" else None,
+    )
     {"input": _input_options, "build": _build_options, "doctor": _doctor_options}[action](parser)
     parsed = parser.parse(rest)
     parsed.action = action
@@ -52,20 +67,28 @@ def _input_options(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
     parser.add_argument("structure", metavar="STRUCTURE", help=".xyz, .extxyz, .cif, POSCAR, ... (the last structure)")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write to; made where missing")
-    parser.add_argument("--ensemble", choices=("nve", "nvt", "npt", "deform", "melt"), default="nvt",
-                        help="default nvt")
+    parser.add_argument(
+        "--ensemble", choices=("nve", "nvt", "npt", "deform", "melt"), default="nvt", help="default nvt"
+    )
     parser.add_argument("--temperature", type=positive, default=300.0, metavar="K", help="K (default 300)")
-    parser.add_argument("--final-temperature", type=positive, metavar="K",
-                        help="where melt ends, K (default three times --temperature)")
-    parser.add_argument("--pressure", type=finite, metavar="GPA",
-                        help="GPa, compression positive (npt, deform, melt; default 0)")
+    parser.add_argument(
+        "--final-temperature", type=positive, metavar="K", help="where melt ends, K (default three times --temperature)"
+    )
+    parser.add_argument(
+        "--pressure", type=finite, metavar="GPA", help="GPa, compression positive (npt, deform, melt; default 0)"
+    )
     parser.add_argument("--timestep", type=positive, default=1.0, metavar="FS", help="fs (default 1)")
     parser.add_argument("--steps", type=positive_integer, default=10000, metavar="N", help="default 10000")
-    parser.add_argument("--strain-rate", type=finite, metavar="PER_PS", help="deform: 1/ps along x "
-                        "(default 0.001)")
+    parser.add_argument("--strain-rate", type=finite, metavar="PER_PS", help="deform: 1/ps along x (default 0.001)")
     parser.add_argument("--seed", type=positive_integer, default=1, help="of the velocities (default 1)")
-    parser.add_argument("--repeat", type=positive_integer, nargs=3, default=(1, 1, 1), metavar=("NX", "NY", "NZ"),
-                        help="copies along the lattice vectors (default 1 1 1)")
+    parser.add_argument(
+        "--repeat",
+        type=positive_integer,
+        nargs=3,
+        default=(1, 1, 1),
+        metavar=("NX", "NY", "NZ"),
+        help="copies along the lattice vectors (default 1 1 1)",
+    )
     add_head_option(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files if they exist")
 
@@ -86,9 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _input(arguments: argparse.Namespace) -> int:
     from equipot import checkpoint
     from equipot.checkpoint.atomic import write_text
+    from equipot.data.structures import read_structure
     from equipot.errors import ElementError
     from equipot.interfaces.lammps.inputs import InputConfig, atom_types, data_file, input_file
-    from equipot.interfaces.structures import read_structure
     from equipot.report.files import refuse_existing
     from equipot.workflow.evaluation import find_model
 
@@ -99,10 +122,12 @@ def _input(arguments: argparse.Namespace) -> int:
     known = potential.elements
     unknown = [symbol for symbol, _ in atom_types(atoms)[0] if symbol not in known]
     if unknown:
-        raise ElementError(f"{arguments.structure} holds {unknown[0]}, which {model} does not know; it knows "
-                           f"{', '.join(known)}.")
-    config = InputConfig(**{name: getattr(arguments, name) for name in InputConfig.__dataclass_fields__
-                            if hasattr(arguments, name)})
+        raise ElementError(
+            f"{arguments.structure} holds {unknown[0]}, which {model} does not know; it knows {', '.join(known)}."
+        )
+    config = InputConfig(
+        **{name: getattr(arguments, name) for name in InputConfig.__dataclass_fields__ if hasattr(arguments, name)}
+    )
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.head is not None:
@@ -125,8 +150,10 @@ def _refuse_ineffective(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is None:
             delattr(arguments, name)  # the default of InputConfig
         elif arguments.ensemble not in ensembles:
-            raise UsageError(f"--{name.replace('_', '-')} has no effect with --ensemble {arguments.ensemble}; it is "
-                             f"for {', '.join(ensembles)}.")
+            raise UsageError(
+                f"--{name.replace('_', '-')} has no effect with --ensemble {arguments.ensemble}; it is "
+                f"for {', '.join(ensembles)}."
+            )
 
 
 def _build(arguments: argparse.Namespace) -> int:

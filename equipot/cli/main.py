@@ -10,7 +10,7 @@ from importlib import import_module
 
 from equipot.cli.parser import Parser, nearest, set_up_logging
 from equipot.errors import EquipotError, UsageError
-from equipot.threads import limit_spinning
+from equipot.system.threads import limit_spinning
 from equipot.version import __version__
 
 #: Verb -> (module with ``parser()`` and ``run(arguments)``, what it does).
@@ -40,14 +40,16 @@ def top_parser() -> Parser:
     width = max(map(len, VERBS))
     listing = "\n".join(f"  {name.ljust(width)}  {text}" for name, (_, text) in VERBS.items())
     parser = Parser(
-        "equipot", usage="equipot [--version] [--verbose] VERB ...",
+        "equipot",
+        usage="equipot [--version] [--verbose] VERB ...",
         description="From DFT calculations to a validated interatomic potential you can run.",
         epilog=f"verbs:\n{listing}\n\n`equipot VERB --help` says more about each.\n\n"
-               "examples:\n"
-               "  equipot train configs/quickstart.yaml\n"
-               "  equipot eval runs/quickstart/model.eqp test.xyz --json errors.json\n"
-               "  equipot md runs/quickstart/model.eqp cell.xyz --temperature 300 --steps 10000\n\n"
-               "exit codes: 0 done, 1 failed, 2 wrong command or configuration, 75 stopped and can be resumed.")
+        "examples:\n"
+        "  equipot train configs/quickstart.yaml\n"
+        "  equipot eval runs/quickstart/model.eqp test.xyz --json errors.json\n"
+        "  equipot md runs/quickstart/model.eqp cell.xyz --temperature 300 --steps 10000\n\n"
+        "exit codes: 0 done, 1 failed, 2 wrong command or configuration, 75 stopped and can be resumed.",
+    )
     parser.add_argument("--version", action="version", version=f"equipot {__version__}")
     return parser
 
@@ -110,8 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("The memory of this machine is not enough: use smaller batches, structures or models.", 1)
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":
-            return _fail(f"The memory of the device is not enough: use smaller batches, structures or models "
-                         f"(torch: {str(error).splitlines()[0]}).", 1)
+            return _fail(
+                f"The memory of the device is not enough: use smaller batches, structures or models "
+                f"(torch: {str(error).splitlines()[0]}).",
+                1,
+            )
         traceback.print_exc()
         return _fail(f"{BUG} and the versions ({_versions()}).", 1)
 

@@ -23,8 +23,9 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one sentence and an exception, and that allows no abbreviations."""
 
     def __init__(self, prog: str, **settings) -> None:
-        super().__init__(prog=prog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-                         **settings)
+        super().__init__(
+            prog=prog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings
+        )
         self.add_argument("--verbose", action="store_true", help="say more about what is being done")
 
     def error(self, message: str) -> NoReturn:
@@ -105,12 +106,22 @@ def pairs(words: Sequence[str], option: str, keys: Sequence[str]) -> dict[str, s
 
 def add_label_options(parser: Parser) -> None:
     """Add ``--keys`` and ``--units``, for verbs that read labels."""
-    parser.add_argument("--keys", nargs="+", default=[], metavar="LABEL=NAME",
-                        help="names of the labels in the file, e.g. energy=dft_energy forces=dft_forces stress=null "
-                             "(labels: energy, forces, stress, virial; default: searched for)")
-    parser.add_argument("--units", nargs="+", default=[], metavar="LABEL=UNIT",
-                        help="units of the labels in the file, e.g. energy=Ha forces=Ha/Bohr stress=GPa "
-                             "stress_sign=compression_positive (default: eV, eV/A, eV/A^3, tension positive)")
+    parser.add_argument(
+        "--keys",
+        nargs="+",
+        default=[],
+        metavar="LABEL=NAME",
+        help="names of the labels in the file, e.g. energy=dft_energy forces=dft_forces stress=null "
+        "(labels: energy, forces, stress, virial; default: searched for)",
+    )
+    parser.add_argument(
+        "--units",
+        nargs="+",
+        default=[],
+        metavar="LABEL=UNIT",
+        help="units of the labels in the file, e.g. energy=Ha forces=Ha/Bohr stress=GPa "
+        "stress_sign=compression_positive (default: eV, eV/A, eV/A^3, tension positive)",
+    )
 
 
 def label_configs(arguments: argparse.Namespace):
@@ -120,9 +131,10 @@ def label_configs(arguments: argparse.Namespace):
 
     keys = pairs(arguments.keys, "--keys", ("energy", "forces", "stress", "virial"))
     units = pairs(arguments.units, "--units", ("energy", "forces", "stress", "stress_sign"))
-    return (build(KeysConfig, {key: None if value == "null" else value for key, value in keys.items()},
-                  where="--keys"),
-            build(UnitsConfig, units, where="--units"))
+    return (
+        build(KeysConfig, {key: None if value == "null" else value for key, value in keys.items()}, where="--keys"),
+        build(UnitsConfig, units, where="--units"),
+    )
 
 
 def add_head_option(parser: Parser) -> None:
@@ -132,9 +144,13 @@ def add_head_option(parser: Parser) -> None:
 
 def add_threads_option(parser: Parser) -> None:
     """Add ``--threads``, for verbs that compute."""
-    parser.add_argument("--threads", type=positive_integer, metavar="N",
-                        help="threads to compute with on the CPU (default: EQUIPOT_THREADS or OMP_NUM_THREADS of the "
-                             "environment, else the cores this process may use)")
+    parser.add_argument(
+        "--threads",
+        type=positive_integer,
+        metavar="N",
+        help="threads to compute with on the CPU (default: EQUIPOT_THREADS or OMP_NUM_THREADS of the "
+        "environment, else the cores this process may use)",
+    )
 
 
 class _ConsoleHandler(logging.StreamHandler):

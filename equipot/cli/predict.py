@@ -21,27 +21,42 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot predict``."""
     parser = Parser("equipot predict", epilog=EPILOG, description="Predict energies, forces and stresses.")
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
-    parser.add_argument("structures", metavar="STRUCTURES",
-                        help="structures: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR")
+    parser.add_argument(
+        "structures",
+        metavar="STRUCTURES",
+        help="structures: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR",
+    )
     parser.add_argument("-o", "--output", metavar="FRAMES.xyz", required=True, help="the extended XYZ file to write")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
     add_head_option(parser)
     add_threads_option(parser)
-    parser.add_argument("--batch-edges", type=positive_integer, default=50_000, metavar="N",
-                        help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)")
+    parser.add_argument(
+        "--batch-edges",
+        type=positive_integer,
+        default=50_000,
+        metavar="N",
+        help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
     return parser.parse(arguments)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and write."""
-    from equipot.threads import set_threads
+    from equipot.system.threads import set_threads
     from equipot.workflow import predict
 
     set_threads(arguments.threads)
-    frames = predict(arguments.model, arguments.structures, output=arguments.output, device=arguments.device,
-                     dtype=arguments.dtype, head=arguments.head, batch_edges=arguments.batch_edges,
-                     overwrite=arguments.overwrite)
+    frames = predict(
+        arguments.model,
+        arguments.structures,
+        output=arguments.output,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        head=arguments.head,
+        batch_edges=arguments.batch_edges,
+        overwrite=arguments.overwrite,
+    )
     print(f"{len(frames)} frames with EQUIPOT_energy, EQUIPOT_forces and EQUIPOT_stress: {arguments.output}")
     return 0

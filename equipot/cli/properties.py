@@ -9,8 +9,18 @@ from equipot.cli.parser import Parser, add_head_option, add_threads_option, posi
 from equipot.errors import UsageError
 
 #: Names of the properties, kept here so that --help loads nothing; a test holds them equal to the registry.
-NAMES = ("relaxation", "equation_of_state", "elastic", "phonons", "vacancy", "surfaces", "stacking_faults", "expansion",
-         "distribution", "melting")
+NAMES = (
+    "relaxation",
+    "equation_of_state",
+    "elastic",
+    "phonons",
+    "vacancy",
+    "surfaces",
+    "stacking_faults",
+    "expansion",
+    "distribution",
+    "melting",
+)
 
 EPILOG = """structures: a file (.xyz, .cif, POSCAR, ...) or a prototype LATTICE:FORMULA[:CONSTANT], with one of sc, fcc,
 bcc, diamond, hcp, rocksalt, cesiumchloride, zincblende, l12 (bcc:Ta, fcc:Cu:3.6, l12:Cu3Au).
@@ -48,29 +58,60 @@ exit codes: 0 measured (doubtful results included, with a note), 1 a property fa
 
 def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot properties``."""
-    parser = Parser("equipot properties", epilog=EPILOG,
-                    description="Measure properties of crystals with a potential: tables with units, plots, a report, "
-                                "and the errors against reference values.")
+    parser = Parser(
+        "equipot properties",
+        epilog=EPILOG,
+        description="Measure properties of crystals with a potential: tables with units, plots, a report, "
+        "and the errors against reference values.",
+    )
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp), a run folder, or emt for ASE's EMT")
     parser.add_argument("structures", metavar="STRUCTURE", nargs="+", help="a file, or a prototype such as bcc:Ta")
     parser.add_argument("--only", nargs="+", default=[], metavar="PROPERTY", help="measure these (and the relaxation)")
     parser.add_argument("--skip", nargs="+", default=[], metavar="PROPERTY", help="leave these out")
-    parser.add_argument("--also", nargs="+", default=[], metavar="PROPERTY",
-                        help="measure these besides; melting is left out otherwise")
-    parser.add_argument("--reference", nargs="+", default=[], metavar="FILE",
-                        help="values to compare with: YAML, or the properties.json of another run")
+    parser.add_argument(
+        "--also", nargs="+", default=[], metavar="PROPERTY", help="measure these besides; melting is left out otherwise"
+    )
+    parser.add_argument(
+        "--reference",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="values to compare with: YAML, or the properties.json of another run",
+    )
     parser.add_argument("--settings", metavar="FILE", help="YAML with settings of the properties")
-    parser.add_argument("--set", nargs="+", default=[], metavar="SECTION.KEY=VALUE", dest="overrides",
-                        help="single settings, on top of the file")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        dest="overrides",
+        help="single settings, on top of the file",
+    )
     parser.add_argument("--temperature", type=positive, metavar="K", help="of the radial distribution (default 300)")
-    parser.add_argument("--output", default="properties", metavar="FOLDER",
-                        help="folder for results, plots and the report (default properties)")
-    parser.add_argument("--overwrite", action="store_true",
-                        help="compute again what the folder holds of another model, structure or settings")
-    parser.add_argument("--jobs", type=positive_integer, default=1, metavar="N",
-                        help="structures measured at a time, each in a process of its own (default 1)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64",
-                        help="of the network (default float64: phonons and elastic constants are differences)")
+    parser.add_argument(
+        "--output",
+        default="properties",
+        metavar="FOLDER",
+        help="folder for results, plots and the report (default properties)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="compute again what the folder holds of another model, structure or settings",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="structures measured at a time, each in a process of its own (default 1)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float64",
+        help="of the network (default float64: phonons and elastic constants are differences)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     add_head_option(parser)
     add_threads_option(parser)
@@ -103,11 +144,21 @@ def run(arguments: argparse.Namespace) -> int:
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file: name a folder for the results.")
     job = PropertyJob(
-        model=arguments.model, structures=tuple(arguments.structures), output=output, only=tuple(arguments.only),
-        skip=tuple(arguments.skip), also=tuple(arguments.also), settings=_settings(arguments),
-        references=tuple(arguments.reference), jobs=arguments.jobs, threads=arguments.threads,
-        overwrite=arguments.overwrite, dtype=arguments.dtype, head=arguments.head,
-        device=str(resolve_device(arguments.device)))
+        model=arguments.model,
+        structures=tuple(arguments.structures),
+        output=output,
+        only=tuple(arguments.only),
+        skip=tuple(arguments.skip),
+        also=tuple(arguments.also),
+        settings=_settings(arguments),
+        references=tuple(arguments.reference),
+        jobs=arguments.jobs,
+        threads=arguments.threads,
+        overwrite=arguments.overwrite,
+        dtype=arguments.dtype,
+        head=arguments.head,
+        device=str(resolve_device(arguments.device)),
+    )
     outcome = measure_properties(job)
     print(f"JSON:   {outcome.files[-2]}\nReport: {outcome.files[-1]}")
     return 1 if outcome.num_failed else 0

@@ -24,11 +24,18 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("equipot report", epilog=EPILOG, description="Write the report of a run or a model.")
     parser.add_argument("path", metavar="RUN_OR_MODEL", help="a run folder or a model file (.eqp)")
     parser.add_argument("data", metavar="DATA", nargs="?", help="labelled frames to compare with, besides the run's")
-    parser.add_argument("-o", "--output", metavar="FILE.html",
-                        help="file to write (default: report.html of the run, which is replaced; for a model, its name "
-                             "with .html in this folder)")
-    parser.add_argument("--check", choices=("short", "full", "off"),
-                        help="form of the physics check (default: the run's physics_check; short for a model)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE.html",
+        help="file to write (default: report.html of the run, which is replaced; for a model, its name "
+        "with .html in this folder)",
+    )
+    parser.add_argument(
+        "--check",
+        choices=("short", "full", "off"),
+        help="form of the physics check (default: the run's physics_check; short for a model)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     add_label_options(parser)
     add_head_option(parser)
@@ -38,12 +45,20 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
-    from equipot.threads import set_threads
+    from equipot.system.threads import set_threads
     from equipot.workflow.report import report
 
     keys, units = label_configs(arguments)
     set_threads(arguments.threads)
-    path = report(arguments.path, arguments.data, output=arguments.output, keys=keys, units=units,
-                  check=arguments.check, head=arguments.head, overwrite=arguments.overwrite)
+    path = report(
+        arguments.path,
+        arguments.data,
+        output=arguments.output,
+        keys=keys,
+        units=units,
+        check=arguments.check,
+        head=arguments.head,
+        overwrite=arguments.overwrite,
+    )
     print(f"Report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0

@@ -24,15 +24,24 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the words after ``equipot train``."""
     parser = Parser("equipot train", epilog=EPILOG, description="Train a potential as a configuration file says.")
     parser.add_argument("config", metavar="CONFIG", help="the configuration, a YAML file")
-    parser.add_argument("overrides", metavar="SECTION.KEY=VALUE", nargs="*", default=[],
-                        help="replaces one value of the configuration, e.g. training.epochs=200")
+    parser.add_argument(
+        "overrides",
+        metavar="SECTION.KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="replaces one value of the configuration, e.g. training.epochs=200",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the run folder")
-    parser.add_argument("--dry-run", action="store_true",
-                        help="read the data, build the model, time a few steps; write nothing")
-    parser.add_argument("--fail-on-check", action="store_true",
-                        help="exit with 1 where the physics check at the end fails (default: it warns, and exits with "
-                             "0; the run is complete either way)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the data, build the model, time a few steps; write nothing"
+    )
+    parser.add_argument(
+        "--fail-on-check",
+        action="store_true",
+        help="exit with 1 where the physics check at the end fails (default: it warns, and exits with "
+        "0; the run is complete either way)",
+    )
     add_threads_option(parser)
     return parser.parse(arguments)
 
@@ -41,14 +50,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Train."""
     from equipot.config import load_config
     from equipot.errors import UsageError
-    from equipot.threads import set_threads
+    from equipot.system.threads import set_threads
     from equipot.workflow import train
 
     if arguments.fail_on_check and load_config(arguments.config, arguments.overrides).physics_check == "off":
         raise UsageError("--fail-on-check was said, but physics_check is off: there would be nothing to fail.")
     set_threads(arguments.threads)
-    result = train(arguments.config, overrides=arguments.overrides, resume=arguments.resume,
-                   overwrite=arguments.overwrite, dry_run=arguments.dry_run)
+    result = train(
+        arguments.config,
+        overrides=arguments.overrides,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        dry_run=arguments.dry_run,
+    )
     if not arguments.fail_on_check or arguments.dry_run:
         return 0
     check = result.summary["physics_check"]

@@ -32,8 +32,7 @@ T = TypeVar("T")
 _UNIONS = (Union, types.UnionType)
 
 
-def build(cls: type[T], mapping: Mapping[str, Any], *, where: str = "",
-          defaults: Mapping[str, Any] | None = None) -> T:
+def build(cls: type[T], mapping: Mapping[str, Any], *, where: str = "", defaults: Mapping[str, Any] | None = None) -> T:
     """Build a dataclass from a mapping.
 
     Args:
@@ -96,8 +95,11 @@ def _build(cls, mapping, position: Position, root: type, defaults: Mapping[str, 
         if key not in names and extra is None:
             raise _unknown_key(cls, key, position, mapping, names, root)
         given[key] = value
-    values = {name: convert(given.pop(name), hints[name], position.child(mapping, name), root)
-              for name in names if name in given}
+    values = {
+        name: convert(given.pop(name), hints[name], position.child(mapping, name), root)
+        for name in names
+        if name in given
+    }
     if extra is not None:
         if extra in given:
             here = position.child(mapping, extra)
@@ -171,8 +173,10 @@ def _convert_list(value, hint, origin, arguments, position: Position, root):
     if is_fixed and len(value) != len(arguments):
         raise _mismatch(value, hint, position)
     item_hints = arguments if is_fixed else [arguments[0] if arguments else Any] * len(value)
-    items = [convert(item, item_hint, position.child(value, index), root)
-             for index, (item, item_hint) in enumerate(zip(value, item_hints))]
+    items = [
+        convert(item, item_hint, position.child(value, index), root)
+        for index, (item, item_hint) in enumerate(zip(value, item_hints))
+    ]
     return tuple(items) if origin is tuple else items
 
 
@@ -187,8 +191,10 @@ def _convert_mapping(value, hint, arguments, position: Position, root):
             key = convert(key, key_hint, Position("the key"), root)
         except ConfigError:
             advice = nearest(key, suggestions(key_hint))
-            raise here.error(f"is not a valid key, expected {describe_hint(key_hint)}"
-                             + (f"; did you mean '{advice}'?" if advice else ".")) from None
+            raise here.error(
+                f"is not a valid key, expected {describe_hint(key_hint)}"
+                + (f"; did you mean '{advice}'?" if advice else ".")
+            ) from None
         result[key] = convert(item, value_hint, here, root)
         if isinstance(result, LocatedDict):
             result.places[key] = here.place
@@ -203,8 +209,9 @@ def _convert_union(value, hint, members, position: Position, root):
             return convert(value, member, position, root)
         except ConfigError as error:
             failure = error
-    if failure is not None and (isinstance(value, Mapping | list | tuple) or
-                                (isinstance(value, float) and not _is_finite(value))):
+    if failure is not None and (
+        isinstance(value, Mapping | list | tuple) or (isinstance(value, float) and not _is_finite(value))
+    ):
         raise failure
     raise _mismatch(value, hint, position)
 
@@ -236,7 +243,8 @@ def _kinds(hint: Any) -> set[str]:
     if origin in (tuple, list) or hint in (tuple, list):
         return {"list"}
     return {int: {"number"}, float: {"number"}, bool: {"bool"}, str: {"text"}, type(None): {"null"}}.get(
-        hint, {"mapping"})
+        hint, {"mapping"}
+    )
 
 
 def _is_mapping_hint(origin: Any) -> bool:
@@ -245,8 +253,10 @@ def _is_mapping_hint(origin: Any) -> bool:
 
 def _mismatch(value: Any, hint: Any, position: Position) -> ConfigError:
     advice = nearest(value, suggestions(hint)) if isinstance(value, str) else None
-    return position.error(f"is {describe_value(value)}, expected {describe_hint(hint)}"
-                          + (f"; did you mean '{advice}'?" if advice else "."))
+    return position.error(
+        f"is {describe_value(value)}, expected {describe_hint(hint)}"
+        + (f"; did you mean '{advice}'?" if advice else ".")
+    )
 
 
 def _unknown_key(cls, key, position: Position, mapping, names, root) -> ConfigError:

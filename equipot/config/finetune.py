@@ -12,8 +12,8 @@ from equipot.config.position import FieldError
 from equipot.config.section import Section
 
 #: Mode -> values that a fine-tuning has where the configuration does not give them. The rates were chosen on validation
-#: frames (scripts/benchmark_finetuning.py --scan), with SevenNet-0 (128 channels) as the base, 10 or 16 frames and 200
-#: to 300 steps: for TiO2 0.003 to 0.005 were best, for Nb-Mo-Ta-W 0.01, for Mo 0.01 to 0.03. Narrow bases want more.
+#: frames (scripts/benchmarks/benchmark_finetuning.py --scan), with SevenNet-0 (128 channels) as the base, 10 or 16 frames and
+#: 200 to 300 steps: for TiO2 0.003 to 0.005 were best, for Nb-Mo-Ta-W 0.01, for Mo 0.01 to 0.03. Narrow bases want more.
 FINETUNE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "full": {"optimizer": {"learning_rate": 0.005}},
     "frozen": {"optimizer": {"learning_rate": 0.01}},
@@ -34,8 +34,10 @@ class LoraConfig(Section):
 
     def check(self) -> None:
         if not self.targets:
-            raise FieldError("targets", "is empty, expected blocks (linear, self_connection, ...) or regular "
-                                        "expressions on parameter names.")
+            raise FieldError(
+                "targets",
+                "is empty, expected blocks (linear, self_connection, ...) or regular expressions on parameter names.",
+            )
         if self.alpha is None:
             self._set("alpha", float(self.rank))
 
@@ -122,14 +124,23 @@ class FinetuneConfig(Section):
 
     def check(self) -> None:
         if self.mode == "frozen" and not self.train and not self.freeze and self.head is None:
-            raise FieldError("mode", "is frozen without train or freeze, expected one of the two: blocks (readout, "
-                                     "layer_0, ...) or regular expressions on parameter names.")
+            raise FieldError(
+                "mode",
+                "is frozen without train or freeze, expected one of the two: blocks (readout, "
+                "layer_0, ...) or regular expressions on parameter names.",
+            )
         if self.head is not None and not self.head_parameters:
-            raise FieldError("head_parameters", "is empty, expected blocks or regular expressions: without parameters "
-                                                "of its own the new head would be the base's.")
+            raise FieldError(
+                "head_parameters",
+                "is empty, expected blocks or regular expressions: without parameters "
+                "of its own the new head would be the base's.",
+            )
         if self.train and self.freeze:
-            raise FieldError("freeze", "is given together with train, expected one of the two: what is not listed "
-                                       "there is treated the other way.")
+            raise FieldError(
+                "freeze",
+                "is given together with train, expected one of the two: what is not listed "
+                "there is treated the other way.",
+            )
         needs_replay = self.keep_base_general or (self.head is not None and self.mode != "frozen")
         if needs_replay and self.replay is None:
             self._set("replay", ReplayConfig())

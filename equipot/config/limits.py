@@ -23,16 +23,24 @@ class Limit:
 
     def __post_init__(self):
         words = {"of at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        object.__setattr__(self, "text", " and ".join(f"{word} {bound:g}" if isinstance(bound, float)
-                                                      else f"{word} {bound}"
-                                                      for word, bound in words.items() if bound is not None))
+        object.__setattr__(
+            self,
+            "text",
+            " and ".join(
+                f"{word} {bound:g}" if isinstance(bound, float) else f"{word} {bound}"
+                for word, bound in words.items()
+                if bound is not None
+            ),
+        )
 
     def accepts(self, value: float) -> bool:
         """Whether ``value`` lies within the bounds."""
-        return not ((self.at_least is not None and value < self.at_least)
-                    or (self.above is not None and value <= self.above)
-                    or (self.at_most is not None and value > self.at_most)
-                    or (self.below is not None and value >= self.below))
+        return not (
+            (self.at_least is not None and value < self.at_least)
+            or (self.above is not None and value <= self.above)
+            or (self.at_most is not None and value > self.at_most)
+            or (self.below is not None and value >= self.below)
+        )
 
 
 @dataclass(frozen=True)
@@ -72,10 +80,19 @@ OpenFraction = Annotated[float, Limit(above=0, below=1)]
 Element = Annotated[str, Rule(lambda text: text in ELEMENTS, "the symbol of a chemical element", ELEMENTS)]
 Expression = Annotated[str, Rule(_is_regular_expression, "a regular expression of at most 200 characters")]
 #: A name that may become part of a file name.
-PlainName = Annotated[str, Rule(lambda text: re.fullmatch(r"[A-Za-z0-9][\w .+-]{0,99}", text) is not None,
-                                "a name of letters, digits, '_', '-', '+', '.' and spaces that begins with a letter "
-                                "or digit")]
+PlainName = Annotated[
+    str,
+    Rule(
+        lambda text: re.fullmatch(r"[A-Za-z0-9][\w .+-]{0,99}", text) is not None,
+        "a name of letters, digits, '_', '-', '+', '.' and spaces that begins with a letter or digit",
+    ),
+]
 #: The name of something registered: a word, never a path into a module.
-Identifier = Annotated[str, Rule(lambda text: re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", text) is not None,
-                                 "a word of letters, digits, '_' and '-'")]
+Identifier = Annotated[
+    str,
+    Rule(
+        lambda text: re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", text) is not None,
+        "a word of letters, digits, '_' and '-'",
+    ),
+]
 NotEmpty = Annotated[str, Rule(lambda text: text.strip() != "" and "\0" not in text, "text that is not empty")]

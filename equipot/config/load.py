@@ -32,8 +32,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     apply_overrides(mapping, overrides)
     config = build(Config, with_finetune_defaults(mapping))
     if not config.data.train and config.data.generate is None:
-        raise ConfigError(f"{mapping.place}: data.train is not given, expected a list of files with frames to train on "
-                          "(or data.generate: cu_au_emt for the built-in example).")
+        raise ConfigError(
+            f"{mapping.place}: data.train is not given, expected a list of files with frames to train on "
+            "(or data.generate: cu_au_emt for the built-in example)."
+        )
     return config
 
 

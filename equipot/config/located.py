@@ -18,8 +18,13 @@ class LocatedDict(dict):
         siblings: names that are valid beside the keys, to suggest when a key is not known.
     """
 
-    def __init__(self, items: Iterable = (), place: str = "", places: dict[str, str] | None = None,
-                 siblings: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        items: Iterable = (),
+        place: str = "",
+        places: dict[str, str] | None = None,
+        siblings: tuple[str, ...] = (),
+    ):
         super().__init__(items)
         self.place, self.siblings = place, siblings
         self.places = dict(places or {})

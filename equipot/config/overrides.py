@@ -34,8 +34,10 @@ def apply_overrides(mapping: LocatedDict, overrides: Sequence[str]) -> None:
         if not equals or not _PATH.fullmatch(path):
             raise ConfigError(f"{place}: expected section.key=value, for example training.epochs=200.")
         if not text.strip():
-            raise ConfigError(f"{place}: no value after '='; write {path}=null for none or {path}='' with the quotes "
-                              "kept for empty text.")
+            raise ConfigError(
+                f"{place}: no value after '='; write {path}=null for none or {path}='' with the quotes "
+                "kept for empty text."
+            )
         if path in seen:
             raise ConfigError(f"{place}: {path} is overridden twice; keep one.")
         seen.add(path)
@@ -44,12 +46,15 @@ def apply_overrides(mapping: LocatedDict, overrides: Sequence[str]) -> None:
 
 def _write(container: Any, names: list[str], value: Any, place: str) -> None:
     for depth, name in enumerate(names):
-        path, is_last = ".".join(names[:depth + 1]), depth == len(names) - 1
+        path, is_last = ".".join(names[: depth + 1]), depth == len(names) - 1
         if isinstance(container, LocatedList):
             if not name.isdigit() or int(name) >= len(container):
-                raise ConfigError(f"{place}: {path} picks no item of a list of {len(container)}; expected a number "
-                                  f"from 0 to {len(container) - 1}." if container else
-                                  f"{place}: {path} picks an item of an empty list; give the whole list.")
+                raise ConfigError(
+                    f"{place}: {path} picks no item of a list of {len(container)}; expected a number "
+                    f"from 0 to {len(container) - 1}."
+                    if container
+                    else f"{place}: {path} picks an item of an empty list; give the whole list."
+                )
             key: Any = int(name)
             if is_last:
                 container.places[key] = place

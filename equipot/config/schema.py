@@ -68,11 +68,16 @@ class SplitConfig(Section):
 
     def check(self) -> None:
         if self.validation + self.test >= 1:
-            raise FieldError("validation", f"plus test is {self.validation + self.test:g} of the frames, expected "
-                                           "less than 1 so that frames remain to train on.")
+            raise FieldError(
+                "validation",
+                f"plus test is {self.validation + self.test:g} of the frames, expected "
+                "less than 1 so that frames remain to train on.",
+            )
         if self.method == "group" and self.group_key is None:
-            raise FieldError("group_key", "is not given, expected the key whose value tells the groups apart "
-                                          "(method: group needs it).")
+            raise FieldError(
+                "group_key",
+                "is not given, expected the key whose value tells the groups apart (method: group needs it).",
+            )
 
     def ineffective(self) -> dict[str, str]:
         return {} if self.method == "group" else {"group_key": "only method: group uses it"}
@@ -108,8 +113,11 @@ class DataConfig(Section):
     def check(self) -> None:
         files = [name for name in ("train", "validation", "test") if getattr(self, name)]
         if self.generate is not None and files:
-            raise FieldError(files[0], f"is given together with data.generate: {self.generate}; frames come either "
-                                       "from files or are made, so remove one of the two.")
+            raise FieldError(
+                files[0],
+                f"is given together with data.generate: {self.generate}; frames come either "
+                "from files or are made, so remove one of the two.",
+            )
         if self.generate is None and files and not self.train:
             raise FieldError(files[0], "is given without data.train, expected training files too.")
         for name in files:
@@ -298,8 +306,11 @@ class TrainingConfig(Section):
 
     def check(self) -> None:
         if self.batch_size is not None and self.batch_edges is not None:
-            raise FieldError("batch_edges", f"is {self.batch_edges} and training.batch_size is {self.batch_size}, "
-                                            "expected one of the two; remove the other or set it to null.")
+            raise FieldError(
+                "batch_edges",
+                f"is {self.batch_edges} and training.batch_size is {self.batch_size}, "
+                "expected one of the two; remove the other or set it to null.",
+            )
         if self.batch_size is None and self.batch_edges is None:
             self._set("batch_size", 5)
 
@@ -326,8 +337,11 @@ class PropertyConfig(Section):
         except (ValueError, KeyError):
             symbols = {}
         if not symbols or not set(symbols) <= set(ELEMENTS):
-            raise FieldError(name, f"is {text!r}, expected a chemical formula such as Cu or Cu3Au"
-                                   + ("; or give 'formula' beside the name." if self.formula is None else "."))
+            raise FieldError(
+                name,
+                f"is {text!r}, expected a chemical formula such as Cu or Cu3Au"
+                + ("; or give 'formula' beside the name." if self.formula is None else "."),
+            )
 
 
 @dataclass(frozen=True)
@@ -375,9 +389,11 @@ class Config(Section):
     def ineffective(self) -> dict[str, str]:
         if self.finetune is None:
             return {}
-        return {"model": "the model of a fine-tuning is that of its base",
-                "data.elements": "the elements of a fine-tuning are those of its base",
-                "data.atomic_energies": "in a fine-tuning finetune.atomic_energies says it"}
+        return {
+            "model": "the model of a fine-tuning is that of its base",
+            "data.elements": "the elements of a fine-tuning are those of its base",
+            "data.atomic_energies": "in a fine-tuning finetune.atomic_energies says it",
+        }
 
 
 def _check_loss_weights(section: LossConfig | StageTwoConfig) -> None:

@@ -28,7 +28,7 @@ def describe_value(value: Any) -> str:
 
 def shorten(text: str, length: int = 60) -> str:
     """Cut a text that would drown the message."""
-    return text if len(text) <= length else text[:length - 3] + "..."
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def describe_hint(hint: Any) -> str:
@@ -51,8 +51,10 @@ def _describe(hint: Any) -> list[str]:
         words = [word for member in members for word in _describe(member)]
         return [*words, "null"] if len(members) < len(arguments) else words
     if origin is Literal:
-        return ["null" if value is None else str(value) if not isinstance(value, str) else f"'{value}'"
-                for value in arguments]
+        return [
+            "null" if value is None else str(value) if not isinstance(value, str) else f"'{value}'"
+            for value in arguments
+        ]
     if origin in (tuple, list):
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
             return [f"a list of {len(arguments)} values (each {describe_hint(arguments[0])})"]
@@ -63,8 +65,15 @@ def _describe(hint: Any) -> list[str]:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         value = arguments[1] if len(arguments) > 1 else Any
         return ["a mapping" if value is Any else f"a mapping (each value {describe_hint(value)})"]
-    simple = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null",
-              None: "null", Any: "any value"}
+    simple = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        type(None): "null",
+        None: "null",
+        Any: "any value",
+    }
     if hint in simple:
         return [simple[hint]]
     return ["a mapping"]

@@ -19,8 +19,11 @@ def to_dict(config: Any) -> dict[str, Any]:
     tuples become lists.
     """
     extra = getattr(config, "extra_keys", None)
-    result = {field.name: _plain(getattr(config, field.name)) for field in fields(config)
-              if field.init and field.name != extra}
+    result = {
+        field.name: _plain(getattr(config, field.name))
+        for field in fields(config)
+        if field.init and field.name != extra
+    }
     for path in config.ineffective() if hasattr(config, "ineffective") else ():
         *sections, name = path.split(".")
         section = result
@@ -34,8 +37,9 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def to_yaml(config: Any) -> str:
     """Write a configuration dataclass as YAML, every effective key with its value, in the order of the schema."""
-    return yaml.dump(to_dict(config), Dumper=_Writer, sort_keys=False, default_flow_style=False, allow_unicode=True,
-                     width=120)
+    return yaml.dump(
+        to_dict(config), Dumper=_Writer, sort_keys=False, default_flow_style=False, allow_unicode=True, width=120
+    )
 
 
 def _plain(value: Any) -> Any:

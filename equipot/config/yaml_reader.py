@@ -31,9 +31,14 @@ RESOLVERS = (
     ("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     ("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
     ("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")),
-    ("tag:yaml.org,2002:float",
-     re.compile(r"^(?:[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-                r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"), list("-+.0123456789")),
+    (
+        "tag:yaml.org,2002:float",
+        re.compile(
+            r"^(?:[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
+        list("-+.0123456789"),
+    ),
 )
 
 
@@ -50,16 +55,20 @@ class _Composer(yaml.SafeLoader):
         event = self.peek_event()
         place = f"{self._name}, line {event.start_mark.line + 1}"
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise ConfigError(f"{place}: anchors (&) and aliases (*) are not read here; write the value out, "
-                              "in quotes if it begins with that character.")
+            raise ConfigError(
+                f"{place}: anchors (&) and aliases (*) are not read here; write the value out, "
+                "in quotes if it begins with that character."
+            )
         if getattr(event, "tag", None) is not None:
-            raise ConfigError(f"{place}: the tag {event.tag} is not read here; write a plain value, in quotes if it "
-                              "begins with '!'.")
+            raise ConfigError(
+                f"{place}: the tag {event.tag} is not read here; write a plain value, in quotes if it begins with '!'."
+            )
         self._depth += 1
         self._nodes += 1
         if self._depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise ConfigError(f"{place}: more than {MAX_DEPTH} levels or {MAX_NODES} entries; no configuration needs "
-                              "that many.")
+            raise ConfigError(
+                f"{place}: more than {MAX_DEPTH} levels or {MAX_NODES} entries; no configuration needs that many."
+            )
         try:
             return super().compose_node(parent, index)
         finally:
@@ -92,19 +101,21 @@ def read_yaml(path: str | Path) -> LocatedDict:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: the file is larger than {MAX_BYTES // 1000} kB, which no configuration is; is it "
-                          "the right file?")
+        raise ConfigError(
+            f"{path}: the file is larger than {MAX_BYTES // 1000} kB, which no configuration is; is it the right file?"
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[:error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8 text; is it the right file?") from None
     value = parse_yaml(text, str(path))
     if value is None:
         return LocatedDict(place=str(path))
     if not isinstance(value, LocatedDict):
-        raise ConfigError(f"{path}, line 1: the file holds {describe_value(value)}, expected 'section:' lines with "
-                          "keys under them.")
+        raise ConfigError(
+            f"{path}, line 1: the file holds {describe_value(value)}, expected 'section:' lines with keys under them."
+        )
     return value
 
 
@@ -133,8 +144,10 @@ def parse_yaml(text: str, name: str) -> Any:
         raise ConfigError(f"{name}: not readable as YAML ({' '.join(str(error).split())}).") from None
     except (ValueError, OverflowError):  # PyYAML's chr() of an escape such as \U00110000
         line = composer.line + 1 if composer is not None else 1
-        raise ConfigError(f"{name}, line {line}: an escape in double quotes is not a character of Unicode; write the "
-                          "character itself, or use single quotes.") from None
+        raise ConfigError(
+            f"{name}, line {line}: an escape in double quotes is not a character of Unicode; write the "
+            "character itself, or use single quotes."
+        ) from None
     finally:
         if composer is not None:
             composer.dispose()
@@ -146,8 +159,11 @@ def _construct(node: yaml.Node, name: str) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node, place)
     if isinstance(node, yaml.SequenceNode):
-        return LocatedList((_construct(item, name) for item in node.value), place,
-                           [f"{name}, line {item.start_mark.line + 1}" for item in node.value])
+        return LocatedList(
+            (_construct(item, name) for item in node.value),
+            place,
+            [f"{name}, line {item.start_mark.line + 1}" for item in node.value],
+        )
     result = LocatedDict(place=place)
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
@@ -155,8 +171,10 @@ def _construct(node: yaml.Node, name: str) -> Any:
             raise ConfigError(f"{name}, line {line}: a key is a list or a mapping, expected a word.")
         key = key_node.value
         if key in result:
-            raise ConfigError(f"{name}, line {line}: the key '{key}' is given a second time (first at "
-                              f"{result.places[key].removeprefix(name + ', ')}); keep one.")
+            raise ConfigError(
+                f"{name}, line {line}: the key '{key}' is given a second time (first at "
+                f"{result.places[key].removeprefix(name + ', ')}); keep one."
+            )
         result[key] = _construct(value_node, name)
         result.places[key] = f"{name}, line {line}"
     return result
@@ -176,4 +194,3 @@ def _scalar(node: yaml.ScalarNode, place: str) -> Any:
         special = text.lower().lstrip("+-.")
         return float(text.replace(".", "", 1)) if special in ("inf", "nan") else float(text)
     return text
-

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from equipot.checks.data import DataReport, Finding, check_frames
 from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
-from equipot.data.check import DataReport, Finding, check_frames
 from equipot.data.datasets import DataSets, frame_to_graph, load_datasets
 from equipot.data.frames import Frame, FrameFile, ReadReport
 from equipot.data.reading import read_frames

@@ -49,10 +49,17 @@ class AtomicEnergies:
 
     def lines(self) -> list[str]:
         """Printable lines."""
-        names = {"isolated": "isolated-atom frames", "given": "given", "least_squares": "least squares on composition",
-                 "refit": "least squares of what the base leaves", "base": "the base"}
-        lines = [f"atomic energies from {names[self.origin]}: "
-                 + ", ".join(f"{symbol} {value:.4f} eV" for symbol, value in self.values.items())]
+        names = {
+            "isolated": "isolated-atom frames",
+            "given": "given",
+            "least_squares": "least squares on composition",
+            "refit": "least squares of what the base leaves",
+            "base": "the base",
+        }
+        lines = [
+            f"atomic energies from {names[self.origin]}: "
+            + ", ".join(f"{symbol} {value:.4f} eV" for symbol, value in self.values.items())
+        ]
         if self.rank is not None:
             lines.append(f"  rank {self.rank} of {self.num_elements}, condition {self.condition:.3g}")
         if self.residual_rms_mev_per_atom is not None:
@@ -85,8 +92,10 @@ def fit_atomic_energies(
         result = _given(method, elements)
         for symbol, energy in isolated.items():
             if symbol in result.values and abs(result.values[symbol] - energy) > _SAME_ENERGY:
-                warnings.append(f"the given atomic energy of {symbol} ({result.values[symbol]:.4f} eV) differs from "
-                                f"its isolated-atom frame ({energy:.4f} eV)")
+                warnings.append(
+                    f"the given atomic energy of {symbol} ({result.values[symbol]:.4f} eV) differs from "
+                    f"its isolated-atom frame ({energy:.4f} eV)"
+                )
     elif method == "isolated" or (method == "auto" and isolated and set(elements) <= set(isolated)):
         missing = [symbol for symbol in elements if symbol not in isolated]
         if missing:
@@ -95,13 +104,16 @@ def fit_atomic_energies(
                 f"{', '.join(missing)}. Add one frame with a single atom and config_type=IsolatedAtom, or use "
                 f"least_squares."
             )
-        result = AtomicEnergies({symbol: isolated[symbol] for symbol in elements}, "isolated",
-                                num_elements=len(elements))
+        result = AtomicEnergies(
+            {symbol: isolated[symbol] for symbol in elements}, "isolated", num_elements=len(elements)
+        )
     else:
         if isolated and method == "auto":
             missing = [symbol for symbol in elements if symbol not in isolated]
-            warnings.append(f"there are isolated-atom frames for {', '.join(isolated)} but not for "
-                            f"{', '.join(missing)}; all atomic energies are fitted by least squares instead")
+            warnings.append(
+                f"there are isolated-atom frames for {', '.join(isolated)} but not for "
+                f"{', '.join(missing)}; all atomic energies are fitted by least squares instead"
+            )
         result = _least_squares(bound, elements)
     result.warnings = warnings + result.warnings
     _describe_residual(result, bound)
@@ -116,7 +128,8 @@ def isolated_energies(frames: Sequence[Frame]) -> tuple[dict[str, float], list[s
             found.setdefault(frame.atoms.get_chemical_symbols()[0], []).append(frame.energy)
     warnings = [
         f"the isolated-atom frames of {symbol} disagree ({min(values):.4f} to {max(values):.4f} eV); the lowest is used"
-        for symbol, values in found.items() if max(values) - min(values) > _SAME_ENERGY
+        for symbol, values in found.items()
+        if max(values) - min(values) > _SAME_ENERGY
     ]
     return {symbol: min(values) for symbol, values in found.items()}, warnings
 
@@ -129,15 +142,23 @@ def _given(values: Mapping[str, float], elements: Sequence[str]) -> AtomicEnergi
             raise ConfigError(f"data.atomic_energies.{symbol} must be a finite number in eV, found {value!r}.")
     missing = [symbol for symbol in elements if symbol not in values]
     if missing:
-        raise ConfigError(f"data.atomic_energies has no value for {', '.join(missing)}, which the frames contain; it "
-                          f"has {', '.join(values) or 'none'}.")
+        raise ConfigError(
+            f"data.atomic_energies has no value for {', '.join(missing)}, which the frames contain; it "
+            f"has {', '.join(values) or 'none'}."
+        )
     return AtomicEnergies({symbol: float(values[symbol]) for symbol in elements}, "given", num_elements=len(elements))
 
 
 def _least_squares(frames: Sequence[Frame], elements: Sequence[str]) -> AtomicEnergies:
     if not frames:
-        return AtomicEnergies(dict.fromkeys(elements, 0.0), "least_squares", 0, len(elements), 1.0, warnings=[
-            "no training frame (other than isolated atoms) has an energy: the atomic energies are zero"])
+        return AtomicEnergies(
+            dict.fromkeys(elements, 0.0),
+            "least_squares",
+            0,
+            len(elements),
+            1.0,
+            warnings=["no training frame (other than isolated atoms) has an energy: the atomic energies are zero"],
+        )
     column = {atomic_numbers[symbol]: place for place, symbol in enumerate(elements)}
     fractions = np.zeros((len(frames), len(elements)))
     for row, frame in enumerate(frames):
@@ -164,12 +185,18 @@ def fit_composition(fractions: np.ndarray, energies: np.ndarray, elements: Seque
     # energies the minimum-norm solution keeps the elements' energies together instead of sharing out the total.
     solution, _, rank, singular = np.linalg.lstsq(fractions, energies - mean, rcond=_RANK_TOLERANCE)
     condition = float(singular[0] / singular[rank - 1])
-    result = AtomicEnergies({symbol: float(mean + value) for symbol, value in zip(elements, solution)}, "least_squares",
-                            int(rank), len(elements), condition)
+    result = AtomicEnergies(
+        {symbol: float(mean + value) for symbol, value in zip(elements, solution)},
+        "least_squares",
+        int(rank),
+        len(elements),
+        condition,
+    )
     absent = [symbol for place, symbol in enumerate(elements) if not fractions[:, place].any()]
     if absent:
-        result.warnings.append(f"no training frame with an energy contains {', '.join(absent)}: the mean energy per "
-                               f"atom is used for it")
+        result.warnings.append(
+            f"no training frame with an energy contains {', '.join(absent)}: the mean energy per atom is used for it"
+        )
     if rank < len(elements) - len(absent):
         result.warnings.append(
             f"the compositions of the frames determine only {rank} of {len(elements)} atomic energies (a fixed ratio "
@@ -177,8 +204,9 @@ def fit_composition(fractions: np.ndarray, energies: np.ndarray, elements: Seque
             f"Add isolated-atom frames or give data.atomic_energies"
         )
     elif condition > _LARGE_CONDITION:
-        result.warnings.append(f"the atomic energies are badly determined (condition {condition:.2g}): the "
-                               f"compositions hardly differ")
+        result.warnings.append(
+            f"the atomic energies are badly determined (condition {condition:.2g}): the compositions hardly differ"
+        )
     return result
 
 
@@ -190,5 +218,7 @@ def _describe_residual(result: AtomicEnergies, frames: Sequence[Frame]) -> None:
     largest = float(np.abs(left).max())
     if largest > 50.0:
         worst = frames[int(np.abs(left).argmax())]
-        result.warnings.append(f"energies less atomic energies reach {largest:.0f} eV/atom ({worst.source}): are the "
-                               f"atomic energies and the total energies of one calculation?")
+        result.warnings.append(
+            f"energies less atomic energies reach {largest:.0f} eV/atom ({worst.source}): are the "
+            f"atomic energies and the total energies of one calculation?"
+        )

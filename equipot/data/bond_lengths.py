@@ -14,15 +14,46 @@ NONMETALS = frozenset({"H", "B", "C", "N", "O", "F", "P", "S", "Cl", "As", "Se",
 DIATOMIC = frozenset({"H", "N", "O", "F", "Cl", "Br", "I"})
 NOBLE_GASES = frozenset({"He", "Ne", "Ar", "Kr", "Xe", "Rn"})
 #: Covalent bonds an atom of these elements has where all of them are single.
-_VALENCES = {"H": 1, "F": 1, "Cl": 1, "Br": 1, "I": 1, "At": 1, "O": 2, "S": 2, "Se": 2, "Te": 2, "N": 3, "P": 3,
-             "As": 3, "B": 3, "C": 4}
+_VALENCES = {
+    "H": 1,
+    "F": 1,
+    "Cl": 1,
+    "Br": 1,
+    "I": 1,
+    "At": 1,
+    "O": 2,
+    "S": 2,
+    "Se": 2,
+    "Te": 2,
+    "N": 3,
+    "P": 3,
+    "As": 3,
+    "B": 3,
+    "C": 4,
+}
 #: Nearest neighbours and their distance in lattice constants, of the lattices ASE lists elements in.
-_LATTICES = {"fcc": (12, math.sqrt(0.5)), "bcc": (8, math.sqrt(0.75)), "hcp": (12, 1.0), "sc": (6, 1.0),
-             "diamond": (4, math.sqrt(3.0) / 4.0)}
+_LATTICES = {
+    "fcc": (12, math.sqrt(0.5)),
+    "bcc": (8, math.sqrt(0.75)),
+    "hcp": (12, 1.0),
+    "sc": (6, 1.0),
+    "diamond": (4, math.sqrt(3.0) / 4.0),
+}
 #: Radii for twelve neighbours (Angstrom) of metals that crystallise otherwise: A. F. Wells, Structural Inorganic
 #: Chemistry, 5th ed. (1984), p. 1288.
-_METALLIC_RADII = {"Mn": 1.27, "Ga": 1.35, "In": 1.67, "Sn": 1.58, "Hg": 1.51, "Sm": 1.80, "Pa": 1.63, "U": 1.56,
-                   "Np": 1.55, "Pu": 1.59, "Am": 1.73}
+_METALLIC_RADII = {
+    "Mn": 1.27,
+    "Ga": 1.35,
+    "In": 1.67,
+    "Sn": 1.58,
+    "Hg": 1.51,
+    "Sm": 1.80,
+    "Pa": 1.63,
+    "U": 1.56,
+    "Np": 1.55,
+    "Pu": 1.59,
+    "Am": 1.73,
+}
 #: Hydrogen beside metals: what the distances in MgH2, TiH2 and PdH leave for it.
 _HYDRIDE_RADIUS = 0.5
 #: What a bond of half the order is longer by, over log10 of 2: L. Pauling, J. Am. Chem. Soc. 69 (1947) 542.

@@ -91,12 +91,16 @@ def load_datasets(
     isolated = [frame for frame in parts["train"] if is_isolated_atom(frame)]
     bound = [frame for frame in parts["train"] if not is_isolated_atom(frame)]
     if not bound:
-        raise DataError("There is nothing to train on: data.train holds " +
-                        (f"only isolated atoms ({len(isolated)})." if isolated else "no frames."))
+        raise DataError(
+            "There is nothing to train on: data.train holds "
+            + (f"only isolated atoms ({len(isolated)})." if isolated else "no frames.")
+        )
     parts["train"] = bound
     if isolated:
-        loader.say(f"{len(isolated)} isolated-atom frames are used for atomic energies only, not as training graphs "
-                   f"(they carry nothing else)")
+        loader.say(
+            f"{len(isolated)} isolated-atom frames are used for atomic energies only, not as training graphs "
+            f"(they carry nothing else)"
+        )
     parts, record = loader.split(parts)
     elements = _elements(config, parts["train"])
     listed = "data.elements does not list" if config.elements != "auto" else "no training frame contains"
@@ -110,9 +114,18 @@ def load_datasets(
         raise DataError("There is nothing to train on: every training frame was left out.")
     statistics = compute_statistics(graphs["train"], energies.values)
     loader.finish(graphs, energies, statistics)
-    return DataSets(**graphs, frames=frames, elements=elements, atomic_energies=energies, statistics=statistics,
-                    report=loader.report, warnings=loader.warnings, split_record=record, hashes=loader.hashes,
-                    isolated=isolated)
+    return DataSets(
+        **graphs,
+        frames=frames,
+        elements=elements,
+        atomic_energies=energies,
+        statistics=statistics,
+        report=loader.report,
+        warnings=loader.warnings,
+        split_record=record,
+        hashes=loader.hashes,
+        isolated=isolated,
+    )
 
 
 class _Loader:
@@ -180,8 +193,10 @@ class _Loader:
             self.say(f"{key}: {proof.sentence()}")
             if declared == "proven":
                 if proof.sign == 0:
-                    raise DataError(f"{key}: {proof.sentence()}. Declare data.units.stress_sign as tension_positive or "
-                                    f"compression_positive.")
+                    raise DataError(
+                        f"{key}: {proof.sentence()}. Declare data.units.stress_sign as tension_positive or "
+                        f"compression_positive."
+                    )
                 if proof.sign < 0:
                     for member in members:
                         flip_stress(member.frames)
@@ -197,9 +212,12 @@ class _Loader:
                 wanted = wanted or self.config.keys.virial
             if wanted is None or any(frame.has(label) for frame in frames):
                 continue
-            merged = {place: sorted({key for name in self.config.train
-                                     for key in self.available.get(name, {}).get(place, [])})
-                      for place in ("info", "arrays")}
+            merged = {
+                place: sorted(
+                    {key for name in self.config.train for key in self.available.get(name, {}).get(place, [])}
+                )
+                for place in ("info", "arrays")
+            }
             raise DataError(nothing_found_message(", ".join(self.config.train), label, merged))
         if not any(frame.has(label) for frame in frames for label in LABELS):
             raise DataError("There is nothing to train on: no training frame has an energy, forces or a stress.")
@@ -210,16 +228,22 @@ class _Loader:
         hashes = {name: hash_frames(parts[name]) for name in SPLITS}
         made = [name for name in ("validation", "test") if not getattr(config, name)]
         if made:
-            split = split_frames(parts["train"], hashes["train"], config.split, validation="validation" in made,
-                                 test="test" in made)
-            settings = {"method": config.split.method, "seed": config.split.seed, "group_key": config.split.group_key,
-                        "set_aside": made}
+            split = split_frames(
+                parts["train"], hashes["train"], config.split, validation="validation" in made, test="test" in made
+            )
+            settings = {
+                "method": config.split.method,
+                "seed": config.split.seed,
+                "group_key": config.split.group_key,
+                "set_aside": made,
+            }
             frames, values = parts["train"], hashes["train"]
             for name in ("train", *made):
                 places = getattr(split, name)
                 parts[name], hashes[name] = [frames[i] for i in places], [values[i] for i in places]
-            self.say("set aside of the training frames: "
-                     + ", ".join(f"{len(parts[name])} for {name}" for name in made))
+            self.say(
+                "set aside of the training frames: " + ", ".join(f"{len(parts[name])} for {name}" for name in made)
+            )
         self._warn_duplicates(parts, hashes)
         record = record_split(parts, hashes, **settings, file_sha256=dict(self.hashes))
         return parts, record
@@ -229,14 +253,18 @@ class _Loader:
             groups = find_duplicates(hashes[name])
             if groups:
                 first = " and ".join(parts[name][place].source for place in groups[0][:2])
-                self.warn(f"{sum(map(len, groups)) - len(groups)} {name} frames repeat a structure that is there "
-                          f"already (first: {first})")
+                self.warn(
+                    f"{sum(map(len, groups)) - len(groups)} {name} frames repeat a structure that is there "
+                    f"already (first: {first})"
+                )
         for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
             leaks = find_leaks(hashes[earlier], hashes[later])
             if leaks:
                 place, twin = leaks[0]
-                self.warn(f"{len(leaks)} {later} frames are structures that are also in {earlier} (first: "
-                          f"{parts[later][place].source} is {parts[earlier][twin].source}): errors on them say little")
+                self.warn(
+                    f"{len(leaks)} {later} frames are structures that are also in {earlier} (first: "
+                    f"{parts[later][place].source} is {parts[earlier][twin].source}): errors on them say little"
+                )
 
     def apply_config_weights(self, parts: dict[str, list[Frame]]) -> None:
         known = sorted({frame.config_type for name in SPLITS for frame in parts[name]})
@@ -244,8 +272,9 @@ class _Loader:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean '{close[0]}'?" if close else ""
-                raise ConfigError(f"data.config_weights: no frame has config_type '{name}'.{hint} There are "
-                                  f"{', '.join(known[:30])}.")
+                raise ConfigError(
+                    f"data.config_weights: no frame has config_type '{name}'.{hint} There are {', '.join(known[:30])}."
+                )
         for name in SPLITS:
             for frame in parts[name]:
                 factor = self.config.config_weights.get(frame.config_type, 1.0)
@@ -273,8 +302,11 @@ class _Loader:
 
     def finish(self, graphs: dict[str, list[AtomicGraph]], energies: AtomicEnergies, statistics: Statistics) -> None:
         for label in LABELS:
-            counts = ", ".join(f"{name} {sum(_has(graph, label) for graph in graphs[name])}/{len(graphs[name])}"
-                               for name in SPLITS if graphs[name])
+            counts = ", ".join(
+                f"{name} {sum(_has(graph, label) for graph in graphs[name])}/{len(graphs[name])}"
+                for name in SPLITS
+                if graphs[name]
+            )
             self.say(f"{label} labels: {counts}")
         if not graphs["validation"]:
             self.warn("there is no validation frame: the best epoch is the last")
@@ -293,16 +325,29 @@ def frame_to_graph(frame: Frame, cutoff: float, *, frame_id: int = 0, min_distan
         StructureError: Not a structure a potential can be evaluated on; names the frame.
     """
     return from_ase(
-        frame.atoms, cutoff, energy=frame.energy, forces=frame.forces, stress=frame.stress,
-        energy_weight=frame.energy_weight, forces_weight=frame.forces_weight, stress_weight=frame.stress_weight,
-        config_type=frame.config_type, source=frame.source, frame_id=frame_id, min_distance=min_distance,
+        frame.atoms,
+        cutoff,
+        energy=frame.energy,
+        forces=frame.forces,
+        stress=frame.stress,
+        energy_weight=frame.energy_weight,
+        forces_weight=frame.forces_weight,
+        stress_weight=frame.stress_weight,
+        config_type=frame.config_type,
+        source=frame.source,
+        frame_id=frame_id,
+        min_distance=min_distance,
     )
 
 
 def _elements(config: DataConfig, frames: Sequence[Frame]) -> tuple[str, ...]:
     if config.elements == "auto":
-        return tuple(sorted({symbol for frame in frames for symbol in set(frame.atoms.get_chemical_symbols())},
-                            key=atomic_numbers.get))
+        return tuple(
+            sorted(
+                {symbol for frame in frames for symbol in set(frame.atoms.get_chemical_symbols())},
+                key=atomic_numbers.get,
+            )
+        )
     return tuple(sorted(set(config.elements), key=atomic_numbers.get))
 
 
@@ -312,5 +357,7 @@ def _check_elements(parts: dict[str, list[Frame]], elements: tuple[str, ...], re
         for frame in parts[name]:
             unknown = sorted(set(frame.atoms.get_chemical_symbols()) - known)
             if unknown:
-                raise ElementError(f"{frame.source} ({name}) contains {', '.join(unknown)}, which {reason}; the "
-                                   f"potential would know {', '.join(elements)}.")
+                raise ElementError(
+                    f"{frame.source} ({name}) contains {', '.join(unknown)}, which {reason}; the "
+                    f"potential would know {', '.join(elements)}."
+                )

@@ -154,14 +154,17 @@ def _read_frame(lines: _Lines, header: str, index: int, check: bool) -> FrameTex
     return frame
 
 
-def _wrong_row(lines: _Lines, line: str, index: int, row: int, found: int, expected: int, num_atoms: int,
-               described: bool) -> str:
+def _wrong_row(
+    lines: _Lines, line: str, index: int, row: int, found: int, expected: int, num_atoms: int, described: bool
+) -> str:
     where = f"{lines.path}, line {lines.number}, atom {row} of frame {index}"
     if not line.strip():
         return f"{where}: a blank line inside the frame, which announces {num_atoms} atoms."
     if found == 1 and _ATOM_COUNT.fullmatch(line.strip()):
-        return (f"{where}: expected {expected} columns, found '{_short(line)}', which looks like the next frame; frame "
-                f"{index} announces {num_atoms} atoms and has {row} rows.")
+        return (
+            f"{where}: expected {expected} columns, found '{_short(line)}', which looks like the next frame; frame "
+            f"{index} announces {num_atoms} atoms and has {row} rows."
+        )
     by = "Properties describes" if described else "a frame without Properties= has (element x y z)"
     plural = "column" if found == 1 else "columns"
     return f"{where}: found {found} {plural} but {by} {expected}: '{_short(line)}'."
@@ -180,11 +183,16 @@ def parse_properties(text: Any) -> list[Column]:
     start = 0
     for name, kind, count in zip(fields[::3], fields[1::3], fields[2::3]):
         if kind not in ("R", "I", "S", "L") or not re.fullmatch(r"[1-9]\d{0,4}", count, re.ASCII):
-            raise ValueError(f"Properties has '{_short(f'{name}:{kind}:{count}')}'; expected a type R, I, S or L and a "
-                             f"number of columns")
+            raise ValueError(
+                f"Properties has '{_short(f'{name}:{kind}:{count}')}'; expected a type R, I, S or L and a "
+                f"number of columns"
+            )
         if not name or any(column.name == name for column in columns):
-            raise ValueError(f"Properties names the column '{_short(name)}' twice" if name
-                             else "Properties has a column without a name")
+            raise ValueError(
+                f"Properties names the column '{_short(name)}' twice"
+                if name
+                else "Properties has a column without a name"
+            )
         columns.append(Column(name, kind, start, start + int(count)))
         start += int(count)
     if start > MAX_COLUMNS:
@@ -193,7 +201,8 @@ def parse_properties(text: Any) -> list[Column]:
     if not any(kinds.get(name) == ("R", 3) for name in _POSITION_NAMES):
         raise ValueError("Properties must describe the positions as pos:R:3")
     if not any(kinds.get(name) == ("S", 1) for name in _SYMBOL_NAMES) and not any(
-            kinds.get(name) == ("I", 1) for name in _NUMBER_NAMES):
+        kinds.get(name) == ("I", 1) for name in _NUMBER_NAMES
+    ):
         raise ValueError("Properties must describe the elements as species:S:1 or Z:I:1")
     return columns
 
@@ -203,7 +212,7 @@ def _check_values(path: Path, frame: FrameText) -> None:
     for column in frame.columns:
         if column.kind == "S" and column.name not in _SYMBOL_NAMES:
             continue
-        values = [row.split()[column.start:column.stop] for row in frame.rows]
+        values = [row.split()[column.start : column.stop] for row in frame.rows]
         bad = _first_bad(column, values)
         if bad is not None:
             atom, value = bad

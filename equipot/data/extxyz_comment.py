@@ -15,8 +15,16 @@ import numpy as np
 _CLOSING = {"'": "'", '"': '"', "{": "}", "[": "]"}
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE)
-_BOOLEANS = {"T": True, "F": False, "true": True, "false": False, "True": True, "False": False,
-             "TRUE": True, "FALSE": False}
+_BOOLEANS = {
+    "T": True,
+    "F": False,
+    "true": True,
+    "false": False,
+    "True": True,
+    "False": False,
+    "TRUE": True,
+    "FALSE": False,
+}
 #: Values that are names even where they look like numbers or truth values.
 _NAMES = {"uid", "config_type"}
 _MAX_JSON_DEPTH = 20
@@ -40,8 +48,9 @@ def split_comment(text: str) -> list[tuple[str, str | None]]:
     escaped = is_closed = False
     for char in text.strip():
         if is_closed and not (char.isspace() or char == "="):
-            raise ValueError(f"in the comment line '{char}' follows directly on a closing quote; a blank belongs "
-                             "between them")
+            raise ValueError(
+                f"in the comment line '{char}' follows directly on a closing quote; a blank belongs between them"
+            )
         is_closed = False
         if escaped:
             word = word if word is not None else []
@@ -60,8 +69,10 @@ def split_comment(text: str) -> list[tuple[str, str | None]]:
             word.append(char)
         elif char in _CLOSING:
             if word is not None and char in "\"'":
-                raise ValueError(f"in the comment line a quote {char} stands inside the word '{''.join(word)[:40]}'; "
-                                 "put it before the word, or a backslash before the quote")
+                raise ValueError(
+                    f"in the comment line a quote {char} stands inside the word '{''.join(word)[:40]}'; "
+                    "put it before the word, or a backslash before the quote"
+                )
             opened.append(char)
             word = word if word is not None else []
         elif char.isspace() or char == "=":
@@ -110,7 +121,7 @@ def parse_value(key: str, text: str) -> Any:
     if words and all(word in _BOOLEANS for word in words):
         return _BOOLEANS[words[0]] if len(words) == 1 else [_BOOLEANS[word] for word in words]
     if text.startswith("_JSON "):
-        return _parse_json(key, text[len("_JSON "):])
+        return _parse_json(key, text[len("_JSON ") :])
     return text
 
 

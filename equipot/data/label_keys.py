@@ -118,13 +118,17 @@ def missing_key_message(path: str, quantity: str, wanted: str, available: dict[s
     place = "arrays" if quantity == "forces" else "info"
     close = difflib.get_close_matches(wanted, available.get(place, []), n=1, cutoff=0.6)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return (f"{path}: the key '{wanted}' asked for as {quantity} (data.keys.{quantity}) is in no frame.{hint} "
-            f"{describe_available(available)}.")
+    return (
+        f"{path}: the key '{wanted}' asked for as {quantity} (data.keys.{quantity}) is in no frame.{hint} "
+        f"{describe_available(available)}."
+    )
 
 
 def nothing_found_message(path: str, label: str, available: dict[str, list[str]]) -> str:
     """The sentence for a label that was looked for everywhere and is in no frame."""
     listed = {"energy": ENERGY_KEYS, "forces": FORCES_KEYS, "stress": (*STRESS_KEYS, *VIRIAL_KEYS)}[label]
     looked = ", ".join(key for key in listed if "calculator" not in key)
-    return (f"{path}: no {label} in any frame. Looked for {looked}. {describe_available(available)}. Name the key with "
-            f"data.keys.{label}=NAME, or set data.keys.{label}=null to go on without it.")
+    return (
+        f"{path}: no {label} in any frame. Looked for {looked}. {describe_available(available)}. Name the key with "
+        f"data.keys.{label}=NAME, or set data.keys.{label}=null to go on without it."
+    )

@@ -19,8 +19,14 @@ STRESS_ROUNDING = 1e-7
 _WEIGHT_KEYS = {
     "energy": ("config_energy_weight", "energy_weight"),
     "forces": ("config_forces_weight", "config_force_weight", "forces_weight", "force_weight"),
-    "stress": ("config_stress_weight", "stress_weight", "config_virials_weight", "config_virial_weight",
-               "virials_weight", "virial_weight"),
+    "stress": (
+        "config_stress_weight",
+        "stress_weight",
+        "config_virials_weight",
+        "config_virial_weight",
+        "virials_weight",
+        "virial_weight",
+    ),
 }
 #: Keys that are read as weights or names and not as labels.
 FRAME_KEYS = frozenset({"config_type", "config_weight", *(key for keys in _WEIGHT_KEYS.values() for key in keys)})
@@ -103,8 +109,9 @@ def _numbers(value: Any, key: str) -> np.ndarray:
     if not sound.all():
         place = f" (row {int(np.flatnonzero(~sound.all(axis=1))[0])})" if array.ndim == 2 else ""
         worst = array[~sound].flat[0]
-        raise BadLabel(f"'{key}' is absurdly large{place}: {worst:g}" if np.isfinite(worst) else
-                       f"'{key}' is not finite{place}")
+        raise BadLabel(
+            f"'{key}' is absurdly large{place}: {worst:g}" if np.isfinite(worst) else f"'{key}' is not finite{place}"
+        )
     return array
 
 

@@ -53,8 +53,13 @@ class PairWork:
         return 0.0 if self.first is None else abs(float(np.sum((self.second - self.first) * self.strain)))
 
 
-def pair_work(first: Frame, second: Frame, *, largest_strain: float = LARGEST_STRAIN,
-              largest_displacement: float = LARGEST_DISPLACEMENT) -> PairWork | None:
+def pair_work(
+    first: Frame,
+    second: Frame,
+    *,
+    largest_strain: float = LARGEST_STRAIN,
+    largest_displacement: float = LARGEST_DISPLACEMENT,
+) -> PairWork | None:
     """Compare two frames of the same atoms in the same order.
 
     Args:
@@ -87,9 +92,16 @@ def pair_work(first: Frame, second: Frame, *, largest_strain: float = LARGEST_ST
     if deformed and not has_stress:
         return None
     change = 0.5 * (first.volume + second.volume) * float(np.trace(strain)) if deformed else 0.0
-    return PairWork(second.energy - first.energy, work, curvature, strain,
-                    first.volume * first.stress if has_stress and deformed else None,
-                    second.volume * second.stress if has_stress and deformed else None, change, displacement)
+    return PairWork(
+        second.energy - first.energy,
+        work,
+        curvature,
+        strain,
+        first.volume * first.stress if has_stress and deformed else None,
+        second.volume * second.stress if has_stress and deformed else None,
+        change,
+        displacement,
+    )
 
 
 def _periodic_step(first: Frame, second: Frame, largest_strain: float):

@@ -43,8 +43,10 @@ def resolve_file(name: str, config: DataConfig, config_directory: str | Path) ->
         message += f" It comes from {config.source}."
     if not given.is_absolute() and config.root is None:
         state = f"(it is {variable})" if variable else "(it is not set)"
-        message += (f" Set the variable {DATA_VARIABLE} {state} or data.root to the folder that holds "
-                    f"'{given.parts[0] if given.parts else name}'.")
+        message += (
+            f" Set the variable {DATA_VARIABLE} {state} or data.root to the folder that holds "
+            f"'{given.parts[0] if given.parts else name}'."
+        )
     raise DataError(message)
 
 

@@ -78,18 +78,28 @@ PROTOTYPES: tuple[Prototype, ...] = (
     Prototype("rocksalt", "AAAABBBB", _FCC + _HALF, is_ionic=True),
     Prototype("cesium chloride", "AB", ((0, 0, 0), (0.5, 0.5, 0.5)), is_ionic=True),
     Prototype("zincblende", "AAAABBBB", _FCC + _QUARTER, is_ionic=True),
-    Prototype("wurtzite", "AABB", ((1 / 3, 2 / 3, 0), (2 / 3, 1 / 3, 0.5), (1 / 3, 2 / 3, 0.375),
-                                   (2 / 3, 1 / 3, 0.875)), _HEXAGONAL, is_ionic=True),
+    Prototype(
+        "wurtzite",
+        "AABB",
+        ((1 / 3, 2 / 3, 0), (2 / 3, 1 / 3, 0.5), (1 / 3, 2 / 3, 0.375), (2 / 3, 1 / 3, 0.875)),
+        _HEXAGONAL,
+        is_ionic=True,
+    ),
     Prototype("nickel arsenide", "AABB", ((0, 0, 0), (0, 0, 0.5), *_HCP), _HEXAGONAL, is_ionic=True),
     Prototype("fluorite", "A" * 4 + "B" * 8, _FCC + _QUARTER + _THREE_QUARTERS, is_ionic=True),
     Prototype("antifluorite", "A" * 8 + "B" * 4, _QUARTER + _THREE_QUARTERS + _FCC, is_ionic=True),
-    Prototype("rutile", "AABBBB", ((0, 0, 0), (0.5, 0.5, 0.5), (0.305, 0.305, 0), (0.695, 0.695, 0),
-                                   (0.195, 0.805, 0.5), (0.805, 0.195, 0.5)),
-              ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.644)), is_ionic=True),
+    Prototype(
+        "rutile",
+        "AABBBB",
+        ((0, 0, 0), (0.5, 0.5, 0.5), (0.305, 0.305, 0), (0.695, 0.695, 0), (0.195, 0.805, 0.5), (0.805, 0.195, 0.5)),
+        ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.644)),
+        is_ionic=True,
+    ),
     Prototype("Heusler", "A" * 4 + "B" * 4 + "C" * 8, _FCC + _HALF + _QUARTER + _THREE_QUARTERS),
     Prototype("half-Heusler", "A" * 4 + "B" * 4 + "C" * 4, _FCC + _HALF + _QUARTER),
-    Prototype("perovskite", "ABCCC", ((0.5, 0.5, 0.5), (0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0, 0, 0.5)),
-              is_ionic=True),
+    Prototype(
+        "perovskite", "ABCCC", ((0.5, 0.5, 0.5), (0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0, 0, 0.5)), is_ionic=True
+    ),
 )
 #: Share of the structures with one, two and three elements, where there are so many.
 _SHARES = (0.25, 0.5, 0.25)
@@ -102,9 +112,16 @@ _COVALENT = ("sc", "diamond")
 _CUT = 2.5
 
 
-def prototype_structures(elements: Sequence[str], number: int, seed: int = 0, *, max_atoms: int = 16,
-                         rattle: tuple[float, float] = (0.0, 0.05), strain: float = 0.02,
-                         stretch: tuple[float, float] = (-0.05, 0.07)) -> list[Atoms]:
+def prototype_structures(
+    elements: Sequence[str],
+    number: int,
+    seed: int = 0,
+    *,
+    max_atoms: int = 16,
+    rattle: tuple[float, float] = (0.0, 0.05),
+    strain: float = 0.02,
+    stretch: tuple[float, float] = (-0.05, 0.07),
+) -> list[Atoms]:
     """Crystals of some of the elements in common prototypes, at sensible volumes, strained and rattled.
 
     A quarter has one element, half two, a quarter three (as far as there are so many); each element begins about as
@@ -133,8 +150,9 @@ def prototype_structures(elements: Sequence[str], number: int, seed: int = 0, *,
     if not elements:
         raise UsageError("Prototype structures need at least one element.")
     if number < 0 or max_atoms < 8:
-        raise UsageError(f"Prototype structures: number must be 0 or more and max_atoms 8 or more, found {number} and "
-                         f"{max_atoms}.")
+        raise UsageError(
+            f"Prototype structures: number must be 0 or more and max_atoms 8 or more, found {number} and {max_atoms}."
+        )
     rng = np.random.default_rng([abs(int(seed)), 41977])
     usable = [prototype for prototype in PROTOTYPES if len(prototype.sites) <= max_atoms]
     structures: list[Atoms] = []

@@ -59,8 +59,12 @@ def _raw(atoms: Atoms, index: int, info: dict[str, Any] | None = None, line: int
     for key, value in results.items():
         if value is None:
             continue
-        per_atom = isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == len(atoms) and key not in (
-            "stress", "dipole", "magmom")
+        per_atom = (
+            isinstance(value, np.ndarray)
+            and value.ndim > 0
+            and len(value) == len(atoms)
+            and key not in ("stress", "dipole", "magmom")
+        )
         target = arrays if per_atom else info
         target[key if key not in target else f"{key} (calculator)"] = value
     atoms.calc = None
@@ -92,8 +96,10 @@ def _frame_from_text(path: Path, text: FrameText) -> RawFrame:
     info = {key: value for key, value in text.info.items() if key not in ("Lattice", "pbc")}
     raw = _raw(atoms, text.index, info, text.line)
     if not text.rows[-1].endswith("\n"):
-        raw.note = (f"the file does not end with a line end: it may be cut off within the last number of frame "
-                    f"{text.index} ('{text.rows[-1].split()[-1][:30]}')")
+        raw.note = (
+            f"the file does not end with a line end: it may be cut off within the last number of frame "
+            f"{text.index} ('{text.rows[-1].split()[-1][:30]}')"
+        )
     return raw
 
 
@@ -119,10 +125,16 @@ def _read_database(path: Path) -> Iterator[RawFrame]:
     for row in connect(str(path), type="db", use_lock_file=False, create_indices=False).select():
         atoms = row.toatoms()
         data = {key: value for key, value in dict(row.data).items() if not isinstance(value, dict)}
-        per_atom = {key: np.asarray(value) for key, value in data.items()
-                    if isinstance(value, np.ndarray | list) and np.ndim(value) and len(value) == len(atoms)}
-        info = {**atoms.info, **{key: value for key, value in data.items() if key not in per_atom},
-                **row.key_value_pairs}
+        per_atom = {
+            key: np.asarray(value)
+            for key, value in data.items()
+            if isinstance(value, np.ndarray | list) and np.ndim(value) and len(value) == len(atoms)
+        }
+        info = {
+            **atoms.info,
+            **{key: value for key, value in data.items() if key not in per_atom},
+            **row.key_value_pairs,
+        }
         raw = _raw(atoms, index, info)
         raw.arrays.update({key: value for key, value in per_atom.items() if key not in raw.arrays})
         yield raw

@@ -58,8 +58,9 @@ def read_frames(
         return frame_file
     proof = report.stress_sign
     if proof.sign == 0:
-        raise DataError(f"{path}: {proof.sentence()}. Declare data.units.stress_sign as tension_positive or "
-                        f"compression_positive.")
+        raise DataError(
+            f"{path}: {proof.sentence()}. Declare data.units.stress_sign as tension_positive or compression_positive."
+        )
     if proof.sign < 0:
         flip_stress(frame_file.frames)
     return frame_file
@@ -93,8 +94,9 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
             reason = str(error).removeprefix(f"{where}: ")
             if on_bad != "skip":
                 kind = StructureError if isinstance(error, StructureError) else DataError
-                raise kind(f"{where}: {reason.rstrip('.')}. Correct the file, or leave such frames out with "
-                           f"data.on_bad=skip.") from error
+                raise kind(
+                    f"{where}: {reason.rstrip('.')}. Correct the file, or leave such frames out with data.on_bad=skip."
+                ) from error
             report.skipped.append(BadFrame(raw.index, where, reason))
     if not frames:
         first = report.skipped[0]
@@ -115,8 +117,15 @@ def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units:
         raise BadLabel(f"atom {atom} has no element (atomic number {atoms.numbers[atom]})")
     values = {label: read(raw, chosen.chosen[label], units) for label, read in _READERS.items()}
     weights = {f"{label}_weight": weight for label, weight in read_weights(raw).items()}
-    return Frame(atoms, **values, **weights, config_type=read_config_type(raw), source=f"{name} frame {raw.index}",
-                 index=raw.index, info=raw.info)
+    return Frame(
+        atoms,
+        **values,
+        **weights,
+        config_type=read_config_type(raw),
+        source=f"{name} frame {raw.index}",
+        index=raw.index,
+        info=raw.info,
+    )
 
 
 def _compare_candidates(
@@ -145,14 +154,18 @@ def _compare_candidates(
                     first = raw.index if first is None else first
                     largest = max(largest, difference)
             if different:
-                text = (f"{label} is read from '{used.key}', but '{other.key}' says something else in {different} of "
-                        f"{both} frames (by up to {largest:.3g}, first in frame {first})")
+                text = (
+                    f"{label} is read from '{used.key}', but '{other.key}' says something else in {different} of "
+                    f"{both} frames (by up to {largest:.3g}, first in frame {first})"
+                )
                 if not is_reference(used.key) or is_reference(other.key):
                     raise DataError(f"{name}: {text}. Say which one is meant with data.keys.{used.quantity}=NAME.")
                 report.warnings.append(text)
             if only_other:
-                report.warnings.append(f"{only_other} frames have '{other.key}' but not '{used.key}', which {label} is "
-                                       f"read from; they count as without {label}")
+                report.warnings.append(
+                    f"{only_other} frames have '{other.key}' but not '{used.key}', which {label} is "
+                    f"read from; they count as without {label}"
+                )
 
 
 def _judge_stress(
@@ -163,8 +176,10 @@ def _judge_stress(
         return
     without_volume = sum(raw.info.get(label.key) is not None and not is_periodic_3d(raw) for raw in raws)
     if without_volume:
-        report.warnings.append(f"{without_volume} frames have a stress but no volume (not periodic in three "
-                               f"directions); their stress is not used")
+        report.warnings.append(
+            f"{without_volume} frames have a stress but no volume (not periodic in three "
+            f"directions); their stress is not used"
+        )
     proof = report.stress_sign = prove_sign(frames)
     report.warnings += stress_warnings(proof, label, units.stress_sign)
     suspicious = implausible_stress(frames)
@@ -183,12 +198,16 @@ def stress_warnings(proof: SignProof, label: LabelKey, declared: str) -> list[st
     if declared != "proven" and proof.sign < 0:
         opposite = "compression_positive" if declared == "tension_positive" else "tension_positive"
         fix = f"data.units.stress_sign={opposite}" if label.quantity == "stress" else "data.units.stress_sign=proven"
-        warnings.append(f"the energies contradict the declared sign of '{label.key}' ({declared}): dE / stress work is "
-                        f"{proof.ratio:.3g} over {proof.num_pairs} pairs of frames; set {fix}")
+        warnings.append(
+            f"the energies contradict the declared sign of '{label.key}' ({declared}): dE / stress work is "
+            f"{proof.ratio:.3g} over {proof.num_pairs} pairs of frames; set {fix}"
+        )
     if proof.unit_factor is not None:
         unit = f"; it looks like {proof.likely_unit}" if proof.likely_unit else ""
-        warnings.append(f"the energies contradict the unit of '{label.key}': stress times {proof.unit_factor:.3g} "
-                        f"would fit them ({proof.num_pairs} pairs of frames){unit}; see data.units.stress")
+        warnings.append(
+            f"the energies contradict the unit of '{label.key}': stress times {proof.unit_factor:.3g} "
+            f"would fit them ({proof.num_pairs} pairs of frames){unit}; see data.units.stress"
+        )
     return warnings
 
 
@@ -202,6 +221,9 @@ def implausible_stress(frames: list[Frame]) -> list[Frame]:
     for members in by_formula.values():
         lowest = min(members, key=lambda frame: frame.energy / len(frame.atoms) if frame.has("energy") else np.inf)
         relaxed = lowest.volume / len(lowest.atoms)
-        found += [frame for frame in members if np.abs(frame.stress).max() > _LARGE_STRESS
-                  and frame.volume / len(frame.atoms) > 0.9 * relaxed]
+        found += [
+            frame
+            for frame in members
+            if np.abs(frame.stress).max() > _LARGE_STRESS and frame.volume / len(frame.atoms) > 0.9 * relaxed
+        ]
     return found

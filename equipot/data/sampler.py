@@ -49,12 +49,19 @@ class BatchSampler:
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, batch_size: int | None = None, batch_edges: int | None = None, seed: int = 0,
+        self,
+        sizes: Sequence[int],
+        *,
+        batch_size: int | None = None,
+        batch_edges: int | None = None,
+        seed: int = 0,
         shuffle: bool = True,
     ):
         if (batch_size is None) == (batch_edges is None):
-            raise UsageError("Give exactly one of batch_size and batch_edges (training.batch_size, "
-                             "training.batch_edges); set the other to null.")
+            raise UsageError(
+                "Give exactly one of batch_size and batch_edges (training.batch_size, "
+                "training.batch_edges); set the other to null."
+            )
         limit = batch_size if batch_size is not None else batch_edges
         if limit < 1:
             raise UsageError(f"A batch needs at least one graph or edge, found {limit}.")
@@ -75,4 +82,4 @@ class BatchSampler:
         order = self.order(epoch)
         if self.batch_edges is not None:
             return edge_batches(self.sizes, self.batch_edges, order)
-        return [order[start:start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]

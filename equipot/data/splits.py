@@ -67,8 +67,9 @@ def split_frames(
             chosen = min(parts["train"], key=lambda unit: (-_num_left(unit, strata, parts["train"]), len(unit)))
             parts["train"].remove(chosen)
             parts[part].append(chosen)
-    return Split(*(sorted(position for unit in parts[part] for position in unit)
-                   for part in ("train", "validation", "test")))
+    return Split(
+        *(sorted(position for unit in parts[part] for position in unit) for part in ("train", "validation", "test"))
+    )
 
 
 def _num_left(unit: list[int], strata: dict[str, list[list[int]]], training: list[list[int]]) -> int:
@@ -93,8 +94,10 @@ def _by_group(frames: Sequence[Frame], config: SplitConfig) -> list[list[int]]:
             raise DataError(f"{frame.source} has no key '{config.group_key}' (data.split.group_key). It has {keys}.")
         groups[str(value)].append(position)
     if len(groups) < 2:
-        raise DataError(f"data.split.group_key={config.group_key} has the one value '{next(iter(groups))}' in all "
-                        f"frames: there is nothing to divide.")
+        raise DataError(
+            f"data.split.group_key={config.group_key} has the one value '{next(iter(groups))}' in all "
+            f"frames: there is nothing to divide."
+        )
     return [groups[name] for name in sorted(groups)]
 
 
@@ -110,6 +113,8 @@ def record_split(
     """
     record: dict[str, Any] = dict(settings)
     for name, members in frames.items():
-        record[name] = [{"file": frame.source.rsplit(" frame ", 1)[0], "frame": frame.index, "hash": value}
-                        for frame, value in zip(members, hashes[name])]
+        record[name] = [
+            {"file": frame.source.rsplit(" frame ", 1)[0], "frame": frame.index, "hash": value}
+            for frame, value in zip(members, hashes[name])
+        ]
     return record

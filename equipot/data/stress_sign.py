@@ -64,11 +64,15 @@ class SignProof:
     def sentence(self) -> str:
         """The proof in words."""
         if self.sign == 0:
-            return (f"stress sign not provable: {self.num_pairs} usable pairs of frames with the same atoms at "
-                    f"different volumes (at least {_MIN_PAIRS} that agree are needed)")
+            return (
+                f"stress sign not provable: {self.num_pairs} usable pairs of frames with the same atoms at "
+                f"different volumes (at least {_MIN_PAIRS} that agree are needed)"
+            )
         name = "tension positive" if self.sign > 0 else "compression positive"
-        return (f"stress sign proven {name} by {self.num_pairs} pairs of frames (dE / stress work {self.ratio:.3g}, "
-                f"{100 * self.agreement:.0f} % agree)")
+        return (
+            f"stress sign proven {name} by {self.num_pairs} pairs of frames (dE / stress work {self.ratio:.3g}, "
+            f"{100 * self.agreement:.0f} % agree)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The proof as numbers for JSON."""
@@ -104,7 +108,7 @@ def prove_sign(frames: Sequence[Frame]) -> SignProof:
 def _pairs(members: list[Frame]):
     """Each frame with the next one that is noticeably larger."""
     for first, frame in enumerate(members):
-        for other in members[first + 1:]:
+        for other in members[first + 1 :]:
             if other.volume > frame.volume * (1.0 + _SMALLEST):
                 if other.volume < frame.volume * (1.0 + _LARGEST):
                     yield frame, other

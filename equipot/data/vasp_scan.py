@@ -18,8 +18,14 @@ from equipot.errors import DataError
 _MAX_DEPTH = 64
 _CHUNK = 1 << 20
 #: What expat says at the end of a file that stops too early.
-_CUT_OFF = {expat.errors.codes[text] for text in (
-    expat.errors.XML_ERROR_NO_ELEMENTS, expat.errors.XML_ERROR_PARTIAL_CHAR, expat.errors.XML_ERROR_UNCLOSED_TOKEN)}
+_CUT_OFF = {
+    expat.errors.codes[text]
+    for text in (
+        expat.errors.XML_ERROR_NO_ELEMENTS,
+        expat.errors.XML_ERROR_PARTIAL_CHAR,
+        expat.errors.XML_ERROR_UNCLOSED_TOKEN,
+    )
+}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
 #: Rows of each table of vectors; None: one an atom.
 _ROWS = {"basis": 3, "stress": 3, "positions": None, "forces": None}
@@ -68,9 +74,12 @@ class _VasprunScan:
                 raise DataError(
                     f"{self.path} is cut off after {self.num_steps} complete ionic steps (no </modeling> at its end): "
                     f"the run was stopped or is still going. Use the OUTCAR, or close the file by hand after the last "
-                    f"complete step.") from None
-            raise DataError(f"{self.path}, line {error.lineno}: not well-formed XML ({expat.ErrorString(error.code)}) "
-                            f"after {self.num_steps} complete ionic steps; the file is damaged.") from None
+                    f"complete step."
+                ) from None
+            raise DataError(
+                f"{self.path}, line {error.lineno}: not well-formed XML ({expat.ErrorString(error.code)}) "
+                f"after {self.num_steps} complete ionic steps; the file is damaged."
+            ) from None
         except ValueError as error:  # an encoding that Python does not know
             raise DataError(f"{self.path}: not readable as XML ({error}).") from None
 

@@ -62,8 +62,11 @@ def write_frames(path: str | Path, frames: Sequence[Frame], *, prefix: str = "RE
 def _labelled(frame: Frame, prefix: str):
     atoms = frame.atoms.copy()
     atoms.calc = None
-    atoms.info = {key: value for key, value in frame.info.items()
-                  if key not in ALL_LABEL_KEYS and key not in FRAME_KEYS and not key.startswith(prefix)}
+    atoms.info = {
+        key: value
+        for key, value in frame.info.items()
+        if key not in ALL_LABEL_KEYS and key not in FRAME_KEYS and not key.startswith(prefix)
+    }
     for key in [key for key in atoms.arrays if key in ALL_LABEL_KEYS or key.startswith(prefix)]:
         del atoms.arrays[key]
     if frame.has("energy"):

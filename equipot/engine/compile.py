@@ -73,9 +73,19 @@ class CompiledPotential:
         """(N,) int32 species in the compiled program; -1 for elements it was not compiled for."""
         return self._species_of_number[np.clip(atomic_numbers, 0, len(self._species_of_number) - 1)]
 
-    def evaluate(self, atomic_numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, neighbors: NeighborList, *,
-                 forces: bool = True, virial: bool = True, node_virial: bool = False, min_distance: float = 0.0,
-                 num_threads: int | None = None) -> Evaluation:
+    def evaluate(
+        self,
+        atomic_numbers: np.ndarray,
+        positions: np.ndarray,
+        cell: np.ndarray,
+        neighbors: NeighborList,
+        *,
+        forces: bool = True,
+        virial: bool = True,
+        node_virial: bool = False,
+        min_distance: float = 0.0,
+        num_threads: int | None = None,
+    ) -> Evaluation:
         """Evaluate a structure.
 
         Args:
@@ -111,8 +121,9 @@ class CompiledPotential:
         self.program.run(threads, outputs)
         return Evaluation(*outputs)
 
-    def _take_in(self, atomic_numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray,
-                 neighbors: NeighborList) -> None:
+    def _take_in(
+        self, atomic_numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, neighbors: NeighborList
+    ) -> None:
         species = self._checked_species(atomic_numbers)
         arrays = [np.ascontiguousarray(array, dtype=np.int64) for array in neighbors]
         self._list = None
@@ -122,8 +133,10 @@ class CompiledPotential:
     def _checked_species(self, atomic_numbers: np.ndarray) -> np.ndarray:
         species = self.species(atomic_numbers)
         if species.size and species.min() < 0:
-            raise UsageError(f"The potential was compiled for structures of {', '.join(self.elements)}; atom "
-                             f"{int(species.argmin())} has atomic number {int(atomic_numbers[species.argmin()])}.")
+            raise UsageError(
+                f"The potential was compiled for structures of {', '.join(self.elements)}; atom "
+                f"{int(species.argmin())} has atomic number {int(atomic_numbers[species.argmin()])}."
+            )
         return np.ascontiguousarray(species)
 
     def num_bytes(self) -> int:
@@ -131,8 +144,9 @@ class CompiledPotential:
         return self.program.num_bytes()
 
 
-def compile_potential(potential: Potential, elements: tuple[str, ...] | None = None, *,
-                      tabulate: bool | None = None) -> CompiledPotential:
+def compile_potential(
+    potential: Potential, elements: tuple[str, ...] | None = None, *, tabulate: bool | None = None
+) -> CompiledPotential:
     """Compile a potential for the engine.
 
     Radial networks that the model runs on every edge (``radial: mlp``) are tabulated with splines of 1024 intervals:
@@ -170,8 +184,10 @@ def lower_potential(potential: Potential, elements: tuple[str, ...], *, tabulate
     num_intervals = potential.architecture.edges.geometry.num_intervals
     if num_intervals is None:
         if not (potential.dtype == torch.float32 if tabulate is None else tabulate):
-            raise NotCompiled("The model runs its radial networks on every edge, in float64; the engine would tabulate "
-                              "them. Use radial: spline, or float32.")
+            raise NotCompiled(
+                "The model runs its radial networks on every edge, in float64; the engine would tabulate "
+                "them. Use radial: spline, or float32."
+            )
         num_intervals = MLP_INTERVALS
     with torch.no_grad():
         return _lower(potential, elements, num_intervals, loaded.functions.equipot_vector_bytes())
@@ -184,10 +200,13 @@ def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, 
     geometry = architecture.edges.geometry
     form = table_form(architecture.radial, num_intervals, species)
     if form is None:
-        raise NotCompiled(f"The cutoff function begins at {architecture.radial.onset} Angstrom, which no knot of the "
-                          "radial tables meets.")
-    document = Document(potential.dtype, len(elements), potential.cutoff, geometry.l_max, form.num_intervals,
-                        vector_bytes)
+        raise NotCompiled(
+            f"The cutoff function begins at {architecture.radial.onset} Angstrom, which no knot of the "
+            "radial tables meets."
+        )
+    document = Document(
+        potential.dtype, len(elements), potential.cutoff, geometry.l_max, form.num_intervals, vector_bytes
+    )
     document.tables(-1 if form.break_interval is None else form.break_interval, form.table_of_pair)
     tables = RadialTables(architecture.radial, potential.cutoff, form, solid=architecture.edges.solid)
     lower = lowering_of(architecture)
@@ -195,8 +214,12 @@ def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, 
     lower(Lowering(document, tables, species, TOLERANCE[potential.dtype]))
     zbl = potential.zbl
     document.finish(
-        potential.scale[species], potential.shift[species], potential.atomic_energies[species],
+        potential.scale[species],
+        potential.shift[species],
+        potential.atomic_energies[species],
         exact_isolated_atoms=potential.config.exact_isolated_atoms,
-        charge=None if zbl is None else zbl.charge[species], radius=None if zbl is None else zbl.radius[species],
-        repulsion=None if zbl is None else zbl.constants.in_a_row())
+        charge=None if zbl is None else zbl.charge[species],
+        radius=None if zbl is None else zbl.radius[species],
+        repulsion=None if zbl is None else zbl.constants.in_a_row(),
+    )
     return document.to_bytes()

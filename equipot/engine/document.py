@@ -1,7 +1,7 @@
 """The document a potential is lowered to: buffers and operations one by one, as bytes the C++ engine is built from.
 
-The format is described in ``kernels/csrc/engine_document.hpp``. A document holds everything the engine needs, so that a
-process without Python can run it.
+The format is described in ``kernels/csrc/engine/engine_document.hpp``. A document holds everything the
+engine needs, so that a process without Python can run it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ class Document:
         vector_bytes: of a register of the widest instruction set it shall run on.
     """
 
-    def __init__(self, dtype: torch.dtype, num_species: int, cutoff: float, l_max: int, num_intervals: int,
-                 vector_bytes: int) -> None:
+    def __init__(
+        self, dtype: torch.dtype, num_species: int, cutoff: float, l_max: int, num_intervals: int, vector_bytes: int
+    ) -> None:
         #: Numbers of the network's dtype in a register: the width of the embedding has to be a multiple.
         self.lanes = vector_bytes // torch.empty(0, dtype=dtype).element_size()
         #: Columns of each buffer.
@@ -69,8 +70,11 @@ class Document:
     def _add(self, name: str, integers: Iterable, *reals: Sequence[float] | torch.Tensor | None) -> None:
         whole = np.array([int(value) for value in integers], dtype="<i8")
         broken = [np.asarray(_doubles(array), dtype="<f8").ravel() for array in reals if array is not None]
-        self._parts += [struct.pack("<16sqq", name.encode(), len(whole), sum(map(len, broken))), whole.tobytes(),
-                        *(array.tobytes() for array in broken)]
+        self._parts += [
+            struct.pack("<16sqq", name.encode(), len(whole), sum(map(len, broken))),
+            whole.tobytes(),
+            *(array.tobytes() for array in broken),
+        ]
 
     def to_bytes(self) -> bytes:
         """The document; complete after :meth:`finish`."""
@@ -94,20 +98,43 @@ class Document:
         self._add("buffer", [dim])
         return len(self.dims) - 1
 
-    def embedding(self, output: int, l_max: int, table: torch.Tensor, density: int = -1,
-                  density_table: torch.Tensor | None = None) -> None:
+    def embedding(
+        self, output: int, l_max: int, table: torch.Tensor, density: int = -1, density_table: torch.Tensor | None = None
+    ) -> None:
         """Begin the first stage: sums over neighbours of harmonics times ``table`` (rows, num_radial) functions.
 
         The output is (species of the neighbour, (l_max+1)^2, num_radial).
         """
         self._add("embedding", [output, l_max, table.shape[1], density], table, density_table)
 
-    def convolution(self, plan: ConvolutionPlan, input: int, output: int, table: torch.Tensor, density: int = -1,
-                    density_table: torch.Tensor | None = None) -> None:
+    def convolution(
+        self,
+        plan: ConvolutionPlan,
+        input: int,
+        output: int,
+        table: torch.Tensor,
+        density: int = -1,
+        density_table: torch.Tensor | None = None,
+    ) -> None:
         """Begin a stage with the convolution of ``plan`` and ``table`` (rows, num_weights)."""
         paths, coefficients = plan_numbers(plan)
-        self._add("convolution", [input, output, plan.l_max, plan.input.dim, plan.output.dim, plan.num_weights,
-                                  len(plan.paths), *paths, density], coefficients, table, density_table)
+        self._add(
+            "convolution",
+            [
+                input,
+                output,
+                plan.l_max,
+                plan.input.dim,
+                plan.output.dim,
+                plan.num_weights,
+                len(plan.paths),
+                *paths,
+                density,
+            ],
+            coefficients,
+            table,
+            density_table,
+        )
 
     def rows(self, output: int, table: torch.Tensor) -> None:
         """output += table[species]; ``table`` (num_species, dim)."""
@@ -126,9 +153,18 @@ class Document:
     def gate(self, input: int, output: int, items: Sequence[GateItem]) -> None:
         """output = gate(input)."""
         kinds = {"silu": 0, "tanh": 1, "gated": 2}
-        rows = [number for item in items
-                for number in (kinds[item.kind], item.in_offset, item.out_offset, item.components, item.channels,
-                               item.gate_offset)]
+        rows = [
+            number
+            for item in items
+            for number in (
+                kinds[item.kind],
+                item.in_offset,
+                item.out_offset,
+                item.components,
+                item.channels,
+                item.gate_offset,
+            )
+        ]
         self._add("gate", [input, output, len(items), *rows])
 
     def density_scale(self, input: int, density: int, output: int) -> None:
@@ -144,9 +180,17 @@ class Document:
         """network energy += input[:, offset:] . vector."""
         self._add("readout", [input, offset, len(vector)], vector)
 
-    def finish(self, scale: torch.Tensor, shift: torch.Tensor, atomic_energies: torch.Tensor, *,
-               exact_isolated_atoms: bool, charge: torch.Tensor | None, radius: torch.Tensor | None,
-               repulsion: Sequence[float] | None = None) -> None:
+    def finish(
+        self,
+        scale: torch.Tensor,
+        shift: torch.Tensor,
+        atomic_energies: torch.Tensor,
+        *,
+        exact_isolated_atoms: bool,
+        charge: torch.Tensor | None,
+        radius: torch.Tensor | None,
+        repulsion: Sequence[float] | None = None,
+    ) -> None:
         """The last records; arguments as in ``Potential``, by species; ``repulsion``: its constants in a row."""
         if repulsion is not None:
             self._add("repulsion", [], repulsion)

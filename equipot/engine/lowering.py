@@ -86,8 +86,14 @@ class Lowering:
 
     # --- messages
 
-    def _first_message(self, message: Message, embedding: torch.Tensor, linear: IrrepsLinear, output: int,
-                       mixing: SpeciesLinear | None = None) -> None:
+    def _first_message(
+        self,
+        message: Message,
+        embedding: torch.Tensor,
+        linear: IrrepsLinear,
+        output: int,
+        mixing: SpeciesLinear | None = None,
+    ) -> None:
         """output += mixing(linear(message(embedding))), and begin the first stage with it."""
         plan, sent = message.convolution.plan, message.linear_up(embedding)
         table = self.tables.weights(message)
@@ -127,8 +133,7 @@ class Lowering:
         plan = message.convolution.plan
         summed = self.document.buffer(plan.output.dim)
         target, finish = self._with_density(message, output)
-        self.document.convolution(plan, up, summed, self.tables.weights(message),
-                                 *finish.arguments)
+        self.document.convolution(plan, up, summed, self.tables.weights(message), *finish.arguments)
         self._linear(linear, summed, target)
         finish()
 
@@ -167,8 +172,13 @@ class Lowering:
     def _species_linear(self, linear: SpeciesLinear, input: int, output: int) -> None:
         self._mix(linear, input, output, lambda weight: weight[self.species])
 
-    def _mix(self, linear: IrrepsLinear | SpeciesLinear, input: int, output: int,
-             sets: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def _mix(
+        self,
+        linear: IrrepsLinear | SpeciesLinear,
+        input: int,
+        output: int,
+        sets: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
         blocks = []
         for block, offset in zip(linear.layout_in.blocks, linear.layout_in.offsets):
             found = _target(linear, block)

@@ -67,14 +67,37 @@ class Program:
         if self._functions[name](self._engine, *arguments):
             self._raise(f"the call {name}")
 
-    def set_list(self, species: np.ndarray, center: np.ndarray, neighbor: np.ndarray, shift: np.ndarray,
-                 positions: np.ndarray, cell: np.ndarray) -> None:
+    def set_list(
+        self,
+        species: np.ndarray,
+        center: np.ndarray,
+        neighbor: np.ndarray,
+        shift: np.ndarray,
+        positions: np.ndarray,
+        cell: np.ndarray,
+    ) -> None:
         """Take in a neighbour list with skin; int32, int64, int64, int64, float64 and float64 arrays."""
-        self._call("set_list", len(species), _at(species), len(center), _at(center), _at(neighbor), _at(shift),
-                   _at(positions), _at(cell))
+        self._call(
+            "set_list",
+            len(species),
+            _at(species),
+            len(center),
+            _at(center),
+            _at(neighbor),
+            _at(shift),
+            _at(positions),
+            _at(cell),
+        )
 
-    def set_points(self, species: np.ndarray, atom_point: np.ndarray, point_node: np.ndarray, start: np.ndarray,
-                   point: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    def set_points(
+        self,
+        species: np.ndarray,
+        atom_point: np.ndarray,
+        point_node: np.ndarray,
+        start: np.ndarray,
+        point: np.ndarray,
+        positions: np.ndarray,
+    ) -> np.ndarray:
         """Take in a list of pairs from atoms to points: atoms and images of atoms.
 
         Args:
@@ -90,8 +113,19 @@ class Program:
         """
         places = _POINTER()
         self._num_rows = len(species)
-        self._call("set_points", len(atom_point), len(species), len(positions), _at(species), _at(atom_point),
-                   _at(point_node), _at(start), _at(point), _at(positions), ctypes.addressof(places))
+        self._call(
+            "set_points",
+            len(atom_point),
+            len(species),
+            len(positions),
+            _at(species),
+            _at(atom_point),
+            _at(point_node),
+            _at(start),
+            _at(point),
+            _at(positions),
+            ctypes.addressof(places),
+        )
         if not len(species):
             return np.empty(0, dtype=np.int64)
         return np.ctypeslib.as_array(ctypes.cast(places, ctypes.POINTER(_LONG)), (len(species),)).copy()
@@ -103,12 +137,15 @@ class Program:
             The two atoms (points) of the list that are closest (-1 where it is empty) and their distance.
         """
         pair, distance = (ctypes.c_int64 * 2)(), ctypes.c_double()
-        self._call("update", _at(positions), _at(cell), num_threads, ctypes.addressof(pair),
-                   ctypes.addressof(distance))
+        self._call("update", _at(positions), _at(cell), num_threads, ctypes.addressof(pair), ctypes.addressof(distance))
         return pair[0], pair[1], distance.value
 
-    def run(self, num_threads: int, outputs: Sequence[np.ndarray | None],
-            exchange: Callable[[np.ndarray], None] | None = None) -> None:
+    def run(
+        self,
+        num_threads: int,
+        outputs: Sequence[np.ndarray | None],
+        exchange: Callable[[np.ndarray], None] | None = None,
+    ) -> None:
         """Fill ``outputs`` (node energies, forces, virial, node virials; None: not wanted), all float64.
 
         With a list of points forces and node virials are by point, and added to.

@@ -45,9 +45,11 @@ def _join(groups: Sequence[Iterable[AtomicGraph]]) -> list[AtomicGraph]:
     """
     groups = [_checked(group) for group in groups]
     graphs = [graph for group in groups for graph in group]
-    parts = {"node": _Parts(groups, lambda graph: graph["positions"].shape[0]),
-             "edge": _Parts(groups, lambda graph: graph["edge_index"].shape[1]),
-             "graph": _Parts(groups, lambda graph: 1)}
+    parts = {
+        "node": _Parts(groups, lambda graph: graph["positions"].shape[0]),
+        "edge": _Parts(groups, lambda graph: graph["edge_index"].shape[1]),
+        "graph": _Parts(groups, lambda graph: 1),
+    }
     device = graphs[0]["positions"].device
     first_atoms = torch.cat([starts[:-1] for starts in parts["node"].starts])
     columns: dict[str, Sequence[torch.Tensor]] = {}
@@ -60,8 +62,14 @@ def _join(groups: Sequence[Iterable[AtomicGraph]]) -> list[AtomicGraph]:
     number = torch.cat([starts[:-1] for starts in parts["graph"].starts])
     columns["batch"] = parts["node"].split(parts["node"].spread(number).to(device))
     columns["ptr"] = [starts.to(device) for starts in parts["node"].starts]
-    return [_batch(group, {name: column[k] for name, column in columns.items()},
-                   {level: part.starts[k] for level, part in parts.items()}) for k, group in enumerate(groups)]
+    return [
+        _batch(
+            group,
+            {name: column[k] for name, column in columns.items()},
+            {level: part.starts[k] for level, part in parts.items()},
+        )
+        for k, group in enumerate(groups)
+    ]
 
 
 def _batch(graphs: list[dict], tensors: dict[str, torch.Tensor], starts: dict[str, torch.Tensor]) -> AtomicGraph:
@@ -145,8 +153,9 @@ class _Batches:
             yield from _join(groups)
 
 
-def make_loader(graphs: Sequence[AtomicGraph], batches: Sequence[Sequence[int]], *, num_workers: int = 0,
-                pin_memory: bool = False) -> DataLoader | _Batches:
+def make_loader(
+    graphs: Sequence[AtomicGraph], batches: Sequence[Sequence[int]], *, num_workers: int = 0, pin_memory: bool = False
+) -> DataLoader | _Batches:
     """Return an iterable of batches, in the order of ``batches`` whatever the number of workers.
 
     Args:
@@ -164,11 +173,14 @@ def make_loader(graphs: Sequence[AtomicGraph], batches: Sequence[Sequence[int]],
         if not batch:
             raise UsageError("make_loader was given an empty batch.")
         if min(batch) < 0 or max(batch) >= len(graphs):
-            raise UsageError(f"make_loader was given index {min(batch) if min(batch) < 0 else max(batch)}, but there "
-                             f"are {len(graphs)} graphs.")
+            raise UsageError(
+                f"make_loader was given index {min(batch) if min(batch) < 0 else max(batch)}, but there "
+                f"are {len(graphs)} graphs."
+            )
     if num_workers == 0 and not pin_memory:
         return _Batches(graphs, indices)
     # A loader seeds its workers from torch's global generator unless it has one of its own, and so would change
     # the random numbers of whoever iterates.
-    return DataLoader(graphs, batch_sampler=indices, num_workers=num_workers, pin_memory=pin_memory,
-                      generator=torch.Generator())
+    return DataLoader(
+        graphs, batch_sampler=indices, num_workers=num_workers, pin_memory=pin_memory, generator=torch.Generator()
+    )

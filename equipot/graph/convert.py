@@ -15,11 +15,23 @@ from equipot.graph.validation import check_distances, check_geometry
 from equipot.units import matrix_to_voigt, voigt_to_matrix
 
 
-def from_ase(atoms: Atoms, cutoff: float, *, energy: float | None = None, forces: np.ndarray | None = None,
-             stress: np.ndarray | None = None, energy_weight: float = 1.0, forces_weight: float = 1.0,
-             stress_weight: float = 1.0, config_type: str = "", source: str = "", frame_id: int = 0,
-             min_distance: float | None = 0.05, max_edges: int | None = None,
-             neighbors: NeighborList | None = None) -> AtomicGraph:
+def from_ase(
+    atoms: Atoms,
+    cutoff: float,
+    *,
+    energy: float | None = None,
+    forces: np.ndarray | None = None,
+    stress: np.ndarray | None = None,
+    energy_weight: float = 1.0,
+    forces_weight: float = 1.0,
+    stress_weight: float = 1.0,
+    config_type: str = "",
+    source: str = "",
+    frame_id: int = 0,
+    min_distance: float | None = 0.05,
+    max_edges: int | None = None,
+    neighbors: NeighborList | None = None,
+) -> AtomicGraph:
     """Build the graph of a structure. ``atoms`` is only read: its calculator, info and arrays are left alone.
 
     Labels are those given here, never those of a calculator; the data floor finds labels in files.
@@ -56,8 +68,9 @@ def from_ase(atoms: Atoms, cutoff: float, *, energy: float | None = None, forces
     positions = np.array(atoms.positions, dtype=np.float64)
     cell, pbc = np.array(atoms.cell.array, dtype=np.float64), np.array(atoms.pbc, dtype=bool)
     if neighbors is None:
-        neighbors = neighbor_list(positions, cell, pbc, cutoff, max_edges=max_edges, min_distance=min_distance,
-                                  where=where)
+        neighbors = neighbor_list(
+            positions, cell, pbc, cutoff, max_edges=max_edges, min_distance=min_distance, where=where
+        )
     else:
         check_geometry(positions, cell, pbc, where=where)
         if min_distance is not None:
@@ -104,12 +117,16 @@ def _to_atoms(graph: AtomicGraph) -> Atoms:
     def array(name: str) -> np.ndarray:
         return graph[name].detach().cpu().numpy().copy()
 
-    atoms = Atoms(numbers=array("atomic_numbers"), positions=array("positions"), cell=array("cell")[0],
-                  pbc=array("pbc")[0])
+    atoms = Atoms(
+        numbers=array("atomic_numbers"), positions=array("positions"), cell=array("cell")[0], pbc=array("pbc")[0]
+    )
     if graph.config_type:
         atoms.info["config_type"] = graph.config_type
-    labels = {"energy": float(array("energy")[0]), "forces": array("forces"),
-              "stress": matrix_to_voigt(array("stress")[0])}
+    labels = {
+        "energy": float(array("energy")[0]),
+        "forces": array("forces"),
+        "stress": matrix_to_voigt(array("stress")[0]),
+    }
     labels = {name: value for name, value in labels.items() if np.size(value) and np.isfinite(value).all()}
     if labels:
         atoms.calc = SinglePointCalculator(atoms, **labels)
@@ -134,5 +151,7 @@ def _check_elements(numbers: np.ndarray, where: str) -> None:
     if wrong.any():
         atom = int(np.argmax(wrong))
         dummy = " (the dummy 'X')" if numbers[atom] == 0 else ""
-        raise ElementError(f"{where}: atom {atom} has atomic number {numbers[atom]}{dummy}, which is not a chemical "
-                           f"element (1 to {MAX_ATOMIC_NUMBER}); remove the atom or give its element.")
+        raise ElementError(
+            f"{where}: atom {atom} has atomic number {numbers[atom]}{dummy}, which is not a chemical "
+            f"element (1 to {MAX_ATOMIC_NUMBER}); remove the atom or give its element."
+        )

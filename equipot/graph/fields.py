@@ -72,8 +72,9 @@ def unknown_field_message(name: str) -> str:
     return f"AtomicGraph has no field {name!r}; the nearest declared name is {nearest[0]!r}"
 
 
-def default_value(field: Field, num_nodes: int, num_graphs: int,
-                  device: torch.device | None = None) -> torch.Tensor | str:
+def default_value(
+    field: Field, num_nodes: int, num_graphs: int, device: torch.device | None = None
+) -> torch.Tensor | str:
     """Return what a field holds when it was not given: NaN labels, weights 1, frame 0, empty text."""
     if field.level == "text":
         return str(field.default)
@@ -84,9 +85,16 @@ def default_value(field: Field, num_nodes: int, num_graphs: int,
 
 def fields_text(indent: int = 0) -> str:
     """Return the table as aligned lines of text, for documentation."""
-    rows = [(field.name, f"({', '.join(map(str, field.shape))})" if field.shape else "text",
-             str(field.dtype).removeprefix("torch.") if field.dtype else "str", field.unit, field.meaning)
-            for field in _TABLE]
+    rows = [
+        (
+            field.name,
+            f"({', '.join(map(str, field.shape))})" if field.shape else "text",
+            str(field.dtype).removeprefix("torch.") if field.dtype else "str",
+            field.unit,
+            field.meaning,
+        )
+        for field in _TABLE
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
     return ("\n" + " " * indent).join(lines)

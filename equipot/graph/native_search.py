@@ -23,8 +23,9 @@ _TOO_MANY_TESTS = -1
 _SMALL_SHIFT = 127
 
 
-def count_edges(native: NativeLibrary, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float,
-                frame: Frame) -> Search | None:
+def count_edges(
+    native: NativeLibrary, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, frame: Frame
+) -> Search | None:
     """Count the edges of every atom; None where the search would take too long."""
     search = Search(native, positions, cell, pbc, cutoff, frame)
     return search if search.num_edges >= 0 else None
@@ -37,22 +38,44 @@ class Search:
         num_edges: how many edges there are.
     """
 
-    def __init__(self, native: NativeLibrary, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float,
-                 frame: Frame) -> None:
+    def __init__(
+        self,
+        native: NativeLibrary,
+        positions: np.ndarray,
+        cell: np.ndarray,
+        pbc: np.ndarray,
+        cutoff: float,
+        frame: Frame,
+    ) -> None:
         count, self._fill = _entry_points(native)
         num_atoms = len(positions)
         box = frame.box
         self._positions = np.ascontiguousarray(positions)
-        # As struct Frame and struct Lattice of csrc/neighbors.cpp.
-        self._frame = np.concatenate((box.vectors.ravel(), box.inverse.ravel(), box.origin, box.heights, cell.ravel(), (
-            frame.radius, cutoff, _MAX_TESTS + _MAX_TESTS_PER_ATOM * num_atoms)))
-        self._lattice = np.concatenate((pbc, np.eye(3).ravel() if frame.operation is None else
-                                        frame.operation.ravel())).astype(np.int64)
+        # As struct Frame and struct Lattice of csrc/geometry/neighbors.cpp.
+        self._frame = np.concatenate(
+            (
+                box.vectors.ravel(),
+                box.inverse.ravel(),
+                box.origin,
+                box.heights,
+                cell.ravel(),
+                (frame.radius, cutoff, _MAX_TESTS + _MAX_TESTS_PER_ATOM * num_atoms),
+            )
+        )
+        self._lattice = np.concatenate(
+            (pbc, np.eye(3).ravel() if frame.operation is None else frame.operation.ravel())
+        ).astype(np.int64)
         self._first = np.empty(num_atoms + 1, dtype=np.int64)
         largest_shift = ctypes.c_int64()
         num_threads = torch.get_num_threads() if num_atoms >= _MIN_ATOMS_TO_SHARE else 1
-        self._shared = (self._frame.ctypes.data, self._lattice.ctypes.data, self._positions.ctypes.data, num_atoms,
-                        num_threads, self._first.ctypes.data)
+        self._shared = (
+            self._frame.ctypes.data,
+            self._lattice.ctypes.data,
+            self._positions.ctypes.data,
+            num_atoms,
+            num_threads,
+            self._first.ctypes.data,
+        )
         self.num_edges = count(*self._shared, ctypes.byref(largest_shift))
         if self.num_edges < _TOO_MANY_TESTS:
             raise MemoryError
@@ -62,8 +85,17 @@ class Search:
         """Return centre, neighbour, (E,) int64, shift, (E, 3), and distance, (E,) float64."""
         center, neighbor = (np.empty(self.num_edges, dtype=np.int64) for _ in range(2))
         shift, distance = np.empty((self.num_edges, 3), dtype=self._shift_dtype), np.empty(self.num_edges)
-        if self._fill(*self._shared, self._shift_dtype == np.int8, center.ctypes.data, neighbor.ctypes.data,
-                      shift.ctypes.data, distance.ctypes.data) != 0:
+        if (
+            self._fill(
+                *self._shared,
+                self._shift_dtype == np.int8,
+                center.ctypes.data,
+                neighbor.ctypes.data,
+                shift.ctypes.data,
+                distance.ctypes.data,
+            )
+            != 0
+        ):
             raise MemoryError
         return center, neighbor, shift, distance
 

@@ -46,13 +46,21 @@ class NeighborList:
         """Return the edges where ``mask`` (E,) holds, with ``distance`` (E,) in place of the present distances."""
         index = np.flatnonzero(mask)
         distance = self.distance if distance is None else distance
-        return NeighborList(self.center.take(index), self.neighbor.take(index), self.shift.take(index, axis=0),
-                            distance.take(index))
+        return NeighborList(
+            self.center.take(index), self.neighbor.take(index), self.shift.take(index, axis=0), distance.take(index)
+        )
 
 
-def neighbor_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, *,
-                  max_edges: int | None = None, min_distance: float | None = None,
-                  where: str = "structure") -> NeighborList:
+def neighbor_list(
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: np.ndarray,
+    cutoff: float,
+    *,
+    max_edges: int | None = None,
+    min_distance: float | None = None,
+    where: str = "structure",
+) -> NeighborList:
     """Find all pairs of atoms nearer than the cutoff, including periodic images of an atom itself.
 
     Works for molecules (any cell, also zero), wires, slabs and crystals, cells smaller than the cutoff, skewed and
@@ -93,8 +101,15 @@ def neighbor_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cuto
     return edges
 
 
-def _search_natively(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, frame: Frame,
-                     max_edges: int | None, where: str) -> NeighborList | None:
+def _search_natively(
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: np.ndarray,
+    cutoff: float,
+    frame: Frame,
+    max_edges: int | None,
+    where: str,
+) -> NeighborList | None:
     """Return the list, or None where there are no native kernels or the structure is none for them."""
     # Here and not above: the kernels need e3nn, which takes a second to load and is not needed to read a file.
     from equipot.graph.native_search import count_edges
@@ -108,8 +123,9 @@ def _search_natively(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, c
     return NeighborList(*search.fill())
 
 
-def _search_in_python(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float,
-                      frame: Frame) -> NeighborList:
+def _search_in_python(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float, frame: Frame
+) -> NeighborList:
     pairs = find_pairs(positions, pbc, frame)
     num_pairs = len(pairs.center)
     # Chunks of whole centres, so that what is worked with is small beside the list.
@@ -117,12 +133,17 @@ def _search_in_python(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, 
     if pairs.is_sorted and num_pairs > _CHUNK:
         centers = pairs.center.take(np.arange(_CHUNK, num_pairs, _CHUNK))
         limits[1:1] = np.unique(np.searchsorted(pairs.center, centers)).tolist()
-    return _join([_filter_and_sort(positions, cell, cutoff, *(part[begin:end] for part in pairs[:3]))
-                  for begin, end in pairwise(limits)])
+    return _join(
+        [
+            _filter_and_sort(positions, cell, cutoff, *(part[begin:end] for part in pairs[:3]))
+            for begin, end in pairwise(limits)
+        ]
+    )
 
 
-def _filter_and_sort(positions: np.ndarray, cell: np.ndarray, cutoff: float, center: np.ndarray, neighbor: np.ndarray,
-                     shift: np.ndarray) -> NeighborList:
+def _filter_and_sort(
+    positions: np.ndarray, cell: np.ndarray, cutoff: float, center: np.ndarray, neighbor: np.ndarray, shift: np.ndarray
+) -> NeighborList:
     distance = edge_distances(positions, center, neighbor, lattice_translations(shift, cell))
     keep = np.flatnonzero((distance < cutoff) & ((center != neighbor) | shift.any(axis=1)))
     center, neighbor = (part.take(keep).astype(np.int64) for part in (center, neighbor))
@@ -142,8 +163,12 @@ def _join(parts: list[NeighborList]) -> NeighborList:
         return parts[0]
     if not parts:
         return NeighborList(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.int8), np.zeros(0))
-    return NeighborList(*(np.concatenate([getattr(part, name) for part in parts])
-                          for name in ("center", "neighbor", "shift", "distance")))
+    return NeighborList(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("center", "neighbor", "shift", "distance")
+        )
+    )
 
 
 def _check_number(num_edges: int, positions: np.ndarray, cutoff: float, max_edges: int | None, where: str) -> None:
@@ -151,8 +176,14 @@ def _check_number(num_edges: int, positions: np.ndarray, cutoff: float, max_edge
         raise too_many_edges(num_edges, "", len(positions), cutoff, max_edges, where)
 
 
-def check_structure(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, *, min_distance: float | None = None,
-                    where: str = "structure") -> None:
+def check_structure(
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: np.ndarray,
+    *,
+    min_distance: float | None = None,
+    where: str = "structure",
+) -> None:
     """Check that a potential can be evaluated on a structure: finite, periodic cell with a volume, no contacts.
 
     Args:
@@ -196,15 +227,16 @@ def lattice_translations(shift: np.ndarray, cell: np.ndarray) -> np.ndarray | No
     return shift[:, 0:1] * cell[0] + shift[:, 1:2] * cell[1] + shift[:, 2:3] * cell[2]
 
 
-def edge_distances(positions: np.ndarray, center: np.ndarray, neighbor: np.ndarray,
-                   translation: np.ndarray | None) -> np.ndarray:
+def edge_distances(
+    positions: np.ndarray, center: np.ndarray, neighbor: np.ndarray, translation: np.ndarray | None
+) -> np.ndarray:
     """Return the length of edge vectors, (E,) Å, given their lattice translations, (E, 3) Å."""
     vector = positions.take(neighbor, axis=0)
     vector -= positions.take(center, axis=0)
     if translation is not None:
         vector += translation
     vector *= vector
-    # Written out, in the order of csrc/neighbors.cpp.
+    # Written out, in the order of csrc/geometry/neighbors.cpp.
     return np.sqrt(vector[:, 0] + vector[:, 1] + vector[:, 2])
 
 

@@ -24,7 +24,7 @@ from matscipy.neighbours import neighbour_list as matscipy_neighbour_list
 from scipy.spatial import cKDTree
 
 from equipot.errors import StructureError
-from equipot.memory import available_memory
+from equipot.system.memory import available_memory
 
 #: Pairs tested or bins visited by matscipy above which a reduced cell is looked for: this plus so many an atom.
 _REDUCE_WORK, _REDUCE_WORK_PER_ATOM = 1e6, 2000.0
@@ -103,8 +103,14 @@ def find_pairs(positions: np.ndarray, pbc: np.ndarray, frame: Frame) -> Pairs:
     is_grid = num_bins <= _MAX_BINS + _MAX_BINS_PER_ATOM * num_atoms and images.max() <= _MAX_IMAGES
     if is_grid:
         center, neighbor, shift = matscipy_neighbour_list(
-            "ijS", positions=wrapped, cell=box.vectors, pbc=pbc, cutoff=float(radius), cell_origin=box.origin,
-            numbers=np.ones(num_atoms, dtype=np.int32))
+            "ijS",
+            positions=wrapped,
+            cell=box.vectors,
+            pbc=pbc,
+            cutoff=float(radius),
+            cell_origin=box.origin,
+            numbers=np.ones(num_atoms, dtype=np.int32),
+        )
     else:
         center, neighbor, shift = _search_tree(wrapped, fractional, box, pbc, radius)
     if offset.any():
@@ -128,7 +134,7 @@ def _make_box(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, radius: 
     if not pbc.all():
         periodic = cell[pbc]
         # The last right singular vectors span the space the periodic ones leave free.
-        normals = np.linalg.svd(periodic)[2][len(periodic):] if len(periodic) else np.eye(3)
+        normals = np.linalg.svd(periodic)[2][len(periodic) :] if len(periodic) else np.eye(3)
         heights_along = positions @ normals.T
         low, high = heights_along.min(axis=0) - radius, heights_along.max(axis=0) + radius
         origin = low @ normals
@@ -153,8 +159,9 @@ def _reduce(cell: np.ndarray, pbc: np.ndarray, where: str) -> tuple[np.ndarray, 
     try:
         operation = minkowski_reduce(padded, pbc)[1]
     except RuntimeError as error:
-        raise StructureError(f"{where}: the cell is too skewed to be reduced ({error}); check the lattice "
-                             "vectors.") from None
+        raise StructureError(
+            f"{where}: the cell is too skewed to be reduced ({error}); check the lattice vectors."
+        ) from None
     operation = np.where(np.outer(pbc, pbc), operation, 0).astype(np.int64)
     reduced = np.array(cell)
     reduced[pbc] = (operation @ padded)[pbc]
@@ -212,18 +219,22 @@ def _most_edges(max_edges: int | None) -> int:
     return max(MAX_EDGES, (available_memory() or 0) // (2 * _BYTES_PER_EDGE))
 
 
-def too_many_edges(number: float, about: str, num_atoms: int, radius: float, max_edges: int | None,
-                   where: str) -> StructureError:
+def too_many_edges(
+    number: float, about: str, num_atoms: int, radius: float, max_edges: int | None, where: str
+) -> StructureError:
     """Return the error for a structure with more edges than the budget."""
     allowed, most = edges_allowed(num_atoms, max_edges), _most_edges(max_edges)
     why = f"max_edges = {most:.3g}" if max_edges is not None else f"{most:.3g} for the memory that is free"
-    return StructureError(f"{where}: {num_atoms} atoms with a cutoff of {radius:.4g} Å have {about}{number:.3g} edges, "
-                          f"more than the {allowed:.3g} allowed ({why}, and {MAX_EDGES_PER_ATOM} an atom); check the "
-                          "cell and the units of length (Å), or lower the cutoff.")
+    return StructureError(
+        f"{where}: {num_atoms} atoms with a cutoff of {radius:.4g} Å have {about}{number:.3g} edges, "
+        f"more than the {allowed:.3g} allowed ({why}, and {MAX_EDGES_PER_ATOM} an atom); check the "
+        "cell and the units of length (Å), or lower the cutoff."
+    )
 
 
-def _search_tree(wrapped: np.ndarray, fractional: np.ndarray, box: Box, pbc: np.ndarray,
-                 radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _search_tree(
+    wrapped: np.ndarray, fractional: np.ndarray, box: Box, pbc: np.ndarray, radius: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find pairs with a k-d tree over the atoms and those periodic images that can be within reach of one."""
     index, shift = np.arange(len(wrapped)), np.zeros((len(wrapped), 3), dtype=np.int64)
     for axis in np.flatnonzero(pbc):

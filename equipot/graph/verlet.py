@@ -41,8 +41,15 @@ class VerletList:
         num_builds: How many times a list was built; what was made from ``stored`` is out of date when it changes.
     """
 
-    def __init__(self, cutoff: float, skin: float = 0.5, *, min_distance: float | None = None,
-                 max_edges: int | None = None, where: str = "structure") -> None:
+    def __init__(
+        self,
+        cutoff: float,
+        skin: float = 0.5,
+        *,
+        min_distance: float | None = None,
+        max_edges: int | None = None,
+        where: str = "structure",
+    ) -> None:
         self.cutoff = check_cutoff(cutoff)
         self.skin = float(skin)
         if not 0.0 <= self.skin < np.inf:
@@ -88,8 +95,9 @@ class VerletList:
 
     def _build(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
         self.reset()  # the memory of the old list is free for the new one
-        self._kept = neighbor_list(positions, cell, pbc, self.cutoff + self.skin, max_edges=self.max_edges,
-                                   where=self.where)
+        self._kept = neighbor_list(
+            positions, cell, pbc, self.cutoff + self.skin, max_edges=self.max_edges, where=self.where
+        )
         self.num_builds += 1
         self._positions, self._cell, self._pbc = np.array(positions), np.array(cell), np.array(pbc)
         self._geometry_key = _key(positions, cell, pbc)

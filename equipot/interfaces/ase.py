@@ -70,9 +70,17 @@ class Calculator(AseCalculator):
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]  # noqa: RUF012
     ignored_changes = set(_IGNORED_ARRAYS)  # noqa: RUF012
 
-    def __init__(self, model: str | Path | Potential, *, device: str | torch.device = "cpu",
-                 dtype: str | torch.dtype | None = None, skin: float = 0.5, min_distance: float = 0.05,
-                 kernels: str | None = None, head: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path | Potential,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype | None = None,
+        skin: float = 0.5,
+        min_distance: float = 0.05,
+        kernels: str | None = None,
+        head: str | None = None,
+    ) -> None:
         super().__init__()
         if not (np.isfinite(skin) and skin >= 0.0):
             raise UsageError(f"The skin is {skin}; give a length in Angstrom of 0 or more.")
@@ -82,8 +90,10 @@ class Calculator(AseCalculator):
         self.skin = float(skin)
         with selection.use(kernels):  # refuses what has no meaning
             self.kernels = kernels
-        self.parameters.update(model=str(model) if isinstance(model, str | Path) else type(model).__name__,
-                               dtype=str(self.potential.dtype).removeprefix("torch."))
+        self.parameters.update(
+            model=str(model) if isinstance(model, str | Path) else type(model).__name__,
+            dtype=str(self.potential.dtype).removeprefix("torch."),
+        )
         known = np.zeros(len(chemical_symbols), dtype=bool)
         known[[atomic_numbers[symbol] for symbol in self.potential.elements]] = True
         self._known_numbers = known
@@ -111,8 +121,12 @@ class Calculator(AseCalculator):
         if last is None:
             return list(all_changes)
         changes = []
-        for name, old, new in (("positions", last.positions, atoms.positions), ("numbers", last.numbers, atoms.numbers),
-                               ("cell", last.cell.array, atoms.cell.array), ("pbc", last.pbc, atoms.pbc)):
+        for name, old, new in (
+            ("positions", last.positions, atoms.positions),
+            ("numbers", last.numbers, atoms.numbers),
+            ("cell", last.cell.array, atoms.cell.array),
+            ("pbc", last.pbc, atoms.pbc),
+        ):
             if old.shape != new.shape or old.tobytes() != new.tobytes():  # faster than comparing, for a few atoms
                 changes.append(name)
         return changes
@@ -127,15 +141,20 @@ class Calculator(AseCalculator):
             NumericalError: the potential gave a number that is not finite.
         """
         if name not in self.implemented_properties:
-            raise PropertyNotImplementedError(f"The equipot calculator has no {name!r}; it computes "
-                                              f"{', '.join(self.implemented_properties)}.")
+            raise PropertyNotImplementedError(
+                f"The equipot calculator has no {name!r}; it computes {', '.join(self.implemented_properties)}."
+            )
         with self._lock:  # threads that share a calculator take turns
             value = super().get_property(name, atoms, allow_calculation)
             self._asked.add(name)
         return value
 
-    def calculate(self, atoms: Atoms | None = None, properties: list[str] | tuple[str, ...] = ("energy",),
-                  system_changes: list[str] = all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | tuple[str, ...] = ("energy",),
+        system_changes: list[str] = all_changes,
+    ) -> None:
         """Compute ``properties`` of ``atoms`` into ``results``.
 
         Only what is asked for is computed, and energies alone cost no derivative; but what the structure before this
@@ -148,7 +167,8 @@ class Calculator(AseCalculator):
         if asked & {"stress", "stresses"} and not has_volume:
             raise PropertyNotImplementedError(
                 f"A stress is a force per area of a cell, and this structure has pbc {self.atoms.pbc.tolist()} and "
-                f"{self.atoms.cell.rank} independent lattice vectors; it needs 3 of them and at least one periodic.")
+                f"{self.atoms.cell.rank} independent lattice vectors; it needs 3 of them and at least one periodic."
+            )
         self._check_elements(self.atoms)
         if not self._has_warned:
             self._warn_of_ignored(self.atoms if atoms is None else atoms)
@@ -178,17 +198,25 @@ class Calculator(AseCalculator):
         if not known.all():
             index = int(np.argmin(known))
             symbol = chemical_symbols[atoms.numbers[index]]
-            raise ElementError(f"Atom {index} is {symbol}, which this potential does not know; it was made for "
-                               f"{', '.join(self.potential.elements)}.")
+            raise ElementError(
+                f"Atom {index} is {symbol}, which this potential does not know; it was made for "
+                f"{', '.join(self.potential.elements)}."
+            )
 
     def _warn_of_ignored(self, atoms: Atoms) -> None:
-        names = [f"info[{name!r}]" for name, neutral in _IGNORED_INFO.items()
-                 if name in atoms.info and not _is_neutral(atoms.info[name], neutral)]
+        names = [
+            f"info[{name!r}]"
+            for name, neutral in _IGNORED_INFO.items()
+            if name in atoms.info and not _is_neutral(atoms.info[name], neutral)
+        ]
         names += [name for name in _IGNORED_ARRAYS if name in atoms.arrays and np.any(atoms.arrays[name])]
         if names:
             self._has_warned = True
-            warnings.warn(f"The equipot calculator ignores {', '.join(names)}: the potential depends on elements, "
-                          "positions and cell only. (This is said once.)", stacklevel=2)
+            warnings.warn(
+                f"The equipot calculator ignores {', '.join(names)}: the potential depends on elements, "
+                "positions and cell only. (This is said once.)",
+                stacklevel=2,
+            )
 
     def _refresh_graph(self, atoms: Atoms) -> AtomicGraph:
         self._neighbors.min_distance = self.min_distance
@@ -216,8 +244,15 @@ class Calculator(AseCalculator):
         atoms = self.atoms
         neighbors = self._neighbors.stored(atoms.positions, atoms.cell.array, atoms.pbc)
         output = compiled.evaluate(
-            atoms.numbers, atoms.positions, atoms.cell.array, neighbors, forces="forces" in wanted,
-            virial="stress" in wanted, node_virial="stresses" in wanted, min_distance=self.min_distance)
+            atoms.numbers,
+            atoms.positions,
+            atoms.cell.array,
+            neighbors,
+            forces="forces" in wanted,
+            virial="stress" in wanted,
+            node_virial="stresses" in wanted,
+            min_distance=self.min_distance,
+        )
         results = {"energy": output.energy, "free_energy": output.energy, "energies": output.node_energy}
         if output.forces is not None:
             results["forces"] = output.forces
@@ -229,8 +264,12 @@ class Calculator(AseCalculator):
 
     def _run_torch(self, wanted: set[str]) -> dict[str, float | np.ndarray]:
         """Let the potential compute through torch; every array is new memory in float64."""
-        output = self.potential(self._refresh_graph(self.atoms), forces="forces" in wanted, stress="stress" in wanted,
-                                node_virial="stresses" in wanted)
+        output = self.potential(
+            self._refresh_graph(self.atoms),
+            forces="forces" in wanted,
+            stress="stress" in wanted,
+            node_virial="stresses" in wanted,
+        )
         energy = float(output.energy.detach()[0])
         results = {"energy": energy, "free_energy": energy, "energies": _to_numpy(output.node_energy)}
         if output.forces is not None:
@@ -249,8 +288,10 @@ class Calculator(AseCalculator):
                 self.results = {}
                 rows = np.isfinite(value).reshape(len(self.atoms), -1).all(axis=1) if np.ndim(value) == 2 else []
                 where = f" of atom {int(np.argmin(rows))}" if len(rows) else ""
-                raise NumericalError(f"The potential gives a value of {name}{where} that is not finite; the structure "
-                                     "is far outside what the potential was made for, or its weights are damaged.")
+                raise NumericalError(
+                    f"The potential gives a value of {name}{where} that is not finite; the structure "
+                    "is far outside what the potential was made for, or its weights are damaged."
+                )
 
     # --- copies and identity
 
@@ -275,8 +316,9 @@ class Calculator(AseCalculator):
         return digest.hexdigest()
 
 
-def _own_potential(model: str | Path | Potential, device: torch.device, dtype: str | None,
-                   head: str | None = None) -> Potential:
+def _own_potential(
+    model: str | Path | Potential, device: torch.device, dtype: str | None, head: str | None = None
+) -> Potential:
     """Return a potential that is the calculator's alone: frozen, in evaluation mode, of the dtype asked for."""
     if isinstance(model, str | Path):
         potential = checkpoint.load_model(model, head=head)

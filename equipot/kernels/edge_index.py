@@ -52,8 +52,14 @@ class EdgeIndex(NamedTuple):
 
 def _sort_with_torch(center: Tensor, neighbor: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
     if center.is_cpu and len(center):
-        _raise_for(1 if min(center.min(), neighbor.min()) < 0 or max(center.max(), neighbor.max()) >= num_nodes else
-                   2 if bool((center[1:] < center[:-1]).any()) else 0, num_nodes)
+        _raise_for(
+            1
+            if min(center.min(), neighbor.min()) < 0 or max(center.max(), neighbor.max()) >= num_nodes
+            else 2
+            if bool((center[1:] < center[:-1]).any())
+            else 0,
+            num_nodes,
+        )
     return _pointer(center, num_nodes), torch.argsort(neighbor, stable=True), _pointer(neighbor, num_nodes)
 
 
@@ -72,11 +78,21 @@ def _compute(center: Tensor, neighbor: Tensor, num_nodes: int) -> tuple[Tensor, 
     if isinstance(library.load(), str):  # traced where the library was, run where it is not
         return _sort_with_torch(center, neighbor, num_nodes)
     if center.dtype != torch.int64 or neighbor.dtype != torch.int64 or center.shape != neighbor.shape:
-        raise UsageError(f"An edge index is two int64 tensors of one length, found {center.dtype} "
-                         f"{tuple(center.shape)} and {neighbor.dtype} {tuple(neighbor.shape)}.")
+        raise UsageError(
+            f"An edge index is two int64 tensors of one length, found {center.dtype} "
+            f"{tuple(center.shape)} and {neighbor.dtype} {tuple(neighbor.shape)}."
+        )
     outputs = _fake(center, neighbor, num_nodes)
-    _raise_for(_native_sort()(num_nodes, len(center), address(center.contiguous()), address(neighbor.contiguous()),
-                              *(tensor.data_ptr() for tensor in outputs)), num_nodes)
+    _raise_for(
+        _native_sort()(
+            num_nodes,
+            len(center),
+            address(center.contiguous()),
+            address(neighbor.contiguous()),
+            *(tensor.data_ptr() for tensor in outputs),
+        ),
+        num_nodes,
+    )
     return outputs
 
 
@@ -93,5 +109,6 @@ def _fake(center: Tensor, neighbor: Tensor, num_nodes: int) -> tuple[Tensor, Ten
 
 _sort_edges = operator(
     "sort_edges(Tensor center, Tensor neighbor, SymInt num_nodes) -> (Tensor, Tensor, Tensor)",
-    compute=_compute, fake=_fake,
+    compute=_compute,
+    fake=_fake,
 )

@@ -61,8 +61,9 @@ def assemble_forces(
         the virial, not symmetric.
     """
     if uses_native(gradient) and gradient.dtype == torch.float64:
-        forces, virial = native.assemble(gradient, vector, edges.center_ptr, edges.neighbor, edges.neighbor_order,
-                                         edges.neighbor_ptr, num_nodes)
+        forces, virial = native.assemble(
+            gradient, vector, edges.center_ptr, edges.neighbor, edges.neighbor_order, edges.neighbor_ptr, num_nodes
+        )
         return forces, virial.view(-1, 3, 3)
     # r_ij = r_j - r_i: moving i forward shortens it, so i feels +gradient and j feels -gradient.
     forces = sum_by_index(gradient, edges.center, num_nodes) - sum_by_index(gradient, edges.neighbor, num_nodes)

@@ -55,7 +55,7 @@ class MixingPlan:
 
 
 #: 1 / sqrt(E[silu(z)^2]) and 1 / sqrt(E[tanh(z)^2]), z standard normal, as e3nn's Monte Carlo estimate gives them:
-#: weights trained elsewhere carry these digits. The same numbers stand in csrc/activation.hpp.
+#: weights trained elsewhere carry these digits. The same numbers stand in csrc/simd/activation.hpp.
 SILU_SCALE = 1.6791767923989418
 TANH_SCALE = 1.5937334472592695
 

@@ -133,8 +133,11 @@ def _is_native(kind: str | None) -> bool:
 
 @cache
 def _warn_of_reference(reason: str) -> None:
-    warnings.warn(f"equipot runs on its pure torch path, which gives the same numbers many times slower. {reason} "
-                  f"({VARIABLE}=reference chooses this path without a warning.)", stacklevel=2)
+    warnings.warn(
+        f"equipot runs on its pure torch path, which gives the same numbers many times slower. {reason} "
+        f"({VARIABLE}=reference chooses this path without a warning.)",
+        stacklevel=2,
+    )
 
 
 def _check(kind: str, what: str) -> str:

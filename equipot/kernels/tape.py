@@ -54,7 +54,8 @@ class Geometry:
     def tangent(self, h_vector: Tensor) -> tuple[Tensor, Tensor]:
         """Of harmonics and basis."""
         return geometry.edge_geometry_double_backward(
-            self._vector, *self._g, h_vector.to(self._vector.dtype), *self._settings, False)[:2]
+            self._vector, *self._g, h_vector.to(self._vector.dtype), *self._settings, False
+        )[:2]
 
 
 class Mixing:
@@ -189,8 +190,9 @@ class RadialTable:
 
     def adjoint(self, b_table: Tensor, wants_embedding: bool) -> tuple[Tensor | None, list[Tensor]]:
         """Of the embedding, or None, and of the matrices in their shapes."""
-        embedding, flat = radial_table_backward(self._embedding, self._weights, b_table, self._sizes, self._scale,
-                                                wants_embedding)
+        embedding, flat = radial_table_backward(
+            self._embedding, self._weights, b_table, self._sizes, self._scale, wants_embedding
+        )
         parts = flat.split([shape.numel() for shape in self._shapes], dim=1)
         return embedding if wants_embedding else None, [part.view(shape) for part, shape in zip(parts, self._shapes)]
 
@@ -216,7 +218,8 @@ class Convolution:
         self._g = g
         wanted = (not self._constant_features, True, True, False)
         gx, g_harmonics, g_basis, _ = convolution.convolution_backward_operator(
-            *self._inputs, g, *self._edges, self._key, self._constant_features, *wanted)
+            *self._inputs, g, *self._edges, self._key, self._constant_features, *wanted
+        )
         return None if self._constant_features else gx, g_harmonics, g_basis
 
     def tangent(self, hx: Tensor | None, h_harmonics: Tensor, h_basis: Tensor) -> Tensor:

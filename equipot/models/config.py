@@ -41,8 +41,9 @@ class PotentialConfig(Section):
 
     def check(self) -> None:
         if self.zbl_radii is not None and len(self.zbl_radii) != len(self.elements):
-            raise FieldError("zbl_radii", f"has {len(self.zbl_radii)} numbers, expected {len(self.elements)}, one for "
-                                          "each element")
+            raise FieldError(
+                "zbl_radii", f"has {len(self.zbl_radii)} numbers, expected {len(self.elements)}, one for each element"
+            )
         if not self.elements:
             raise FieldError("elements", "is empty, expected at least one element symbol")
         for symbol in self.elements:

@@ -150,11 +150,16 @@ class MACE(nn.Module):
         transform = None
         if options.agnesi is not None:
             if len(options.agnesi_radii) != num_species:
-                raise ConfigError(f"model.agnesi_radii has {len(options.agnesi_radii)} numbers, expected one for each "
-                                  f"of the {num_species} elements.")
+                raise ConfigError(
+                    f"model.agnesi_radii has {len(options.agnesi_radii)} numbers, expected one for each "
+                    f"of the {num_species} elements."
+                )
             transform = AgnesiTransform(options.agnesi, options.agnesi_radii)
         self.radial = RadialEmbedding(
-            cutoff, options.num_bessel, options.envelope_power, transform=transform,
+            cutoff,
+            options.num_bessel,
+            options.envelope_power,
+            transform=transform,
             envelope_on_weights=options.cutoff_on == "weights",
         )
         self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals)

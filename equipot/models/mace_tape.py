@@ -48,8 +48,9 @@ def _parameters(model: MACE) -> Iterator[Tensor]:
 class _Layer:
     """linear_out(product(linear(convolution(up(x))))) + skip(x); or without the sum, and skip before the product."""
 
-    def __init__(self, layer: MACELayer, species: Tensor, num_species: int, edges: EdgeIndex,
-                 parameters: Iterator[Tensor]) -> None:
+    def __init__(
+        self, layer: MACELayer, species: Tensor, num_species: int, edges: EdgeIndex, parameters: Iterator[Tensor]
+    ) -> None:
         message = layer.message
         self._is_first, self._residual = layer.is_first, layer.residual
         self._rows = SpeciesRows(species, num_species)
@@ -65,7 +66,8 @@ class _Layer:
     def forward(self, x: Tensor, harmonics: Tensor, basis: Tensor, knot: Tensor, embedded: Tensor) -> Tensor:
         up = self._rows.forward(self.up.forward(x)) if self._is_first else self.up.forward(x)
         density = self.linear.forward(
-            self.convolution.forward(up, harmonics, basis, knot, self.table.forward(embedded)))
+            self.convolution.forward(up, harmonics, basis, knot, self.table.forward(embedded))
+        )
         if not self._residual:
             return self.linear_out.forward(self.product.forward(self.skip.forward(density)))
         product = self.product.forward(density)

@@ -145,15 +145,16 @@ class NequIPLayer(nn.Module):
 class NequIP(nn.Module):
     """The architecture; see :class:`equipot.models.Architecture` for the call."""
 
-    def __init__(
-        self, options: NequIPOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float
-    ) -> None:
+    def __init__(self, options: NequIPOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float) -> None:
         super().__init__()
         self.options = options
         hidden = [Block(options.channels(l), l, p) for l, p in _feature_irreps(options)]
         scalars = [block for block in hidden if block.irrep == (0, 1)]
         self.radial = RadialEmbedding(
-            cutoff, options.num_bessel, options.envelope_power, trainable=options.trainable_bessel,
+            cutoff,
+            options.num_bessel,
+            options.envelope_power,
+            trainable=options.trainable_bessel,
             onset=options.xplor_onset,
         )
         self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals, solid=options.solid_harmonics)

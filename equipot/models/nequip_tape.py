@@ -45,8 +45,9 @@ def _parameters(model: NequIP) -> Iterator[Tensor]:
 class _Layer:
     """gate(linear(convolution(up(x))) + self_connection(x)) of one layer."""
 
-    def __init__(self, layer: NequIPLayer, species: Tensor, num_species: int, edges: EdgeIndex,
-                 parameters: Iterator[Tensor]) -> None:
+    def __init__(
+        self, layer: NequIPLayer, species: Tensor, num_species: int, edges: EdgeIndex, parameters: Iterator[Tensor]
+    ) -> None:
         message = layer.message
         self._is_first, self._rows = layer.is_first, SpeciesRows(species, num_species)
         # The features of the first layer are a table by species, which its linear maps act on.

@@ -47,12 +47,16 @@ class Potential(nn.Module):
         self.config = config
         self.metadata: dict = {}
         options = build_options(config.architecture, config.options)
-        self.architecture = entry(config.architecture).module_class(
-            options,
-            num_species=len(config.elements),
-            cutoff=config.cutoff,
-            avg_num_neighbors=config.avg_num_neighbors,
-        ).to(config.torch_dtype)
+        self.architecture = (
+            entry(config.architecture)
+            .module_class(
+                options,
+                num_species=len(config.elements),
+                cutoff=config.cutoff,
+                avg_num_neighbors=config.avg_num_neighbors,
+            )
+            .to(config.torch_dtype)
+        )
         numbers = [atomic_number(element) for element in config.elements]
         species_of_number = torch.full((120,), -1, dtype=torch.int64)
         species_of_number[numbers] = torch.arange(len(numbers))

@@ -90,8 +90,9 @@ Stage = tuple[LayerTape, Readout | None]
 Builder = Callable[[Tensor, EdgeIndex, int, Iterator[Tensor]], Sequence[Stage]]
 
 
-def energy_and_gradient(model: Any, build: Builder, parameters: Iterable[Tensor], species: Tensor, edges: Edges,
-                        seed: Tensor) -> tuple[Tensor, Tensor] | None:
+def energy_and_gradient(
+    model: Any, build: Builder, parameters: Iterable[Tensor], species: Tensor, edges: Edges, seed: Tensor
+) -> tuple[Tensor, Tensor] | None:
     """Node energies (N,) float64 and d(seed . energies) / d vector (E, 3) float64.
 
     Differentiable once, in the parameters and the seed (N,) float64, and not in the edge vectors. None where there are
@@ -105,8 +106,11 @@ def energy_and_gradient(model: Any, build: Builder, parameters: Iterable[Tensor]
     """
     vector = edges.exact_vector.detach().to(edges.dtype)
     geometry = model.edges.geometry
-    if not (uses_native(vector) and is_eager(vector)
-            and can_tape(geometry, [layer.message.convolution for layer in model.layers])):
+    if not (
+        uses_native(vector)
+        and is_eager(vector)
+        and can_tape(geometry, [layer.message.convolution for layer in model.layers])
+    ):
         return None
     embedded, _ = model.edges.at_knots(model.radial, vector)
     return _EnergyAndGradient.apply(build, geometry, species, edges.index, vector, seed, embedded, *parameters)
@@ -115,8 +119,9 @@ def energy_and_gradient(model: Any, build: Builder, parameters: Iterable[Tensor]
 class _Tape:
     """All steps of a model for one batch."""
 
-    def __init__(self, build: Builder, geometry: EdgeGeometry, species: Tensor, edges: EdgeIndex,
-                 parameters: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, build: Builder, geometry: EdgeGeometry, species: Tensor, edges: EdgeIndex, parameters: tuple[Tensor, ...]
+    ) -> None:
         self._embedding, *rest = parameters
         self._geometry = Geometry(geometry)
         self._stages = build(species, edges, len(self._embedding), iter(rest))
@@ -166,8 +171,17 @@ class _Tape:
 
 class _EnergyAndGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, build: Builder, geometry: EdgeGeometry, species: Tensor, edges: EdgeIndex, vector: Tensor,
-                seed: Tensor, embedded: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        build: Builder,
+        geometry: EdgeGeometry,
+        species: Tensor,
+        edges: EdgeIndex,
+        vector: Tensor,
+        seed: Tensor,
+        embedded: Tensor,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         ctx.tape = _Tape(build, geometry, species, edges, parameters)
         # The tape works on these tensors: autograd makes sure that nobody writes to them before the backward pass.
         ctx.save_for_backward(embedded, *parameters)
@@ -178,8 +192,10 @@ class _EnergyAndGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, b_energy: Tensor, h_gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            raise UsageError("The native kernels have no third derivative: a loss on forces can be differentiated once "
-                             "(create_graph=True asks for more). Use the reference kernels.")
+            raise UsageError(
+                "The native kernels have no third derivative: a loss on forces can be differentiated once "
+                "(create_graph=True asks for more). Use the reference kernels."
+            )
         _ = ctx.saved_tensors  # raises where one was written to
         moved = ctx.tape.tangent(h_gradient)
         b_embedded, gradients = ctx.tape.adjoint(b_energy.to(moved.dtype).unsqueeze(1), ctx.needs_input_grad[6])

@@ -63,9 +63,7 @@ class Message(nn.Module):
             self.density_network = MultiLayerPerceptron([num_radial, 1])
             self.density_convolution = convolution(ones)
 
-    def forward(
-        self, features: torch.Tensor, edges: EdgeFeatures, species: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, edges: EdgeFeatures, species: torch.Tensor | None = None) -> torch.Tensor:
         """(N, layout_in.dim), or (num_species, layout_in.dim) and species (N,) -> (N, layout_out.dim)."""
         features, network = self.linear_up(features), self.radial_network
         if self.constant_features:

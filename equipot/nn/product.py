@@ -18,9 +18,7 @@ class SymmetricProduct(nn.Module):
         num_species: weights are separate for each species.
     """
 
-    def __init__(
-        self, layout_in: FeatureLayout, layout_out: FeatureLayout, correlation: int, num_species: int
-    ) -> None:
+    def __init__(self, layout_in: FeatureLayout, layout_out: FeatureLayout, correlation: int, num_species: int) -> None:
         super().__init__()
         channels = layout_in.blocks[0].channels
         l_max = layout_in.blocks[-1].l

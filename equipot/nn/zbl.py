@@ -33,8 +33,14 @@ class RepulsionConstants(Section):
 
     def in_a_row(self) -> list[float]:
         """All of them as the engine takes them."""
-        return [self.exponent, self.screening_length, self.strength, *self.weights, *self.decays,
-                float(self.envelope_power)]
+        return [
+            self.exponent,
+            self.screening_length,
+            self.strength,
+            *self.weights,
+            *self.decays,
+            float(self.envelope_power),
+        ]
 
 
 class ZBLRepulsion(nn.Module):

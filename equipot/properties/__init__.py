@@ -10,13 +10,30 @@ from equipot.properties.elastic import ElasticConstants, elastic_constants
 from equipot.properties.equation_of_state import EquationOfState, equation_of_state
 
 #: Resolved on first use: they bring spglib and phonopy, which training does not need.
-_LAZY = {"StructureReport": "measurement", "compute": "measurement", "PROPERTIES": "registry",
-         "PropertyResult": "result",
-         "PropertySettings": "settings", "Reference": "reference", "compare_values": "reference",
-         "read_references": "reference", "references_of": "reference", "parse_structure": "structures"}
+_LAZY = {
+    "StructureReport": "measurement",
+    "compute": "measurement",
+    "PROPERTIES": "registry",
+    "PropertyResult": "result",
+    "PropertySettings": "settings",
+    "Reference": "reference",
+    "compare_values": "reference",
+    "read_references": "reference",
+    "references_of": "reference",
+    "parse_structure": "structures",
+}
 
-__all__ = ["ElasticConstants", "EquationOfState", "PropertyComparison", "PropertyRow", "build_crystal", "compare",
-           "elastic_constants", "equation_of_state", *_LAZY]
+__all__ = [
+    "ElasticConstants",
+    "EquationOfState",
+    "PropertyComparison",
+    "PropertyRow",
+    "build_crystal",
+    "compare",
+    "elastic_constants",
+    "equation_of_state",
+    *_LAZY,
+]
 
 
 def __getattr__(name: str):

@@ -69,8 +69,10 @@ class Case:
         """
         repeated = self.crystal.repeat(copies or supercell_for(self.crystal, length))
         if len(repeated) > MAX_ATOMS:
-            raise NumericalError(f"The supercell for a length of {length:g} Angstrom has {len(repeated)} atoms, more "
-                                 f"than {MAX_ATOMS}; ask for a smaller one.")
+            raise NumericalError(
+                f"The supercell for a length of {length:g} Angstrom has {len(repeated)} atoms, more "
+                f"than {MAX_ATOMS}; ask for a smaller one."
+            )
         return repeated
 
 
@@ -85,8 +87,10 @@ class Relaxed:
 
     def complaint(self, what: str, fmax: float) -> str:
         """The sentence about a relaxation that did not come to rest."""
-        return (f"{what} did not come to rest: largest force {self.max_force:.2g} eV/A after {self.steps} steps, "
-                f"asked for {fmax:g}.")
+        return (
+            f"{what} did not come to rest: largest force {self.max_force:.2g} eV/A after {self.steps} steps, "
+            f"asked for {fmax:g}."
+        )
 
 
 def relax_positions(atoms: Atoms, fmax: float, steps: int) -> Relaxed:

@@ -41,8 +41,13 @@ class PropertyRow:
 
     def to_dict(self) -> dict:
         """Return the row for JSON."""
-        return {"name": self.name, "value": self.value, "reference": self.reference, "unit": self.unit,
-                "deviation_percent": self.deviation_percent}
+        return {
+            "name": self.name,
+            "value": self.value,
+            "reference": self.reference,
+            "unit": self.unit,
+            "deviation_percent": self.deviation_percent,
+        }
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,20 @@ class PropertyComparison:
 
     def to_dict(self) -> dict:
         """Return rows, notes and curves for JSON."""
+
         def document(part: EquationOfState | ElasticConstants | None) -> dict | None:
             return None if part is None else part.to_dict()
 
-        return {"name": self.name, "lattice": self.lattice, "reference": self.reference,
-                "rows": [row.to_dict() for row in self.rows], "notes": list(self.notes),
-                "equation_of_state": document(self.equation_of_state), "elastic": document(self.elastic),
-                "reference_equation_of_state": document(self.reference_equation_of_state)}
+        return {
+            "name": self.name,
+            "lattice": self.lattice,
+            "reference": self.reference,
+            "rows": [row.to_dict() for row in self.rows],
+            "notes": list(self.notes),
+            "equation_of_state": document(self.equation_of_state),
+            "elastic": document(self.elastic),
+            "reference_equation_of_state": document(self.reference_equation_of_state),
+        }
 
     def __str__(self) -> str:
         """Return the table as text."""
@@ -93,9 +105,11 @@ class PropertyComparison:
         for row in self.rows:
             digits = 4 if row.unit == "A" else 2
             deviation = row.deviation_percent
-            lines.append(f"  {row.name + ' (' + row.unit + ')':<26}{_number(row.value, digits):>12}"
-                         f"{_number(row.reference, digits):>12}"
-                         f"{'-' if deviation is None else f'{deviation:+.2f} %':>12}")
+            lines.append(
+                f"  {row.name + ' (' + row.unit + ')':<26}{_number(row.value, digits):>12}"
+                f"{_number(row.reference, digits):>12}"
+                f"{'-' if deviation is None else f'{deviation:+.2f} %':>12}"
+            )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
@@ -129,8 +143,10 @@ def compare(config: PropertyConfig, calculator: BaseCalculator) -> PropertyCompa
     if config.reference == "emt":
         unknown = sorted(set(crystal.symbols) - set(EMT_PARAMETERS))
         if unknown:
-            raise ConfigError(f"properties entry {config.name!r}: ASE's EMT does not know {', '.join(unknown)}; give "
-                              "the reference as numbers or leave it out.")
+            raise ConfigError(
+                f"properties entry {config.name!r}: ASE's EMT does not know {', '.join(unknown)}; give "
+                "the reference as numbers or leave it out."
+            )
     own = _compute(crystal, is_cubic(config), calculator, "the potential")
     reference = _Properties(given, [])
     if config.reference == "emt":
@@ -138,8 +154,16 @@ def compare(config: PropertyConfig, calculator: BaseCalculator) -> PropertyCompa
     names = [name for name in UNITS if is_cubic(config) or not name.startswith("C")]
     rows = tuple(PropertyRow(name, own.values.get(name), reference.values.get(name), UNITS[name]) for name in names)
     kind = "emt" if config.reference == "emt" else "given" if given else None
-    return PropertyComparison(config.name, config.lattice, kind, rows, tuple(own.notes + reference.notes),
-                              own.equation_of_state, own.elastic, reference.equation_of_state)
+    return PropertyComparison(
+        config.name,
+        config.lattice,
+        kind,
+        rows,
+        tuple(own.notes + reference.notes),
+        own.equation_of_state,
+        own.elastic,
+        reference.equation_of_state,
+    )
 
 
 def _given_reference(config: PropertyConfig) -> dict[str, float]:
@@ -175,8 +199,10 @@ def _inspect(state: EquationOfState, elastic: ElasticConstants, who: str) -> lis
     notes = []
     mismatch = elastic.bulk_modulus_gpa / state.bulk_modulus_gpa - 1.0
     if not abs(mismatch) < _BULK_MODULUS_TOLERANCE:
-        notes.append(f"{who}: the bulk modulus from the stress, (C11 + 2 C12)/3 = {elastic.bulk_modulus_gpa:.2f} GPa, "
-                     f"differs by {mismatch:+.1%} from that of the energies.")
+        notes.append(
+            f"{who}: the bulk modulus from the stress, (C11 + 2 C12)/3 = {elastic.bulk_modulus_gpa:.2f} GPa, "
+            f"differs by {mismatch:+.1%} from that of the energies."
+        )
     if not elastic.is_stable:
         notes.append(f"{who}: the elastic constants are not positive definite; the crystal is unstable to a strain.")
     return notes

@@ -8,19 +8,27 @@ import numpy as np
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
 
-from equipot.interfaces.md_config import MDConfig
 from equipot.properties.case import Case
 from equipot.properties.result import Findings
 from equipot.properties.simulation import simulate, timestep_for
+from equipot.simulation.md_config import MDConfig
 
 
 def measure_distribution(case: Case) -> Findings:
     """Average g(r) of all atoms and of every pair of elements over a simulation at the relaxed volume."""
     settings, findings = case.settings.distribution, Findings()
     start = case.supercell(settings.length)
-    config = MDConfig(ensemble="nvt-langevin", steps=settings.equilibration + settings.steps,
-                      timestep_fs=timestep_for(start, settings.timestep_fs), temperature=settings.temperature,
-                      seed=settings.seed, friction_per_ps=5.0, trajectory_every=20, log_every=100, restart_every=500)
+    config = MDConfig(
+        ensemble="nvt-langevin",
+        steps=settings.equilibration + settings.steps,
+        timestep_fs=timestep_for(start, settings.timestep_fs),
+        temperature=settings.temperature,
+        seed=settings.seed,
+        friction_per_ps=5.0,
+        trajectory_every=20,
+        log_every=100,
+        restart_every=500,
+    )
     frames = simulate(case, start, config, f"nvt-{settings.temperature:g}K")
     frames = [frame for frame in frames if frame.info["step"] > settings.equilibration]
     heights = 1.0 / np.linalg.norm(np.linalg.inv(start.cell.array), axis=0)
@@ -33,16 +41,22 @@ def measure_distribution(case: Case) -> Findings:
     temperatures = [frame.get_temperature() for frame in frames]
     findings.add("mean_temperature", float(np.mean(temperatures)), "K")
     drift = float(np.abs(_mean_displacement(frames)).mean())
-    findings.note(f"{len(start)} atoms, {len(frames)} frames over {settings.steps * config.timestep_fs / 1000:g} ps "
-                  f"after {settings.equilibration * config.timestep_fs / 1000:g} ps at {settings.temperature:g} K, "
-                  f"constant volume of the crystal at rest; atoms move {drift:.2f} A from their mean places.")
-    findings.curves = {"distances": distances.tolist(), "temperature": settings.temperature,
-                       "functions": {name: function.tolist() for name, function in functions.items()}}
+    findings.note(
+        f"{len(start)} atoms, {len(frames)} frames over {settings.steps * config.timestep_fs / 1000:g} ps "
+        f"after {settings.equilibration * config.timestep_fs / 1000:g} ps at {settings.temperature:g} K, "
+        f"constant volume of the crystal at rest; atoms move {drift:.2f} A from their mean places."
+    )
+    findings.curves = {
+        "distances": distances.tolist(),
+        "temperature": settings.temperature,
+        "functions": {name: function.tolist() for name, function in functions.items()},
+    }
     return findings
 
 
-def radial_distribution(frames: list[Atoms], reach: float,
-                        bin_width: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def radial_distribution(
+    frames: list[Atoms], reach: float, bin_width: float
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return bin centres (Angstrom) and g(r), under ``all`` and, in compounds, under ``A-B`` for each pair.
 
     g is 1 in a gas without correlations: counts over those expected at the mean density of the frame.

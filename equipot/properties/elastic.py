@@ -76,17 +76,25 @@ class ElasticConstants:
 
     def to_dict(self) -> dict:
         """Return everything as numbers and lists for JSON."""
-        return {"matrix_gpa": self.matrix.tolist(), "C11": self.C11, "C12": self.C12, "C44": self.C44,
-                "bulk_modulus_gpa": self.bulk_modulus_gpa, "cubic_deviation_gpa": self.cubic_deviation_gpa,
-                "asymmetry_gpa": self.asymmetry_gpa, "residual_stress_gpa": self.residual_stress_gpa,
-                "is_stable": self.is_stable}
+        return {
+            "matrix_gpa": self.matrix.tolist(),
+            "C11": self.C11,
+            "C12": self.C12,
+            "C44": self.C44,
+            "bulk_modulus_gpa": self.bulk_modulus_gpa,
+            "cubic_deviation_gpa": self.cubic_deviation_gpa,
+            "asymmetry_gpa": self.asymmetry_gpa,
+            "residual_stress_gpa": self.residual_stress_gpa,
+            "is_stable": self.is_stable,
+        }
 
     def _mean(self, entries: tuple[tuple[int, int], ...]) -> float:
         return float(self.matrix[tuple(zip(*entries))].mean())
 
 
-def elastic_constants(atoms: Atoms, calculator: BaseCalculator, *, strain: float = 0.005, relax: bool = True,
-                      fmax: float = 1e-4) -> ElasticConstants:
+def elastic_constants(
+    atoms: Atoms, calculator: BaseCalculator, *, strain: float = 0.005, relax: bool = True, fmax: float = 1e-4
+) -> ElasticConstants:
     """Compute the elastic constants of a crystal as the derivative of its Cauchy stress with respect to strain.
 
     Each of the six Voigt strains is applied at -2, -1, 1 and 2 times ``strain`` and differentiated by the fourth-order
@@ -110,8 +118,9 @@ def elastic_constants(atoms: Atoms, calculator: BaseCalculator, *, strain: float
     """
     name = atoms.get_chemical_formula(empirical=True) or "an empty structure"
     if not (len(atoms) and atoms.pbc.all() and atoms.cell.rank == 3):
-        raise UsageError(f"Elastic constants need a crystal periodic in three dimensions, not {name} with pbc "
-                         f"{atoms.pbc.tolist()}.")
+        raise UsageError(
+            f"Elastic constants need a crystal periodic in three dimensions, not {name} with pbc {atoms.pbc.tolist()}."
+        )
     if not strain > 0.0:
         raise UsageError(f"The strain step is {strain}; give a small number above 0, such as 0.005.")
     crystal = atoms.copy()
@@ -132,10 +141,18 @@ def elastic_constants(atoms: Atoms, calculator: BaseCalculator, *, strain: float
         return _stress(crystal, where)
 
     residual = _stress(crystal, name)
-    matrix = np.array([sum(weight * stress_at(component, count * strain) for count, weight in _STENCIL) / strain
-                       for component in range(6)]).T * GPA_PER_EV_A3
+    matrix = (
+        np.array(
+            [
+                sum(weight * stress_at(component, count * strain) for count, weight in _STENCIL) / strain
+                for component in range(6)
+            ]
+        ).T
+        * GPA_PER_EV_A3
+    )
     return ElasticConstants(
-        matrix=0.5 * (matrix + matrix.T), asymmetry_gpa=float(np.abs(matrix - matrix.T).max()),
+        matrix=0.5 * (matrix + matrix.T),
+        asymmetry_gpa=float(np.abs(matrix - matrix.T).max()),
         residual_stress_gpa=float(np.abs(residual).max() * GPA_PER_EV_A3),
     )
 
@@ -144,8 +161,9 @@ def _stress(atoms: Atoms, where: str) -> np.ndarray:
     try:
         stress = atoms.get_stress()
     except (PropertyNotImplementedError, NotImplementedError) as error:
-        raise UsageError(f"Elastic constants need a calculator with a stress, and {type(atoms.calc).__name__} has none "
-                         f"for {where}.") from error
+        raise UsageError(
+            f"Elastic constants need a calculator with a stress, and {type(atoms.calc).__name__} has none for {where}."
+        ) from error
     if not np.isfinite(stress).all():
         raise NumericalError(f"The stress of {where} is not finite.")
     return stress
@@ -156,5 +174,7 @@ def _relax_atoms(atoms: Atoms, fmax: float, where: str) -> None:
     if np.linalg.norm(atoms.get_forces(), axis=1).max() <= fmax:
         return
     if not BFGS(atoms, logfile=None).run(fmax=fmax, steps=_MAX_RELAXATION_STEPS):
-        raise NumericalError(f"The atoms of {where} do not come to rest below {fmax:g} eV/Angstrom in "
-                             f"{_MAX_RELAXATION_STEPS} steps; the crystal may be unstable.")
+        raise NumericalError(
+            f"The atoms of {where} do not come to rest below {fmax:g} eV/Angstrom in "
+            f"{_MAX_RELAXATION_STEPS} steps; the crystal may be unstable."
+        )

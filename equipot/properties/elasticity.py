@@ -47,8 +47,12 @@ def averages(matrix: np.ndarray) -> dict[str, float]:
     bulk_reuss, shear_reuss = 1.0 / total, 15.0 / (4.0 * deviatoric + shear)
     bulk, shear = 0.5 * (bulk_voigt + bulk_reuss), 0.5 * (shear_voigt + shear_reuss)
     return {
-        "bulk_modulus_voigt": bulk_voigt, "bulk_modulus_reuss": bulk_reuss, "bulk_modulus_hill": bulk,
-        "shear_modulus_voigt": shear_voigt, "shear_modulus_reuss": shear_reuss, "shear_modulus_hill": shear,
+        "bulk_modulus_voigt": bulk_voigt,
+        "bulk_modulus_reuss": bulk_reuss,
+        "bulk_modulus_hill": bulk,
+        "shear_modulus_voigt": shear_voigt,
+        "shear_modulus_reuss": shear_reuss,
+        "shear_modulus_hill": shear,
         "youngs_modulus_hill": 9.0 * bulk * shear / (3.0 * bulk + shear),
         "poisson_ratio_hill": (3.0 * bulk - 2.0 * shear) / (2.0 * (3.0 * bulk + shear)),
         "universal_anisotropy": 5.0 * shear_voigt / shear_reuss + bulk_voigt / bulk_reuss - 6.0,
@@ -65,24 +69,36 @@ def measure_elastic(case: Case) -> Findings:
         findings.add(name, matrix[int(name[1]) - 1, int(name[2]) - 1], "GPa")
     eigenvalues = np.linalg.eigvalsh(matrix)
     broken = float(np.abs(raw.matrix - matrix).max())
-    findings.curves = {"matrix_gpa": matrix.tolist(), "eigenvalues_gpa": eigenvalues.tolist(),
-                       "asymmetry_gpa": raw.asymmetry_gpa, "symmetry_violation_gpa": broken}
+    findings.curves = {
+        "matrix_gpa": matrix.tolist(),
+        "eigenvalues_gpa": eigenvalues.tolist(),
+        "asymmetry_gpa": raw.asymmetry_gpa,
+        "symmetry_violation_gpa": broken,
+    }
     findings.add("smallest_eigenvalue", eigenvalues[0], "GPa")
     if eigenvalues[0] > 0.0:
         for name, value in averages(matrix).items():
             findings.add(name, value, "" if name in ("poisson_ratio_hill", "universal_anisotropy") else "GPa")
         findings.note("Born stable: every eigenvalue of the elastic constants is positive.")
     else:
-        findings.doubt(f"Not stable (Born): the elastic constants have the eigenvalue {eigenvalues[0]:.3g} GPa; the "
-                       "crystal gains energy by that strain, and polycrystal averages have no meaning.")
+        findings.doubt(
+            f"Not stable (Born): the elastic constants have the eigenvalue {eigenvalues[0]:.3g} GPa; the "
+            "crystal gains energy by that strain, and polycrystal averages have no meaning."
+        )
     if max(broken, raw.asymmetry_gpa) > max(0.5, 0.01 * np.abs(matrix).max()):
-        findings.doubt(f"The stresses break the symmetry of the crystal by up to {broken:.2g} GPa and that of "
-                       f"C_ij = C_ji by {raw.asymmetry_gpa:.2g} GPa; a float64 model or a smaller fmax helps.")
+        findings.doubt(
+            f"The stresses break the symmetry of the crystal by up to {broken:.2g} GPa and that of "
+            f"C_ij = C_ji by {raw.asymmetry_gpa:.2g} GPa; a float64 model or a smaller fmax helps."
+        )
     return findings
 
 
 def _names(matrix: np.ndarray, system: str) -> list[str]:
     every = [f"C{i + 1}{j + 1}" for i in range(6) for j in range(i, 6)]
     wanted = _INDEPENDENT.get(system, every)
-    return [name for name in every if name in wanted
-            and (name in _INDEPENDENT["cubic"] or abs(matrix[int(name[1]) - 1, int(name[2]) - 1]) > _NEGLIGIBLE)]
+    return [
+        name
+        for name in every
+        if name in wanted
+        and (name in _INDEPENDENT["cubic"] or abs(matrix[int(name[1]) - 1, int(name[2]) - 1]) > _NEGLIGIBLE)
+    ]

@@ -55,18 +55,31 @@ class EquationOfState:
 
     def energy_at(self, volumes: np.ndarray) -> np.ndarray:
         """Evaluate the fitted curve: energies (eV) at ``volumes`` (Angstrom^3), for drawing."""
-        return birchmurnaghan(np.asarray(volumes, dtype=float), self.energy, self.bulk_modulus_gpa / GPA_PER_EV_A3,
-                              self.bulk_modulus_derivative, self.volume)
+        return birchmurnaghan(
+            np.asarray(volumes, dtype=float),
+            self.energy,
+            self.bulk_modulus_gpa / GPA_PER_EV_A3,
+            self.bulk_modulus_derivative,
+            self.volume,
+        )
 
     def to_dict(self) -> dict:
         """Return everything as numbers and lists for JSON; what is not known is None."""
         pressures = [float(p) if np.isfinite(p) else None for p in self.pressures_gpa]
         mismatch = self.pressure_mismatch_gpa
-        return {"lattice_constant": self.lattice_constant, "volume": self.volume, "energy": self.energy,
-                "bulk_modulus_gpa": self.bulk_modulus_gpa, "bulk_modulus_derivative": self.bulk_modulus_derivative,
-                "num_atoms": self.num_atoms, "volumes": self.volumes.tolist(), "energies": self.energies.tolist(),
-                "pressures_gpa": pressures, "fit_rms_mev_per_atom": self.fit_rms_mev_per_atom,
-                "pressure_mismatch_gpa": mismatch if np.isfinite(mismatch) else None}
+        return {
+            "lattice_constant": self.lattice_constant,
+            "volume": self.volume,
+            "energy": self.energy,
+            "bulk_modulus_gpa": self.bulk_modulus_gpa,
+            "bulk_modulus_derivative": self.bulk_modulus_derivative,
+            "num_atoms": self.num_atoms,
+            "volumes": self.volumes.tolist(),
+            "energies": self.energies.tolist(),
+            "pressures_gpa": pressures,
+            "fit_rms_mev_per_atom": self.fit_rms_mev_per_atom,
+            "pressure_mismatch_gpa": mismatch if np.isfinite(mismatch) else None,
+        }
 
 
 def locate_volume(atoms: Atoms, calculator: BaseCalculator) -> float:
@@ -78,8 +91,14 @@ def locate_volume(atoms: Atoms, calculator: BaseCalculator) -> float:
     return _Scan(atoms, calculator).locate_minimum()
 
 
-def equation_of_state(atoms: Atoms, calculator: BaseCalculator, *, window: float = _WINDOW,
-                      num_points: int = _NUM_POINTS, relax: Callable[[Atoms], object] | None = None) -> EquationOfState:
+def equation_of_state(
+    atoms: Atoms,
+    calculator: BaseCalculator,
+    *,
+    window: float = _WINDOW,
+    num_points: int = _NUM_POINTS,
+    relax: Callable[[Atoms], object] | None = None,
+) -> EquationOfState:
     """Fit a third-order Birch-Murnaghan equation of state to isotropically strained copies of a crystal.
 
     The minimum is first bracketed by walking downhill in steps of 2 % of the lattice constant, at most 20 % away from
@@ -102,8 +121,10 @@ def equation_of_state(atoms: Atoms, calculator: BaseCalculator, *, window: float
         NumericalError: no minimum of the energy near the given cell, or energies no equation of state describes.
     """
     if not (len(atoms) and atoms.pbc.all() and atoms.cell.rank == 3):
-        raise UsageError(f"An equation of state needs a crystal periodic in three dimensions, not {_name(atoms)} with "
-                         f"pbc {atoms.pbc.tolist()}.")
+        raise UsageError(
+            f"An equation of state needs a crystal periodic in three dimensions, not {_name(atoms)} with "
+            f"pbc {atoms.pbc.tolist()}."
+        )
     scan = _Scan(atoms, calculator)
     center = scan.locate_minimum()
     volumes = center * np.linspace(1.0 - window, 1.0 + window, num_points)
@@ -114,8 +135,13 @@ def equation_of_state(atoms: Atoms, calculator: BaseCalculator, *, window: float
     mismatch = float(np.max(np.abs(pressures - pressures_of_fit))) * GPA_PER_EV_A3
     return EquationOfState(
         lattice_constant=float(atoms.cell.lengths()[0] * (volume / atoms.get_volume()) ** (1 / 3)),
-        volume=float(volume), energy=float(energy), bulk_modulus_gpa=float(modulus * GPA_PER_EV_A3),
-        bulk_modulus_derivative=float(derivative), num_atoms=len(atoms), volumes=volumes, energies=energies,
+        volume=float(volume),
+        energy=float(energy),
+        bulk_modulus_gpa=float(modulus * GPA_PER_EV_A3),
+        bulk_modulus_derivative=float(derivative),
+        num_atoms=len(atoms),
+        volumes=volumes,
+        energies=energies,
         pressures_gpa=pressures * GPA_PER_EV_A3,
         fit_rms_mev_per_atom=float(np.sqrt(np.mean((fitted - energies) ** 2)) / len(atoms) * MEV_PER_EV),
         pressure_mismatch_gpa=mismatch,
@@ -168,13 +194,16 @@ class _Scan:
                 raise NumericalError(
                     f"The energy of {self.name} has no minimum within {_SEARCH_LIMIT:.0%} of the lattice constant "
                     f"{np.linalg.norm(self.cell[0]):.4g} Angstrom; check the first guess, or the potential does not "
-                    "hold this crystal together.")
+                    "hold this crystal together."
+                )
             factors = [new, *factors[:2]] if downwards else [*factors[1:], new]
             energies = [energy, *energies[:2]] if downwards else [*energies[1:], energy]
         if min(energies) == max(energies):
-            raise NumericalError(f"The energy of {self.name} does not change with the lattice constant near "
-                                 f"{factors[1] * np.linalg.norm(self.cell[0]):.4g} Angstrom: the atoms are out of each "
-                                 "other's reach; check the first guess.")
+            raise NumericalError(
+                f"The energy of {self.name} does not change with the lattice constant near "
+                f"{factors[1] * np.linalg.norm(self.cell[0]):.4g} Angstrom: the atoms are out of each "
+                "other's reach; check the first guess."
+            )
         step = _SEARCH_STEP
         center, middle = factors[1], energies[1]
         for _ in range(3):  # each parabola through three points narrows the bracket tenfold
@@ -194,11 +223,15 @@ def _fit(volumes: np.ndarray, energies: np.ndarray, name: str) -> tuple[float, f
             fit = BirchMurnaghan(volumes, energies, eos="birchmurnaghan")
             volume, energy, modulus = fit.fit(warn=False)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise NumericalError(f"No equation of state fits the energies of {name} around {volumes.mean():.4g} "
-                             f"Angstrom^3 ({error}); the energy there is not a smooth valley.") from error
+        raise NumericalError(
+            f"No equation of state fits the energies of {name} around {volumes.mean():.4g} "
+            f"Angstrom^3 ({error}); the energy there is not a smooth valley."
+        ) from error
     if not (volumes[0] < volume < volumes[-1] and modulus > 0.0 and np.isfinite([energy, modulus]).all()):
-        raise NumericalError(f"The equation of state of {name} has its minimum at {volume:.4g} Angstrom^3, outside the "
-                             f"fitted {volumes[0]:.4g} to {volumes[-1]:.4g}, or no positive bulk modulus.")
+        raise NumericalError(
+            f"The equation of state of {name} has its minimum at {volume:.4g} Angstrom^3, outside the "
+            f"fitted {volumes[0]:.4g} to {volumes[-1]:.4g}, or no positive bulk modulus."
+        )
     return volume, energy, modulus, float(fit.eos_parameters[2])
 
 

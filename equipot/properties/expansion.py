@@ -8,12 +8,12 @@ import numpy as np
 from phonopy import run_qha
 
 from equipot.errors import NumericalError
-from equipot.interfaces.md_config import MDConfig
 from equipot.properties.case import Case
 from equipot.properties.phonons import force_constants
 from equipot.properties.result import Findings
 from equipot.properties.simulation import simulate, standard_error, timestep_for
 from equipot.properties.volumes import relax_at_volume
+from equipot.simulation.md_config import MDConfig
 from equipot.units import GPA_PER_EV_A3
 
 #: K: where the values are read off.
@@ -43,31 +43,48 @@ def _quasi_harmonic(case: Case) -> Findings:
         phonons.append(phonon)
         energies.append(float(crystal.get_potential_energy()) * len(phonon.primitive) / len(crystal))
         case.say(f"expansion: phonons at {crystal.get_volume() / len(crystal):.3f} A^3/atom")
-    kept = [number for number, lowest in enumerate(lowest_frequencies)
-            if lowest > -case.settings.phonons.imaginary_tolerance]
+    kept = [
+        number
+        for number, lowest in enumerate(lowest_frequencies)
+        if lowest > -case.settings.phonons.imaginary_tolerance
+    ]
     if len(kept) < len(scales):
-        listing = ", ".join(f"{-lowest:.2f}i THz at {volume:.2f} A^3/atom" for number, (volume, lowest)
-                            in enumerate(zip(sizes, lowest_frequencies)) if number not in kept)
+        listing = ", ".join(
+            f"{-lowest:.2f}i THz at {volume:.2f} A^3/atom"
+            for number, (volume, lowest) in enumerate(zip(sizes, lowest_frequencies))
+            if number not in kept
+        )
         if len(kept) < _FEWEST_VOLUMES:
-            raise NumericalError(f"Imaginary modes ({listing}) leave {len(kept)} volumes of {len(scales)}, and the "
-                                 f"quasi-harmonic fit needs {_FEWEST_VOLUMES}; the crystal, or the potential's picture "
-                                 "of it, is not stable there. A smaller expansion.window may help, or "
-                                 "expansion.method: dynamics.")
-        findings.doubt(f"Volumes with imaginary modes ({listing}) are left out of the fit: the potential softens when "
-                       "the crystal expands.")
+            raise NumericalError(
+                f"Imaginary modes ({listing}) leave {len(kept)} volumes of {len(scales)}, and the "
+                f"quasi-harmonic fit needs {_FEWEST_VOLUMES}; the crystal, or the potential's picture "
+                "of it, is not stable there. A smaller expansion.window may help, or "
+                "expansion.method: dynamics."
+            )
+        findings.doubt(
+            f"Volumes with imaginary modes ({listing}) are left out of the fit: the potential softens when "
+            "the crystal expands."
+        )
         phonons, energies = [phonons[number] for number in kept], [energies[number] for number in kept]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = run_qha(phonons, np.arange(0.0, settings.max_temperature + 21.0, 10.0), energies, mesh=60.0,
-                         exclude_gamma_acoustic=True)
+        result = run_qha(
+            phonons,
+            np.arange(0.0, settings.max_temperature + 21.0, 10.0),
+            energies,
+            mesh=60.0,
+            exclude_gamma_acoustic=True,
+        )
     num_atoms = len(phonons[0].primitive)
     temperatures, volumes = np.asarray(result.temperatures), np.asarray(result.equilibrium_volumes) / num_atoms
     expansion = np.asarray(result.thermal_expansion)
     sampled = np.asarray(result.volumes) / num_atoms
     count = int(np.argmin(volumes < sampled.max())) if volumes.max() >= sampled.max() else len(volumes)
     if count < len(volumes):
-        sentence = (f"Above {temperatures[max(count - 1, 0)]:.0f} K the crystal expands beyond the largest volume of "
-                    f"the fit, {sampled.max():.2f} A^3/atom, and nothing is given.")
+        sentence = (
+            f"Above {temperatures[max(count - 1, 0)]:.0f} K the crystal expands beyond the largest volume of "
+            f"the fit, {sampled.max():.2f} A^3/atom, and nothing is given."
+        )
         (findings.note if temperatures[max(count - 1, 0)] >= _ROOM else findings.doubt)(sentence)
         temperatures, volumes, expansion = temperatures[:count], volumes[:count], expansion[:count]
     moduli, gruneisen = np.asarray(result.bulk_moduli)[:count], np.asarray(result.gruneisen_parameters)[:count]
@@ -77,13 +94,19 @@ def _quasi_harmonic(case: Case) -> Findings:
         _add_lattice_constants(findings, case, temperatures, volumes)
         findings.add("bulk_modulus_300K", GPA_PER_EV_A3 * np.interp(_ROOM, temperatures, moduli), "GPa")
         findings.add("gruneisen_300K", np.interp(_ROOM, temperatures, gruneisen))
-    findings.note(f"Quasi-harmonic, {len(phonons)} volumes, supercells of {len(phonons[0].supercell)} atoms. Linear "
-                  "expansion is a third of that of the volume.")
-    findings.curves = {"method": "quasi-harmonic", "temperatures": temperatures.tolist(), "volumes": volumes.tolist(),
-                       "expansion": (1e6 * expansion).tolist(),
-                       "bulk_modulus_gpa": (GPA_PER_EV_A3 * moduli).tolist(),
-                       "sampled_volumes": sampled.tolist(),
-                       "sampled_energies": (np.array(energies) / num_atoms).tolist()}
+    findings.note(
+        f"Quasi-harmonic, {len(phonons)} volumes, supercells of {len(phonons[0].supercell)} atoms. Linear "
+        "expansion is a third of that of the volume."
+    )
+    findings.curves = {
+        "method": "quasi-harmonic",
+        "temperatures": temperatures.tolist(),
+        "volumes": volumes.tolist(),
+        "expansion": (1e6 * expansion).tolist(),
+        "bulk_modulus_gpa": (GPA_PER_EV_A3 * moduli).tolist(),
+        "sampled_volumes": sampled.tolist(),
+        "sampled_energies": (np.array(energies) / num_atoms).tolist(),
+    }
     return findings
 
 
@@ -100,11 +123,18 @@ def _from_dynamics(case: Case) -> Findings:
     start = case.supercell(settings.length)
     means, errors = [], []
     for temperature in settings.temperatures:
-        config = MDConfig(ensemble="npt", steps=settings.steps, timestep_fs=timestep_for(start, None),
-                          temperature=temperature, seed=settings.seed, trajectory_every=10, log_every=100,
-                          restart_every=500)
+        config = MDConfig(
+            ensemble="npt",
+            steps=settings.steps,
+            timestep_fs=timestep_for(start, None),
+            temperature=temperature,
+            seed=settings.seed,
+            trajectory_every=10,
+            log_every=100,
+            restart_every=500,
+        )
         frames = simulate(case, start, config, f"npt-{temperature:g}K")
-        volumes = np.array([frame.get_volume() for frame in frames])[len(frames) // 3:] / len(start)
+        volumes = np.array([frame.get_volume() for frame in frames])[len(frames) // 3 :] / len(start)
         means.append(float(volumes.mean()))
         errors.append(standard_error(volumes))
         case.say(f"expansion: {temperature:g} K, {means[-1]:.4f} ± {errors[-1]:.4f} A^3/atom")
@@ -116,9 +146,15 @@ def _from_dynamics(case: Case) -> Findings:
     findings.add("linear_expansion", 1e6 * slope / middle / 3.0, "1e-6/K")
     if temperatures[0] <= _ROOM <= temperatures[-1]:
         _add_lattice_constants(findings, case, temperatures, means_array)
-    findings.note(f"Molecular dynamics of {len(start)} atoms at zero pressure (classical nuclei), {settings.steps} "
-                  f"steps a temperature; the volume expansion is uncertain by about {error:.1f}e-6/K. It is the mean "
-                  f"over {temperatures[0]:g} to {temperatures[-1]:g} K.")
-    findings.curves = {"method": "dynamics", "temperatures": temperatures.tolist(), "volumes": means,
-                       "volume_errors": errors}
+    findings.note(
+        f"Molecular dynamics of {len(start)} atoms at zero pressure (classical nuclei), {settings.steps} "
+        f"steps a temperature; the volume expansion is uncertain by about {error:.1f}e-6/K. It is the mean "
+        f"over {temperatures[0]:g} to {temperatures[-1]:g} K."
+    )
+    findings.curves = {
+        "method": "dynamics",
+        "temperatures": temperatures.tolist(),
+        "volumes": means,
+        "volume_errors": errors,
+    }
     return findings

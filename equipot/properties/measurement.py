@@ -56,16 +56,29 @@ class StructureReport:
 
     def to_dict(self) -> dict:
         """Return everything for JSON."""
-        return {"label": self.label, "space_group": self.space_group,
-                "results": {name: result.to_dict() for name, result in self.results.items()}}
+        return {
+            "label": self.label,
+            "space_group": self.space_group,
+            "results": {name: result.to_dict() for name, result in self.results.items()},
+        }
 
 
-def compute(model: str | Path | Potential | BaseCalculator, structure: str | Path | Atoms | Structure, *,
-            only: Sequence[str] = (), skip: Sequence[str] = (), also: Sequence[str] = (),
-            settings: PropertySettings | None = None, folder: str | Path | None = None, overwrite: bool = False,
-            dtype: str | None = "float64", device: str = "cpu", name: str | None = None,
-            progress: Callable[[str], None] | None = None,
-            stop: Callable[[], bool] | None = None) -> StructureReport:
+def compute(
+    model: str | Path | Potential | BaseCalculator,
+    structure: str | Path | Atoms | Structure,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    also: Sequence[str] = (),
+    settings: PropertySettings | None = None,
+    folder: str | Path | None = None,
+    overwrite: bool = False,
+    dtype: str | None = "float64",
+    device: str = "cpu",
+    name: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> StructureReport:
     """Measure the properties of one crystal with a potential, or with any ASE calculator.
 
     Args:
@@ -102,16 +115,29 @@ def compute(model: str | Path | Potential | BaseCalculator, structure: str | Pat
     title = name or (str(model) if isinstance(model, str | Path) else type(model).__name__)
     with tempfile.TemporaryDirectory(prefix="equipot-") as temporary:
         store = Store(temporary if folder is None else folder, overwrite=overwrite)
-        run = _Run(structure, calculator, settings or PropertySettings(), store, progress or (lambda text: None),
-                   stop or (lambda: False))
+        run = _Run(
+            structure,
+            calculator,
+            settings or PropertySettings(),
+            store,
+            progress or (lambda text: None),
+            stop or (lambda: False),
+        )
         return run.go(StructureReport(structure.label, title), chosen)
 
 
 class _Run:
     """One structure's properties, in order."""
 
-    def __init__(self, structure: Structure, calculator: BaseCalculator, settings: PropertySettings, store: Store,
-                 say: Callable[[str], None], stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        calculator: BaseCalculator,
+        settings: PropertySettings,
+        store: Store,
+        say: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> None:
         self.structure, self.calculator, self.settings = structure, calculator, settings
         self.store, self.say, self.stop = store, say, stop
         self.calculator_hash = model_fingerprint(calculator)
@@ -123,8 +149,10 @@ class _Run:
         case = None
         for entry in chosen:
             if self.stop():
-                raise Interrupted(f"Stopped before {entry.name} of {self.structure.label}; {len(report.results)} of "
-                                  f"{len(chosen)} properties are stored, the same command goes on from there.")
+                raise Interrupted(
+                    f"Stopped before {entry.name} of {self.structure.label}; {len(report.results)} of "
+                    f"{len(chosen)} properties are stored, the same command goes on from there."
+                )
             result = stored[entry.name]
             if result is not None:
                 report.num_resumed += 1
@@ -137,19 +165,33 @@ class _Run:
                 if result.status in ("failed", "skipped"):
                     break
                 case = self._case(result)
-        for entry in chosen[len(report.results):]:
-            report.results[entry.name] = PropertyResult(entry.name, "skipped", notes=("There is no crystal at rest to "
-                                                                                      "measure.",))
+        for entry in chosen[len(report.results) :]:
+            report.results[entry.name] = PropertyResult(
+                entry.name, "skipped", notes=("There is no crystal at rest to measure.",)
+            )
         return report
 
     def _prints(self, entry: Property) -> dict[str, str]:
-        return fingerprints(self.calculator_hash, self.structure.atoms, self.settings, entry.name,
-                            tuple(dict.fromkeys(("relaxation", *entry.sections))), entry.revision)
+        return fingerprints(
+            self.calculator_hash,
+            self.structure.atoms,
+            self.settings,
+            entry.name,
+            tuple(dict.fromkeys(("relaxation", *entry.sections))),
+            entry.revision,
+        )
 
     def _case(self, relaxation: PropertyResult) -> Case:
         crystal = crystal_of(relaxation.curves)
-        return Case(self.structure.label, crystal, find_symmetry(crystal, self.settings.relaxation.symmetry_tolerance),
-                    self.calculator, self.settings, self.store.folder, self.say)
+        return Case(
+            self.structure.label,
+            crystal,
+            find_symmetry(crystal, self.settings.relaxation.symmetry_tolerance),
+            self.calculator,
+            self.settings,
+            self.store.folder,
+            self.say,
+        )
 
     def _measure(self, entry: Property, case: Case | None, prints: dict[str, str]) -> PropertyResult:
         """Measure one property; every failure but an interruption becomes a result that says so."""
@@ -174,10 +216,18 @@ class _Run:
         except Exception as error:  # the libraries below raise anything; the other properties go on
             logger.debug("%s of %s failed", entry.name, self.structure.label, exc_info=True)
             findings, status = Findings(), "failed"
-            findings.note(f"{type(error).__name__}: {str(error) or 'no message'} (while measuring {entry.name}; please "
-                          "report this if the crystal is a sound one).")
-        result = PropertyResult(entry.name, status, findings.values, jsonable(findings.curves), tuple(findings.notes),
-                                time.perf_counter() - begin)
+            findings.note(
+                f"{type(error).__name__}: {str(error) or 'no message'} (while measuring {entry.name}; please "
+                "report this if the crystal is a sound one)."
+            )
+        result = PropertyResult(
+            entry.name,
+            status,
+            findings.values,
+            jsonable(findings.curves),
+            tuple(findings.notes),
+            time.perf_counter() - begin,
+        )
         self.store.save(result, prints)
         return result
 

@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 
 from equipot.errors import NumericalError
-from equipot.interfaces.md_config import MDConfig
 from equipot.properties.case import Case
 from equipot.properties.result import Findings
 from equipot.properties.simulation import run, standard_error, timestep_for
 from equipot.properties.structures import supercell_for
+from equipot.simulation.md_config import MDConfig
 
 #: Layers with more order than this are crystal: a liquid has 0.1 to 0.2, a crystal at its melting point 0.5 to 0.8.
 _ORDERED = 0.4
@@ -42,11 +42,11 @@ class _Attempt:
 
     @property
     def mean(self) -> float:
-        return float(self.temperatures[len(self.temperatures) // 2:].mean())
+        return float(self.temperatures[len(self.temperatures) // 2 :].mean())
 
     @property
     def error(self) -> float:
-        return standard_error(self.temperatures[len(self.temperatures) // 2:])
+        return standard_error(self.temperatures[len(self.temperatures) // 2 :])
 
 
 def measure_melting(case: Case) -> Findings:
@@ -66,19 +66,27 @@ def measure_melting(case: Case) -> Findings:
             break
         guess = max(1.1 * guess, attempt.mean) if attempt.solid > 0.5 else min(0.9 * guess, attempt.mean)
     else:
-        raise NumericalError(f"Solid and liquid did not stay side by side in {settings.attempts} attempts "
-                             f"({'; '.join(tried)}); start nearer with melting.guess, or use a larger cell.")
+        raise NumericalError(
+            f"Solid and liquid did not stay side by side in {settings.attempts} attempts "
+            f"({'; '.join(tried)}); start nearer with melting.guess, or use a larger cell."
+        )
     findings.add("melting_temperature", attempt.mean, "K")
-    findings.note(f"{attempt.mean:.0f} ± {attempt.error:.0f} K at {settings.pressure_gpa:g} GPa over the last "
-                  f"{(attempt.times[-1] - attempt.times[0]) / 2:.1f} ps; attempts: {'; '.join(tried)}.")
-    half = attempt.temperatures[len(attempt.temperatures) // 2:]
+    findings.note(
+        f"{attempt.mean:.0f} ± {attempt.error:.0f} K at {settings.pressure_gpa:g} GPa over the last "
+        f"{(attempt.times[-1] - attempt.times[0]) / 2:.1f} ps; attempts: {'; '.join(tried)}."
+    )
+    half = attempt.temperatures[len(attempt.temperatures) // 2 :]
     drift = float(np.polyfit(np.linspace(0.0, 1.0, len(half)), half, 1)[0])
     if abs(drift) > max(3.0 * attempt.error, 0.02 * attempt.mean):
         findings.doubt(f"The temperature still drifts by {drift:+.0f} K over the averaged half; run longer.")
-    findings.curves = {"times_ps": attempt.times.tolist(), "temperatures": attempt.temperatures.tolist(),
-                       "mean_temperature": attempt.mean, "error": attempt.error,
-                       "profile_order": attempt.order.tolist(),
-                       "profile_positions": ((np.arange(_LAYERS) + 0.5) / _LAYERS).tolist()}
+    findings.curves = {
+        "times_ps": attempt.times.tolist(),
+        "temperatures": attempt.temperatures.tolist(),
+        "mean_temperature": attempt.mean,
+        "error": attempt.error,
+        "profile_order": attempt.order.tolist(),
+        "profile_positions": ((np.arange(_LAYERS) + 0.5) / _LAYERS).tolist(),
+    }
     return findings
 
 
@@ -88,9 +96,18 @@ def _attempt(case: Case, guess: float, number: int) -> _Attempt:
     timestep = timestep_for(start, settings.timestep_fs)
 
     def stage(name: str, atoms: Atoms, ensemble: str, steps: int, temperature: float, **more) -> Atoms:
-        config = MDConfig(ensemble=ensemble, steps=steps, timestep_fs=timestep, temperature=temperature,
-                          seed=settings.seed + number, trajectory_every=20, log_every=100, restart_every=500,
-                          **({"pressure_gpa": settings.pressure_gpa} if ensemble.startswith("npt") else {}), **more)
+        config = MDConfig(
+            ensemble=ensemble,
+            steps=steps,
+            timestep_fs=timestep,
+            temperature=temperature,
+            seed=settings.seed + number,
+            trajectory_every=20,
+            log_every=100,
+            restart_every=500,
+            **({"pressure_gpa": settings.pressure_gpa} if ensemble.startswith("npt") else {}),
+            **more,
+        )
         result = run(case, atoms, config, f"melting-{number}-{name}")
         case.say(f"melting: {name} done at {result.atoms.get_temperature():.0f} K")
         final = result.atoms.copy()
@@ -99,7 +116,7 @@ def _attempt(case: Case, guess: float, number: int) -> _Attempt:
 
     solid = stage("solid", start, "npt", settings.preparation, guess)
     volumes = [frame.get_volume() for frame in _frames(case, f"melting-{number}-solid")]
-    mean = float(np.mean(volumes[len(volumes) // 2:]))
+    mean = float(np.mean(volumes[len(volumes) // 2 :]))
     solid.set_cell(solid.cell.array * (mean / solid.get_volume()) ** (1 / 3), scale_atoms=True)
     held = np.flatnonzero(solid.get_scaled_positions()[:, 2] < 0.5)
     solid.set_constraint(FixAtoms(held))
@@ -109,8 +126,11 @@ def _attempt(case: Case, guess: float, number: int) -> _Attempt:
     settled = stage("settle", cooled, "npt-c", settings.preparation, guess, new_velocities=True)
     final = stage("coexist", settled, "npt-c", settings.steps, guess, thermostat_time_fs=_NEVER)
     frames = _frames(case, f"melting-{number}-coexist")
-    return _Attempt(np.array([frame.info["time_ps"] for frame in frames]),
-                    np.array([frame.get_temperature() for frame in frames]), layer_order(case, start, final))
+    return _Attempt(
+        np.array([frame.info["time_ps"] for frame in frames]),
+        np.array([frame.get_temperature() for frame in frames]),
+        layer_order(case, start, final),
+    )
 
 
 def _elongated(case: Case) -> Atoms:
@@ -137,8 +157,12 @@ def layer_order(case: Case, perfect: Atoms, atoms: Atoms) -> np.ndarray:
     scaled = atoms.get_scaled_positions()
     layers = np.minimum((scaled[:, 2] * _LAYERS).astype(int), _LAYERS - 1)
     phases = np.exp(2j * np.pi * scaled[:, :2] @ vectors.T)
-    return np.array([np.abs(phases[layers == layer].mean(axis=0)).mean() if (layers == layer).any() else 0.0
-                     for layer in range(_LAYERS)])
+    return np.array(
+        [
+            np.abs(phases[layers == layer].mean(axis=0)).mean() if (layers == layer).any() else 0.0
+            for layer in range(_LAYERS)
+        ]
+    )
 
 
 def _scattering_vectors(crystal: Atoms, perfect: Atoms) -> np.ndarray:

@@ -25,8 +25,9 @@ _ROUNDING = 1e-3
 _MAX_LISTED_BANDS = 6
 
 
-def force_constants(case: Case, crystal: Atoms, length: float, copies: tuple[int, int, int] | None = None, *,
-                    displacement: float = 0.01) -> tuple[Phonopy, float]:
+def force_constants(
+    case: Case, crystal: Atoms, length: float, copies: tuple[int, int, int] | None = None, *, displacement: float = 0.01
+) -> tuple[Phonopy, float]:
     """Displace the atoms of a supercell and return phonopy with force constants.
 
     The acoustic sum rule and the symmetry of second derivatives are imposed afterwards; how far the forces themselves
@@ -34,16 +35,21 @@ def force_constants(case: Case, crystal: Atoms, length: float, copies: tuple[int
     energy.
     """
     supercell = copies or supercell_for(crystal, length)
-    unit_cell = PhonopyAtoms(symbols=crystal.get_chemical_symbols(), cell=crystal.cell.array,
-                             scaled_positions=crystal.get_scaled_positions(), masses=crystal.get_masses())
+    unit_cell = PhonopyAtoms(
+        symbols=crystal.get_chemical_symbols(),
+        cell=crystal.cell.array,
+        scaled_positions=crystal.get_scaled_positions(),
+        masses=crystal.get_masses(),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         phonon = Phonopy(unit_cell, supercell_matrix=np.diag(supercell), primitive_matrix="auto")
         phonon.generate_displacements(distance=displacement)
         forces = []
         for displaced in phonon.supercells_with_displacements:
-            atoms = case.attach(Atoms(displaced.symbols, cell=displaced.cell, pbc=True,
-                                      scaled_positions=displaced.scaled_positions))
+            atoms = case.attach(
+                Atoms(displaced.symbols, cell=displaced.cell, pbc=True, scaled_positions=displaced.scaled_positions)
+            )
             forces.append(atoms.get_forces())
         phonon.forces = np.array(forces)
         phonon.produce_force_constants()
@@ -55,8 +61,9 @@ def force_constants(case: Case, crystal: Atoms, length: float, copies: tuple[int
 def measure_phonons(case: Case) -> Findings:
     """Measure bands along seekpath's line, the density of states and the harmonic thermal functions."""
     settings, findings = case.settings.phonons, Findings()
-    phonon, violation = force_constants(case, case.crystal, settings.length, settings.supercell,
-                                        displacement=settings.displacement)
+    phonon, violation = force_constants(
+        case, case.crystal, settings.length, settings.supercell, displacement=settings.displacement
+    )
     num_atoms = len(phonon.primitive)
     case.say(f"phonons: {len(phonon.supercells_with_displacements)} displacements in {len(phonon.supercell)} atoms")
     with warnings.catch_warnings():
@@ -64,30 +71,41 @@ def measure_phonons(case: Case) -> Findings:
         bands = _bands(phonon, settings.points)
         mesh = phonon.run_mesh(settings.mesh)
         density = phonon.run_total_dos()
-        thermal = phonon.run_thermal_properties(t_max=settings.max_temperature, t_step=10.0,
-                                                cutoff_frequency=1e-3, exclude_gamma_acoustic=True)
+        thermal = phonon.run_thermal_properties(
+            t_max=settings.max_temperature, t_step=10.0, cutoff_frequency=1e-3, exclude_gamma_acoustic=True
+        )
     _add_values(findings, bands, np.asarray(mesh.frequencies), num_atoms)
     temperatures, free, entropy, heat = (np.asarray(part) for part in thermal.thermal_properties)
     findings.add("zero_point_energy", 1000.0 * free[0] / _KJ_PER_EV / num_atoms, "meV/atom")
     if settings.max_temperature >= _ROOM:
-        for name, curve, scale, unit in (("vibrational_free_energy_300K", free, 1000.0 / _KJ_PER_EV, "meV/atom"),
-                                         ("entropy_300K", entropy, 1.0, "J/K/mol"),
-                                         ("heat_capacity_300K", heat, 1.0, "J/K/mol")):
+        for name, curve, scale, unit in (
+            ("vibrational_free_energy_300K", free, 1000.0 / _KJ_PER_EV, "meV/atom"),
+            ("entropy_300K", entropy, 1.0, "J/K/mol"),
+            ("heat_capacity_300K", heat, 1.0, "J/K/mol"),
+        ):
             findings.add(name, scale * np.interp(_ROOM, temperatures, curve) / num_atoms, unit)
-    findings.note(f"{len(phonon.supercells_with_displacements)} displacements of {settings.displacement:g} A in a "
-                  f"supercell of {len(phonon.supercell)} atoms; the acoustic sum rule, violated by "
-                  f"{violation:.1g} eV/A^2 in the forces, is imposed. Entropy and heat capacity per mole of atoms.")
+    findings.note(
+        f"{len(phonon.supercells_with_displacements)} displacements of {settings.displacement:g} A in a "
+        f"supercell of {len(phonon.supercell)} atoms; the acoustic sum rule, violated by "
+        f"{violation:.1g} eV/A^2 in the forces, is imposed. Entropy and heat capacity per mole of atoms."
+    )
     lowest = min(float(np.asarray(mesh.frequencies).min()), min(float(np.min(part)) for part in bands["frequencies"]))
     if lowest < -settings.imaginary_tolerance:
         findings.doubt(_imaginary(bands, lowest, settings.imaginary_tolerance))
     findings.curves = {
         "bands": bands,
-        "density": {"frequencies": np.asarray(density.frequency_points).tolist(),
-                    "states": (np.asarray(density.dos) / num_atoms).tolist()},
-        "thermal": {"temperatures": temperatures.tolist(), "free_energy_mev": (1000 * free / _KJ_PER_EV
-                                                                            / num_atoms).tolist(),
-                    "entropy": (entropy / num_atoms).tolist(), "heat_capacity": (heat / num_atoms).tolist()},
-        "sum_rule_violation": violation}
+        "density": {
+            "frequencies": np.asarray(density.frequency_points).tolist(),
+            "states": (np.asarray(density.dos) / num_atoms).tolist(),
+        },
+        "thermal": {
+            "temperatures": temperatures.tolist(),
+            "free_energy_mev": (1000 * free / _KJ_PER_EV / num_atoms).tolist(),
+            "entropy": (entropy / num_atoms).tolist(),
+            "heat_capacity": (heat / num_atoms).tolist(),
+        },
+        "sum_rule_violation": violation,
+    }
     return findings
 
 
@@ -101,9 +119,12 @@ def _bands(phonon: Phonopy, points: int) -> dict:
         end = next(names)
         ends.append([begin, end])
         begin = end if connected else next(names, None) if number + 1 < len(connections) else None
-    return {"segments": ends, "distances": [np.asarray(part).tolist() for part in bands.distances],
-            "qpoints": [np.asarray(part).tolist() for part in bands.qpoints],
-            "frequencies": [np.asarray(part).tolist() for part in bands.frequencies]}
+    return {
+        "segments": ends,
+        "distances": [np.asarray(part).tolist() for part in bands.distances],
+        "qpoints": [np.asarray(part).tolist() for part in bands.qpoints],
+        "frequencies": [np.asarray(part).tolist() for part in bands.frequencies],
+    }
 
 
 def _plain(label: str) -> str:
@@ -146,5 +167,7 @@ def _imaginary(bands: dict, lowest: float, tolerance: float) -> str:
             found.append((float(minima[worst]), f"{-minima[worst]:.2f}i THz at {at} (q = {q})"))
     places = list(dict.fromkeys(text for _, text in sorted(found)))[:4]
     where = "; ".join(places) if places else "off the line of the band plot"
-    return (f"Imaginary modes, down to {-lowest:.2f}i THz: {where}. The crystal is not stable against these "
-            "displacements, or the supercell is too small; the thermal functions leave these modes out.")
+    return (
+        f"Imaginary modes, down to {-lowest:.2f}i THz: {where}. The crystal is not stable against these "
+        "displacements, or the supercell is too small; the thermal functions leave these modes out."
+    )

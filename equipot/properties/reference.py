@@ -36,24 +36,55 @@ from equipot.properties.result import PropertyResult, convert_unit
 _MILLER = r"-?\d-?\d-?\d"
 #: Pattern of the names of values -> their unit. The names a reference file may use.
 VALUE_UNITS: dict[str, str] = {
-    r"lattice_constant(_[abc])?(_300K)?": "A", r"c_over_a": "", r"(alpha|beta|gamma)": "degree",
-    r"volume(_300K)?": "A^3/atom", r"energy": "eV/atom",
-    r"bulk_modulus(_voigt|_reuss|_hill|_300K)?": "GPa", r"bulk_modulus_derivative": "",
-    r"C[1-6][1-6]": "GPa", r"(shear|youngs)_modulus_(voigt|reuss|hill)": "GPa",
+    r"lattice_constant(_[abc])?(_300K)?": "A",
+    r"c_over_a": "",
+    r"(alpha|beta|gamma)": "degree",
+    r"volume(_300K)?": "A^3/atom",
+    r"energy": "eV/atom",
+    r"bulk_modulus(_voigt|_reuss|_hill|_300K)?": "GPa",
+    r"bulk_modulus_derivative": "",
+    r"C[1-6][1-6]": "GPa",
+    r"(shear|youngs)_modulus_(voigt|reuss|hill)": "GPa",
     r"poisson_ratio_hill|universal_anisotropy": "",
-    r"frequency_\w+_(\d+|min|max)|frequency_(min|max)": "THz", r"zero_point_energy": "meV/atom",
-    r"vibrational_free_energy_300K": "meV/atom", r"(entropy|heat_capacity)_300K": "J/K/mol",
+    r"frequency_\w+_(\d+|min|max)|frequency_(min|max)": "THz",
+    r"zero_point_energy": "meV/atom",
+    r"vibrational_free_energy_300K": "meV/atom",
+    r"(entropy|heat_capacity)_300K": "J/K/mol",
     r"vacancy_formation_energy(_unrelaxed)?(_[A-Z][a-z]?|_\d+)?": "eV",
     rf"surface_energy_{_MILLER}(_unrelaxed)?": "J/m^2",
     r"(unstable_)?stacking_fault_energy_\d+(_\d+)?": "J/m^2",
-    r"(volume|linear)_expansion(_300K)?": "1e-6/K", r"gruneisen_300K": "",
-    r"rdf_first_peak": "A", r"rdf_first_peak_height": "", r"melting_temperature": "K",
+    r"(volume|linear)_expansion(_300K)?": "1e-6/K",
+    r"gruneisen_300K": "",
+    r"rdf_first_peak": "A",
+    r"rdf_first_peak_height": "",
+    r"melting_temperature": "K",
 }
-_EXAMPLES = ("lattice_constant", "bulk_modulus", "C12", "C44", "C33", "C11", "vacancy_formation_energy",
-             "surface_energy_110", "unstable_stacking_fault_energy_110", "stacking_fault_energy_111",
-             "linear_expansion_300K", "melting_temperature", "frequency_max", "frequency_H_1", "heat_capacity_300K",
-             "bulk_modulus_hill", "shear_modulus_hill", "poisson_ratio_hill", "bulk_modulus_derivative", "c_over_a",
-             "volume", "energy", "zero_point_energy", "lattice_constant_300K")
+_EXAMPLES = (
+    "lattice_constant",
+    "bulk_modulus",
+    "C12",
+    "C44",
+    "C33",
+    "C11",
+    "vacancy_formation_energy",
+    "surface_energy_110",
+    "unstable_stacking_fault_energy_110",
+    "stacking_fault_energy_111",
+    "linear_expansion_300K",
+    "melting_temperature",
+    "frequency_max",
+    "frequency_H_1",
+    "heat_capacity_300K",
+    "bulk_modulus_hill",
+    "shear_modulus_hill",
+    "poisson_ratio_hill",
+    "bulk_modulus_derivative",
+    "c_over_a",
+    "volume",
+    "energy",
+    "zero_point_energy",
+    "lattice_constant_300K",
+)
 
 
 def unit_of(name: str) -> str | None:
@@ -84,12 +115,19 @@ class ReferenceSource(Section):
             unit = unit_of(name)
             if unit is None:
                 close = difflib.get_close_matches(name, _EXAMPLES, n=1)
-                raise FieldError(f"values.{name}", "is no value that is measured"
-                                 + (f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(_EXAMPLES)} "
-                                                                                  "and the like."))
+                raise FieldError(
+                    f"values.{name}",
+                    "is no value that is measured"
+                    + (
+                        f"; did you mean '{close[0]}'?"
+                        if close
+                        else f"; there are {', '.join(_EXAMPLES)} and the like."
+                    ),
+                )
             if isinstance(given, ReferenceValue) and given.unit and convert_unit(given.value, given.unit, unit) is None:
-                raise FieldError(f"values.{name}", f"has the unit '{given.unit}', expected one that converts to "
-                                                   f"'{unit}'.")
+                raise FieldError(
+                    f"values.{name}", f"has the unit '{given.unit}', expected one that converts to '{unit}'."
+                )
 
 
 @dataclass(frozen=True)
@@ -136,8 +174,13 @@ class ComparisonRow:
 
     def to_dict(self) -> dict:
         """Return it for JSON."""
-        return {"name": self.name, "value": self.value, "unit": self.unit, "references": dict(self.references),
-                "errors_percent": {name: self.error_percent(name) for name in self.references}}
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "references": dict(self.references),
+            "errors_percent": {name: self.error_percent(name) for name in self.references},
+        }
 
 
 def read_references(path: str | Path) -> list[Reference]:
@@ -153,8 +196,10 @@ def read_references(path: str | Path) -> list[Reference]:
     sources = build(_ReferenceFile, read_yaml(path)).references
     names = [(source.name, label) for source in sources for label in source.structures or ("",)]
     if len(set(names)) < len(names):
-        raise ConfigError(f"{path}: two references have the same name for the same structure; their columns would be "
-                          "one. Give them different names.")
+        raise ConfigError(
+            f"{path}: two references have the same name for the same structure; their columns would be "
+            "one. Give them different names."
+        )
     return [_convert(source) for source in sources]
 
 
@@ -170,10 +215,15 @@ def compare_values(report: StructureReport, references: Sequence[Reference]) -> 
     values = {name: entry for result in report.results.values() for name, entry in result.values.items()}
     wanted = set().union(*(reference.values for reference in mine)) if mine else set()
     order = [name for name in values if name in wanted] + sorted(wanted - set(values))
-    return [ComparisonRow(name, values[name].value if name in values else None,
-                          values[name].unit if name in values else unit_of(name) or "",
-                          {reference.name: reference.values[name] for reference in mine if name in reference.values})
-            for name in order]
+    return [
+        ComparisonRow(
+            name,
+            values[name].value if name in values else None,
+            values[name].unit if name in values else unit_of(name) or "",
+            {reference.name: reference.values[name] for reference in mine if name in reference.values},
+        )
+        for name in order
+    ]
 
 
 def unused(references: Iterable[Reference], labels: Sequence[str]) -> list[str]:
@@ -211,11 +261,15 @@ def _read_run(path: Path) -> list[Reference]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not the properties.json of a run of equipot properties ({type(error).__name__}: "
-                        f"{error}).") from error
+        raise DataError(
+            f"{path}: not the properties.json of a run of equipot properties ({type(error).__name__}: {error})."
+        ) from error
     return references
 
 
 def _known(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if unit_of(name) is not None and value == value
-            and name not in ("energy", "frequency_min")}
+    return {
+        name: value
+        for name, value in values.items()
+        if unit_of(name) is not None and value == value and name not in ("energy", "frequency_min")
+    }

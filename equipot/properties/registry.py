@@ -39,18 +39,21 @@ class Property:
         return getattr(import_module(f"equipot.properties.{module}"), function)
 
 
-PROPERTIES: dict[str, Property] = {entry.name: entry for entry in (
-    Property("relaxation", "Crystal at rest", "", ("relaxation",)),
-    Property("equation_of_state", "Equation of state", "volumes:measure_equation_of_state", ("equation_of_state",)),
-    Property("elastic", "Elastic constants", "elasticity:measure_elastic", ("elastic",)),
-    Property("phonons", "Phonons", "phonons:measure_phonons", ("phonons",)),
-    Property("vacancy", "Vacancy", "vacancy:measure_vacancy", ("vacancy",)),
-    Property("surfaces", "Surfaces", "surfaces:measure_surfaces", ("surfaces",)),
-    Property("stacking_faults", "Stacking faults", "stacking_faults:measure_stacking_faults", ("stacking_faults",)),
-    Property("expansion", "Thermal expansion", "expansion:measure_expansion", ("expansion", "phonons")),
-    Property("distribution", "Radial distribution", "distribution:measure_distribution", ("distribution",)),
-    Property("melting", "Melting point", "melting:measure_melting", ("melting",), is_long=True),
-)}
+PROPERTIES: dict[str, Property] = {
+    entry.name: entry
+    for entry in (
+        Property("relaxation", "Crystal at rest", "", ("relaxation",)),
+        Property("equation_of_state", "Equation of state", "volumes:measure_equation_of_state", ("equation_of_state",)),
+        Property("elastic", "Elastic constants", "elasticity:measure_elastic", ("elastic",)),
+        Property("phonons", "Phonons", "phonons:measure_phonons", ("phonons",)),
+        Property("vacancy", "Vacancy", "vacancy:measure_vacancy", ("vacancy",)),
+        Property("surfaces", "Surfaces", "surfaces:measure_surfaces", ("surfaces",)),
+        Property("stacking_faults", "Stacking faults", "stacking_faults:measure_stacking_faults", ("stacking_faults",)),
+        Property("expansion", "Thermal expansion", "expansion:measure_expansion", ("expansion", "phonons")),
+        Property("distribution", "Radial distribution", "distribution:measure_distribution", ("distribution",)),
+        Property("melting", "Melting point", "melting:measure_melting", ("melting",), is_long=True),
+    )
+}
 
 #: Properties whose definition wants a crystal at zero pressure.
 _AT_REST = frozenset(("elastic", "vacancy", "surfaces", "stacking_faults", "expansion"))
@@ -82,9 +85,12 @@ def check_settings(chosen: Sequence[Property], settings: PropertySettings) -> No
     """
     names = {entry.name for entry in chosen}
     if "melting" in names and settings.melting.guess is None:
-        raise UsageError("Melting needs a first guess of the melting point: give melting.guess in K, best within 20 % "
-                         "of the answer.")
+        raise UsageError(
+            "Melting needs a first guess of the melting point: give melting.guess in K, best within 20 % of the answer."
+        )
     if settings.relaxation.pressure_gpa and names & _AT_REST:
-        raise UsageError(f"relaxation.pressure_gpa is {settings.relaxation.pressure_gpa:g}, but "
-                         f"{', '.join(sorted(names & _AT_REST))} need a crystal without pressure; leave them out with "
-                         "--skip, or the pressure.")
+        raise UsageError(
+            f"relaxation.pressure_gpa is {settings.relaxation.pressure_gpa:g}, but "
+            f"{', '.join(sorted(names & _AT_REST))} need a crystal without pressure; leave them out with "
+            "--skip, or the pressure."
+        )

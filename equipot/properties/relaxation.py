@@ -55,16 +55,18 @@ def relax_crystal(atoms: Atoms, calculator: BaseCalculator, settings: Relaxation
         dynamics = BFGS(target, logfile=None)
         is_converged = bool(dynamics.run(fmax=settings.fmax, steps=settings.steps))
     except (PropertyNotImplementedError, NotImplementedError) as error:
-        raise UsageError(f"Properties of crystals need a calculator with a stress, and {type(calculator).__name__} has "
-                         f"none for {name}.") from error
+        raise UsageError(
+            f"Properties of crystals need a calculator with a stress, and {type(calculator).__name__} has "
+            f"none for {name}."
+        ) from error
     force = float(np.linalg.norm(crystal.get_forces(), axis=1).max())
-    residual = float(np.abs(crystal.get_stress(voigt=False) * GPA_PER_EV_A3
-                            + settings.pressure_gpa * np.eye(3)).max())
+    residual = float(np.abs(crystal.get_stress(voigt=False) * GPA_PER_EV_A3 + settings.pressure_gpa * np.eye(3)).max())
     if not (is_converged and np.isfinite(force)):
         raise NumericalError(
             f"{name} did not come to rest in {dynamics.nsteps} steps: largest force {force:.2g} eV/A, largest residual "
             f"stress {residual:.2g} GPa, asked for {settings.fmax:g} eV/A; start nearer to rest, allow more steps, or "
-            "the potential does not hold this crystal together.")
+            "the potential does not hold this crystal together."
+        )
     energy = float(crystal.get_potential_energy()) / len(crystal)
     crystal.calc = None
     crystal.set_constraint()
@@ -73,13 +75,18 @@ def relax_crystal(atoms: Atoms, calculator: BaseCalculator, settings: Relaxation
     findings = Findings()
     _describe(findings, crystal, energy, after.system)
     findings.add("residual_stress", residual, "GPa")
-    findings.note(f"Space group {after}; {dynamics.nsteps} steps, largest force {force:.1g} eV/A, largest residual "
-                  f"stress {residual:.1g} GPa.")
+    findings.note(
+        f"Space group {after}; {dynamics.nsteps} steps, largest force {force:.1g} eV/A, largest residual "
+        f"stress {residual:.1g} GPa."
+    )
     if after.number != before.number:
         findings.doubt(f"The space group changed from {before} to {after} while relaxing.")
     findings.curves = {
-        "space_group": {"number": after.number, "symbol": after.symbol}, "cell": crystal.cell.array.tolist(),
-        "scaled_positions": crystal.get_scaled_positions().tolist(), "symbols": crystal.get_chemical_symbols()}
+        "space_group": {"number": after.number, "symbol": after.symbol},
+        "cell": crystal.cell.array.tolist(),
+        "scaled_positions": crystal.get_scaled_positions().tolist(),
+        "symbols": crystal.get_chemical_symbols(),
+    }
     return crystal, findings
 
 

@@ -56,9 +56,14 @@ class PropertyResult:
 
     def to_dict(self) -> dict:
         """Return everything for JSON."""
-        return {"name": self.name, "status": self.status, "seconds": round(self.seconds, 3),
-                "values": {name: {"value": value.value, "unit": value.unit} for name, value in self.values.items()},
-                "notes": list(self.notes), "curves": dict(self.curves)}
+        return {
+            "name": self.name,
+            "status": self.status,
+            "seconds": round(self.seconds, 3),
+            "values": {name: {"value": value.value, "unit": value.unit} for name, value in self.values.items()},
+            "notes": list(self.notes),
+            "curves": dict(self.curves),
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> PropertyResult:
@@ -67,13 +72,20 @@ class PropertyResult:
         Raises:
             KeyError, TypeError, ValueError: the document is another.
         """
-        values = {str(name): Value(float("nan") if entry["value"] is None else float(entry["value"]),
-                                   str(entry["unit"]))
-                  for name, entry in document["values"].items()}
+        values = {
+            str(name): Value(float("nan") if entry["value"] is None else float(entry["value"]), str(entry["unit"]))
+            for name, entry in document["values"].items()
+        }
         if document["status"] not in STATUSES:
             raise ValueError(document["status"])
-        return cls(str(document["name"]), document["status"], values, dict(document["curves"]),
-                   tuple(map(str, document["notes"])), float(document["seconds"]))
+        return cls(
+            str(document["name"]),
+            document["status"],
+            values,
+            dict(document["curves"]),
+            tuple(map(str, document["notes"])),
+            float(document["seconds"]),
+        )
 
 
 class NotApplicable(Exception):

@@ -155,8 +155,9 @@ class ExpansionSettings(Section):
     def check(self) -> None:
         if self.volumes < 5:
             raise FieldError("volumes", f"is {self.volumes}, expected at least 5: the fit has 4 parameters.")
-        if self.method == "dynamics" and (len(self.temperatures) < 2
-                                          or list(self.temperatures) != sorted(set(self.temperatures))):
+        if self.method == "dynamics" and (
+            len(self.temperatures) < 2 or list(self.temperatures) != sorted(set(self.temperatures))
+        ):
             raise FieldError("temperatures", f"is {list(self.temperatures)}, expected two or more in rising order.")
 
     def ineffective(self) -> dict[str, str]:

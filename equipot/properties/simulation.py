@@ -6,9 +6,9 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from equipot.interfaces.md import MDResult, run_md
-from equipot.interfaces.md_config import MDConfig
 from equipot.properties.case import Case
+from equipot.simulation.md import MDResult, run_md
+from equipot.simulation.md_config import MDConfig
 
 
 def timestep_for(atoms: Atoms, asked: float | None) -> float:
@@ -22,8 +22,15 @@ def run(case: Case, atoms: Atoms, config: MDConfig, name: str) -> MDResult:
     case.folder.mkdir(parents=True, exist_ok=True)
     trajectory = case.folder / f"{name}.extxyz"
     has_restart = trajectory.with_suffix(".restart").exists()
-    return run_md(case.calculator, atoms, config, trajectory=trajectory, resume=has_restart,
-                  overwrite=not has_restart, progress=False)
+    return run_md(
+        case.calculator,
+        atoms,
+        config,
+        trajectory=trajectory,
+        resume=has_restart,
+        overwrite=not has_restart,
+        progress=False,
+    )
 
 
 def simulate(case: Case, atoms: Atoms, config: MDConfig, name: str) -> list[Atoms]:

@@ -37,17 +37,23 @@ def measure_stacking_faults(case: Case) -> Findings:
     """Measure each line by tilting the cell: one fault per cell and no surface; atoms relax along the normal only."""
     settings, findings = case.settings.stacking_faults, Findings()
     if case.symmetry.system != "cubic":
-        raise NotApplicable("stacking faults are made for cubic crystals, where planes and directions have the same "
-                            f"indices; this one is {case.symmetry.system}.")
+        raise NotApplicable(
+            "stacking faults are made for cubic crystals, where planes and directions have the same "
+            f"indices; this one is {case.symmetry.system}."
+        )
     lines = settings.lines or default_lines(case)
     if not lines:
-        raise NotApplicable("no usual slip system is known for this crystal; name planes and directions under "
-                            "stacking_faults.lines.")
+        raise NotApplicable(
+            "no usual slip system is known for this crystal; name planes and directions under stacking_faults.lines."
+        )
     curves = []
     for line in lines:
         curve = _measure_line(case, line, findings)
-        name = f"{plane_name(line.plane)}" if len({item.plane for item in lines}) == len(lines) else \
-            f"{plane_name(line.plane)}_{plane_name(line.direction)}"
+        name = (
+            f"{plane_name(line.plane)}"
+            if len({item.plane for item in lines}) == len(lines)
+            else f"{plane_name(line.plane)}_{plane_name(line.direction)}"
+        )
         name = name.replace("-", "")
         spline = CubicSpline(curve["slip"], curve["relaxed"])
         top = float(spline(np.linspace(0.0, 1.0, 1001)).max())
@@ -55,8 +61,10 @@ def measure_stacking_faults(case: Case) -> Findings:
         if not is_translation(case.crystal, np.array(line.direction) * line.length):
             findings.add(f"stacking_fault_energy_{name}", curve["relaxed"][-1], "J/m^2")
         if min(curve["relaxed"]) < -_NOTHING:
-            findings.doubt(f"({name}): a slipped crystal has a lower energy than the perfect one "
-                           f"({min(curve['relaxed']):.3f} J/m^2).")
+            findings.doubt(
+                f"({name}): a slipped crystal has a lower energy than the perfect one "
+                f"({min(curve['relaxed']):.3f} J/m^2)."
+            )
         case.say(f"stacking fault {curve['name']}: highest {top:.3f} J/m^2")
         curves.append(curve)
     findings.curves = {"lines": curves}
@@ -97,11 +105,19 @@ def _measure_line(case: Case, line: FaultLine, findings: Findings) -> dict:
         relaxed.append(float(image.get_potential_energy()))
     name = f"({' '.join(map(str, line.plane))})[{' '.join(map(str, line.direction))}]"
     if failures:
-        findings.doubt(f"{name}: {len(failures)} of {len(images)} images did not come to rest in {settings.steps} "
-                       f"steps (largest force {max(failures):.2g} eV/A, asked for {settings.fmax:g}).")
+        findings.doubt(
+            f"{name}: {len(failures)} of {len(images)} images did not come to rest in {settings.steps} "
+            f"steps (largest force {max(failures):.2g} eV/A, asked for {settings.fmax:g})."
+        )
     scale = J_PER_M2 / area
-    return {"name": name, "plane": list(line.plane), "direction": list(line.direction),
-            "slip_angstrom": float(line.length * np.linalg.norm(line.direction) * case.crystal.cell.lengths()[0]),
-            "slip": np.linspace(0.0, 1.0, len(images)).tolist(), "num_atoms": len(images[0]), "area": area,
-            "unrelaxed": [scale * (energy - unrelaxed[0]) for energy in unrelaxed],
-            "relaxed": [scale * (energy - relaxed[0]) for energy in relaxed]}
+    return {
+        "name": name,
+        "plane": list(line.plane),
+        "direction": list(line.direction),
+        "slip_angstrom": float(line.length * np.linalg.norm(line.direction) * case.crystal.cell.lengths()[0]),
+        "slip": np.linspace(0.0, 1.0, len(images)).tolist(),
+        "num_atoms": len(images[0]),
+        "area": area,
+        "unrelaxed": [scale * (energy - unrelaxed[0]) for energy in unrelaxed],
+        "relaxed": [scale * (energy - relaxed[0]) for energy in relaxed],
+    }

@@ -38,13 +38,17 @@ def structure_fingerprint(atoms: Atoms) -> str:
     return digest.hexdigest()
 
 
-def fingerprints(calculator_hash: str, atoms: Atoms, settings: PropertySettings, name: str,
-                 sections: tuple[str, ...], revision: int) -> dict[str, str]:
+def fingerprints(
+    calculator_hash: str, atoms: Atoms, settings: PropertySettings, name: str, sections: tuple[str, ...], revision: int
+) -> dict[str, str]:
     """Return what a result depends on: model, structure, settings of the sections it reads, revision of its code."""
     used = {section: asdict(getattr(settings, section)) for section in sections}
     text = json.dumps({"settings": used, "name": name, "revision": revision, "format": FORMAT}, sort_keys=True)
-    return {"model": calculator_hash, "structure": structure_fingerprint(atoms),
-            "settings": hashlib.sha256(text.encode()).hexdigest()}
+    return {
+        "model": calculator_hash,
+        "structure": structure_fingerprint(atoms),
+        "settings": hashlib.sha256(text.encode()).hexdigest(),
+    }
 
 
 class Store:
@@ -79,14 +83,18 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if self.overwrite:
                 return None
-            raise CheckpointError(f"{path}: not a result of this program ({type(error).__name__}: {error}); remove the "
-                                  "file, choose another output folder, or say --overwrite.") from error
+            raise CheckpointError(
+                f"{path}: not a result of this program ({type(error).__name__}: {error}); remove the "
+                "file, choose another output folder, or say --overwrite."
+            ) from error
         different = [key for key in prints if stored[key] != prints[key]]
         if different:
             if self.overwrite:
                 return None
-            raise UsageError(f"{path}: was computed with another {' and '.join(different)}; choose another output "
-                             "folder, or say --overwrite to compute it again.")
+            raise UsageError(
+                f"{path}: was computed with another {' and '.join(different)}; choose another output "
+                "folder, or say --overwrite to compute it again."
+            )
         return None if result.status == "failed" else result
 
     def save(self, result: PropertyResult, prints: Mapping[str, str]) -> None:

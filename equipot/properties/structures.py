@@ -13,15 +13,24 @@ from ase.data import atomic_numbers, covalent_radii, reference_states
 from ase.formula import Formula
 
 from equipot.config.schema import PropertyConfig
+from equipot.data.structures import read_structure
 from equipot.errors import ConfigError, StructureError, UsageError
-from equipot.interfaces.structures import read_structure
 from equipot.properties.crystal import CUBIC_LATTICES, build_crystal
 
 PROTOTYPES = (*CUBIC_LATTICES, "hcp")
 
 #: Nearest-neighbour distance over lattice constant.
-_NEAREST = {"sc": 1.0, "fcc": np.sqrt(0.5), "bcc": np.sqrt(0.75), "diamond": np.sqrt(3) / 4, "rocksalt": 0.5,
-            "cesiumchloride": np.sqrt(0.75), "zincblende": np.sqrt(3) / 4, "l12": np.sqrt(0.5), "hcp": 1.0}
+_NEAREST = {
+    "sc": 1.0,
+    "fcc": np.sqrt(0.5),
+    "bcc": np.sqrt(0.75),
+    "diamond": np.sqrt(3) / 4,
+    "rocksalt": 0.5,
+    "cesiumchloride": np.sqrt(0.75),
+    "zincblende": np.sqrt(3) / 4,
+    "l12": np.sqrt(0.5),
+    "hcp": 1.0,
+}
 #: Volume of an atom over the cube of the lattice constant.
 _VOLUME = {"sc": 1.0, "fcc": 0.25, "bcc": 0.5, "diamond": 0.125, "hcp": np.sqrt(0.5)}
 
@@ -49,8 +58,14 @@ class Symmetry:
     @property
     def system(self) -> str:
         """Crystal system of the space group."""
-        for last, name in ((2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"),
-                           (167, "trigonal"), (194, "hexagonal")):
+        for last, name in (
+            (2, "triclinic"),
+            (15, "monoclinic"),
+            (74, "orthorhombic"),
+            (142, "tetragonal"),
+            (167, "trigonal"),
+            (194, "hexagonal"),
+        ):
             if self.number <= last:
                 return name
         return "cubic"
@@ -70,8 +85,10 @@ def parse_structure(text: str) -> Structure:
     if colon and lattice in PROTOTYPES and not Path(text).is_file():
         return Structure(text, _prototype(text, lattice, rest))
     if not Path(text).exists() and "." not in text and "/" not in text:
-        raise UsageError(f"{text!r} is neither a file nor a prototype; a prototype is written LATTICE:FORMULA or "
-                         f"LATTICE:FORMULA:CONSTANT (bcc:Ta, fcc:Cu:3.6) with one of {', '.join(PROTOTYPES)}.")
+        raise UsageError(
+            f"{text!r} is neither a file nor a prototype; a prototype is written LATTICE:FORMULA or "
+            f"LATTICE:FORMULA:CONSTANT (bcc:Ta, fcc:Cu:3.6) with one of {', '.join(PROTOTYPES)}."
+        )
     atoms = read_structure(text)
     check_crystal(atoms, text)
     return Structure(Path(text).stem, atoms)
@@ -84,8 +101,10 @@ def check_crystal(atoms: Atoms, name: str) -> None:
         StructureError: not a crystal.
     """
     if len(atoms) == 0 or not atoms.pbc.all() or atoms.cell.rank < 3:
-        raise StructureError(f"{name}: properties of crystals need a structure periodic in three dimensions, found "
-                             f"{len(atoms)} atoms with pbc {atoms.pbc.tolist()} and {atoms.cell.rank} lattice vectors.")
+        raise StructureError(
+            f"{name}: properties of crystals need a structure periodic in three dimensions, found "
+            f"{len(atoms)} atoms with pbc {atoms.pbc.tolist()} and {atoms.cell.rank} lattice vectors."
+        )
 
 
 def _prototype(text: str, lattice: str, rest: str) -> Atoms:
@@ -173,5 +192,7 @@ def _dataset(atoms: Atoms, tolerance: float):
 
 
 def _no_symmetry(atoms: Atoms, tolerance: float) -> StructureError:
-    return StructureError(f"No space group is found for {atoms.get_chemical_formula()} at a tolerance of "
-                          f"{tolerance:g} Angstrom; are atoms on top of each other?")
+    return StructureError(
+        f"No space group is found for {atoms.get_chemical_formula()} at a tolerance of "
+        f"{tolerance:g} Angstrom; are atoms on top of each other?"
+    )

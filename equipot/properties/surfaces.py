@@ -15,9 +15,12 @@ from equipot.properties.result import Findings
 J_PER_M2 = 16.02176634
 
 #: Planes measured where none are asked for, by (crystal system, centring of the lattice).
-_PLANES = {("cubic", "I"): ((1, 1, 0), (1, 0, 0), (1, 1, 1), (1, 1, 2)),
-           ("cubic", "F"): ((1, 1, 1), (1, 0, 0), (1, 1, 0)),
-           ("cubic", "P"): ((1, 0, 0), (1, 1, 0), (1, 1, 1)), ("hexagonal", "P"): ((0, 0, 1), (1, 0, 0), (1, 1, 0))}
+_PLANES = {
+    ("cubic", "I"): ((1, 1, 0), (1, 0, 0), (1, 1, 1), (1, 1, 2)),
+    ("cubic", "F"): ((1, 1, 1), (1, 0, 0), (1, 1, 0)),
+    ("cubic", "P"): ((1, 0, 0), (1, 1, 0), (1, 1, 1)),
+    ("hexagonal", "P"): ((0, 0, 1), (1, 0, 0), (1, 1, 0)),
+}
 _OTHER_PLANES = ((0, 0, 1), (0, 1, 0), (1, 0, 0))
 
 
@@ -46,13 +49,22 @@ def measure_surfaces(case: Case) -> Findings:
             findings.doubt(relaxed.complaint(f"The ({name}) slab of {len(slab)} atoms", settings.fmax))
         if energy < 0.0:
             findings.doubt(f"The ({name}) surface has a negative energy: the crystal would fall apart along it.")
-        slabs.append({"plane": list(plane), "energy": energy * J_PER_M2, "unrelaxed": unrelaxed * J_PER_M2,
-                      "num_atoms": len(slab), "area": area, "steps": relaxed.steps,
-                      "layer_changes_percent": _layer_changes(slab)})
+        slabs.append(
+            {
+                "plane": list(plane),
+                "energy": energy * J_PER_M2,
+                "unrelaxed": unrelaxed * J_PER_M2,
+                "num_atoms": len(slab),
+                "area": area,
+                "steps": relaxed.steps,
+                "layer_changes_percent": _layer_changes(slab),
+            }
+        )
         case.say(f"surface ({name}), {len(slab)} atoms: {energy * J_PER_M2:.3f} J/m^2")
     if len(set(case.crystal.symbols)) > 1:
-        findings.note("Slabs have the composition of the crystal; where their two faces differ, the energy is the mean "
-                      "of both.")
+        findings.note(
+            "Slabs have the composition of the crystal; where their two faces differ, the energy is the mean of both."
+        )
     findings.curves = {"slabs": slabs}
     return findings
 
@@ -75,5 +87,5 @@ def _layer_changes(slab: Atoms) -> list[float]:
     if len(layers) < 6:
         return []
     gaps = -np.diff(layers)
-    middle = float(np.mean(gaps[len(gaps) // 2 - 1:len(gaps) // 2 + 1]))
+    middle = float(np.mean(gaps[len(gaps) // 2 - 1 : len(gaps) // 2 + 1]))
     return [100.0 * (float(gap) / middle - 1.0) for gap in gaps[:3]]

@@ -30,8 +30,11 @@ def measure_vacancy(case: Case) -> Findings:
     if len(sites) > _MAX_SITES:
         findings.note(f"Only the first {_MAX_SITES} of {len(sites)} inequivalent sites were taken.")
         sites = sites[:_MAX_SITES]
-    potentials = {symbols[0]: case.energy_per_cell / len(crystal)} if is_element else _chemical_potentials(
-        case, sorted(set(symbols)), findings)
+    potentials = (
+        {symbols[0]: case.energy_per_cell / len(crystal)}
+        if is_element
+        else _chemical_potentials(case, sorted(set(symbols)), findings)
+    )
     convergence = []
     for site in sites:
         if symbols[site] not in potentials:
@@ -50,20 +53,31 @@ def measure_vacancy(case: Case) -> Findings:
             relaxed = relax_positions(defect, settings.fmax, settings.steps)
             if not relaxed.is_converged:
                 findings.doubt(relaxed.complaint(f"The vacancy in {total} atoms", settings.fmax))
-            convergence.append({"site": symbols[site] + suffix, "num_atoms": total, "length": length,
-                                "energy": relaxed.energy - kept, "unrelaxed": unrelaxed,
-                                "steps": relaxed.steps})
+            convergence.append(
+                {
+                    "site": symbols[site] + suffix,
+                    "num_atoms": total,
+                    "length": length,
+                    "energy": relaxed.energy - kept,
+                    "unrelaxed": unrelaxed,
+                    "steps": relaxed.steps,
+                }
+            )
             case.say(f"vacancy of {symbols[site]} in {total} atoms: {relaxed.energy - kept:.4f} eV")
         findings.add(f"vacancy_formation_energy{suffix}", convergence[-1]["energy"], "eV")
         findings.add(f"vacancy_formation_energy_unrelaxed{suffix}", convergence[-1]["unrelaxed"], "eV")
         if len(settings.lengths) > 1:
             change = convergence[-1]["energy"] - convergence[-2]["energy"]
-            findings.note(f"The last step in size changes the energy of the {symbols[site]} vacancy by "
-                          f"{1000 * change:+.1f} meV.")
+            findings.note(
+                f"The last step in size changes the energy of the {symbols[site]} vacancy by {1000 * change:+.1f} meV."
+            )
     findings.curves = {"convergence": convergence}
     if not is_element:
-        findings.note("The atom taken out goes to its element's own crystal: "
-                      + ", ".join(f"{symbol} at {value:.4f} eV" for symbol, value in potentials.items()) + ".")
+        findings.note(
+            "The atom taken out goes to its element's own crystal: "
+            + ", ".join(f"{symbol} at {value:.4f} eV" for symbol, value in potentials.items())
+            + "."
+        )
     if is_element and any(entry["energy"] < 0.0 for entry in convergence):
         findings.doubt("A negative formation energy: the crystal would lose atoms by itself.")
     return findings
@@ -75,8 +89,10 @@ def _chemical_potentials(case: Case, symbols: list[str], findings: Findings) -> 
     for symbol in symbols:
         lattice = (reference_states[atomic_numbers[symbol]] or {}).get("symmetry")
         if lattice not in ("fcc", "bcc", "hcp", "diamond"):
-            findings.note(f"No vacancy of {symbol}: its own crystal, which would set the energy of the atom taken out, "
-                          "is not fcc, bcc, hcp or diamond.")
+            findings.note(
+                f"No vacancy of {symbol}: its own crystal, which would set the energy of the atom taken out, "
+                "is not fcc, bcc, hcp or diamond."
+            )
             continue
         settings = replace(case.settings.relaxation, keep_symmetry=True, pressure_gpa=0.0)
         crystal, _ = relax_crystal(parse_structure(f"{lattice}:{symbol}").atoms, case.calculator, settings)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from equipot.check import CheckReport, CheckResult, Measure
-from equipot.check.result import GROUPS
+from equipot.checks.model import CheckReport, CheckResult, Measure
+from equipot.checks.model.result import GROUPS
 from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, RED, empty_message, new_figure, style
 from equipot.report.html import Picture
 from equipot.report.tables import ABSENT, Column, Table
@@ -37,9 +37,12 @@ def result_line(result: CheckResult) -> str:
     text = f"{result.status:<5} {result.code:<4} {result.title:<54} "
     if result.status == "skip" or (measure is None and result.note):
         return text + result.note
-    return text + f"{figure_text(measure)} (at most {limit_text(measure)})" + (
-        f"; {measure.where}" if result.status in ("warn", "fail") and measure.where else "") + (
-        f"; {result.note}" if result.note else "")
+    return (
+        text
+        + f"{figure_text(measure)} (at most {limit_text(measure)})"
+        + (f"; {measure.where}" if result.status in ("warn", "fail") and measure.where else "")
+        + (f"; {result.note}" if result.note else "")
+    )
 
 
 def outcome_text(result: CheckResult) -> str:
@@ -59,18 +62,32 @@ def check_table(report: CheckReport, *, skipped: bool = True) -> Table:
         measure = result.worst
         if result.status in ("warn", "fail"):
             strong.add(len(rows))
-        rows.append((result.status, result.code, result.title,
-                     result.note if result.status == "skip" or measure is None else figure_text(measure),
-                     limit_text(measure), ABSENT if measure is None else measure.where or ABSENT))
-    columns = (Column("", is_number=False), Column("code", is_number=False), Column("check", is_number=False),
-               Column("worst figure", is_number=False), Column("at most"), Column("where", is_number=False))
+        rows.append(
+            (
+                result.status,
+                result.code,
+                result.title,
+                result.note if result.status == "skip" or measure is None else figure_text(measure),
+                limit_text(measure),
+                ABSENT if measure is None else measure.where or ABSENT,
+            )
+        )
+    columns = (
+        Column("", is_number=False),
+        Column("code", is_number=False),
+        Column("check", is_number=False),
+        Column("worst figure", is_number=False),
+        Column("at most"),
+        Column("where", is_number=False),
+    )
     return Table(f"Physics check ({report.form} form)", columns, tuple(rows), frozenset(strong))
 
 
 def margin_plot(report: CheckReport) -> Figure:
     """How far each figure is below, or above, its threshold, on a logarithmic axis."""
-    shown = [(result, result.worst) for result in report.results
-             if result.status != "skip" and result.worst is not None]
+    shown = [
+        (result, result.worst) for result in report.results if result.status != "skip" and result.worst is not None
+    ]
     with style():
         figure = new_figure(7.5, 0.8 + 0.22 * max(len(shown), 3))
         axes = figure.subplots()
@@ -79,8 +96,9 @@ def margin_plot(report: CheckReport) -> Figure:
             return figure
         ratios = np.clip([measure.ratio if np.isfinite(measure.ratio) else 1e3 for _, measure in shown], 1e-9, 1e3)
         places = np.arange(len(shown))[::-1]
-        axes.barh(places, np.log10(ratios) + 9.0, left=-9.0, height=0.7,
-                  color=[_COLORS[result.status] for result, _ in shown])
+        axes.barh(
+            places, np.log10(ratios) + 9.0, left=-9.0, height=0.7, color=[_COLORS[result.status] for result, _ in shown]
+        )
         axes.axvline(0.0, color="#222222", linewidth=1.2)
         axes.set_yticks(places, [f"{result.code}  {result.title}" for result, _ in shown], fontsize=8)
         axes.set(xlim=(-9, 3.2), ylim=(-0.7, len(shown) - 0.3), xlabel="figure over threshold")
@@ -119,9 +137,14 @@ def dimer_plot(curves: Mapping[str, Mapping]) -> Figure:
             axes.axvspan(0.0, 0.7 * curve["covalent"], color="#f1f2f4", zorder=0)
             axes.axvline(curve["covalent"], color=GREY, linewidth=0.8, linestyle=":")
             axes.axhline(0.0, color=GREY, linewidth=0.8)
-            axes.set(title=name, xlabel="distance (Å)", ylabel="energy (eV)", xlim=(0.0, distances[-1]),
-                     ylim=(low - 0.15 * (high - low), high))
-        for axes in grid[len(shown):]:
+            axes.set(
+                title=name,
+                xlabel="distance (Å)",
+                ylabel="energy (eV)",
+                xlim=(0.0, distances[-1]),
+                ylim=(low - 0.15 * (high - low), high),
+            )
+        for axes in grid[len(shown) :]:
             axes.set_axis_off()
         return figure
 
@@ -136,10 +159,14 @@ def volume_plot(curves: Mapping[str, Mapping]) -> Figure:
             lowest = float(energies[np.argmin(np.abs(scales - 1.0))])
             axes.plot(volumes, energies - lowest, "o-", color=BLUE, markersize=3.5)
             outer = energies[scales >= 0.85] - lowest
-            axes.set(title=name, xlabel="volume (Å³/atom)", ylabel="energy − minimum (eV/atom)",
-                     ylim=(min(-0.1, float(np.min(energies - lowest)) - 0.1), 1.3 * max(float(outer.max()), 0.5)))
+            axes.set(
+                title=name,
+                xlabel="volume (Å³/atom)",
+                ylabel="energy − minimum (eV/atom)",
+                ylim=(min(-0.1, float(np.min(energies - lowest)) - 0.1), 1.3 * max(float(outer.max()), 0.5)),
+            )
             axes.axhline(0.0, color=GREY, linewidth=0.8)
-        for axes in grid[len(curves):]:
+        for axes in grid[len(curves) :]:
             axes.set_axis_off()
         if not curves:
             empty_message(grid[0], "no crystal could be scaled")
@@ -156,24 +183,54 @@ def nve_plot(curve: Mapping, width: float = 7.5) -> Figure:
         middle = values[kept].mean()
         axes.plot(times, values - middle, color=BLUE, linewidth=0.8)
         line = np.polyfit(times[kept], values[kept] - middle, 1)
-        axes.plot(times[kept], np.polyval(line, times[kept]), color=RED,
-                  label=f"drift {curve['drift']:+.2g} ± {curve['drift_error']:.1g} meV/atom/ps")
-        axes.set(xlabel="time (ps)", ylabel="total energy (meV/atom)",
-                 title=f"{curve['name']}" + (", " if width > 6.0 else "\n")
-                 + f"{curve['atoms']} atoms, {curve['timestep_fs']:.2g} fs")
+        axes.plot(
+            times[kept],
+            np.polyval(line, times[kept]),
+            color=RED,
+            label=f"drift {curve['drift']:+.2g} ± {curve['drift_error']:.1g} meV/atom/ps",
+        )
+        axes.set(
+            xlabel="time (ps)",
+            ylabel="total energy (meV/atom)",
+            title=f"{curve['name']}"
+            + (", " if width > 6.0 else "\n")
+            + f"{curve['atoms']} atoms, {curve['timestep_fs']:.2g} fs",
+        )
         axes.legend(loc="upper right")
         return figure
 
 
 def stability_table(rows: list[Mapping]) -> Table:
     """What each run of the stability check did."""
-    columns = (Column("structure", is_number=False), Column("atoms"), Column("temperature", "K"),
-               Column("pressure", "GPa"), Column("steps"), Column("timestep", "fs"), Column("hottest", "K"),
-               Column("closest pair", "of the start"), Column("outcome", is_number=False))
-    return Table("Stability of dynamics", columns, tuple(
-        (row["name"], str(row["atoms"]), f"{row['temperature']:g}", f"{row['pressure_gpa']:g}", str(row["steps"]),
-         f"{row['timestep_fs']:.2g}", f"{row['hottest']:.0f}", f"{row['closest']:.2f}",
-         f"failed at step {row['failed_at']}: {row['reason']}" if row["failed_at"] else "stable") for row in rows))
+    columns = (
+        Column("structure", is_number=False),
+        Column("atoms"),
+        Column("temperature", "K"),
+        Column("pressure", "GPa"),
+        Column("steps"),
+        Column("timestep", "fs"),
+        Column("hottest", "K"),
+        Column("closest pair", "of the start"),
+        Column("outcome", is_number=False),
+    )
+    return Table(
+        "Stability of dynamics",
+        columns,
+        tuple(
+            (
+                row["name"],
+                str(row["atoms"]),
+                f"{row['temperature']:g}",
+                f"{row['pressure_gpa']:g}",
+                str(row["steps"]),
+                f"{row['timestep_fs']:.2g}",
+                f"{row['hottest']:.0f}",
+                f"{row['closest']:.2f}",
+                f"failed at step {row['failed_at']}: {row['reason']}" if row["failed_at"] else "stable",
+            )
+            for row in rows
+        ),
+    )
 
 
 def check_pictures(report: CheckReport, *, margins: bool = True) -> dict[str, Picture]:
@@ -186,23 +243,31 @@ def check_pictures(report: CheckReport, *, margins: bool = True) -> dict[str, Pi
     curves = report.curves
     pictures = {}
     if margins:
-        pictures["check_margins"] = Picture(margin_plot(report), "The worst figure of each check over its threshold; "
-                                                                 "what reaches beyond the line is too large.")
+        pictures["check_margins"] = Picture(
+            margin_plot(report),
+            "The worst figure of each check over its threshold; what reaches beyond the line is too large.",
+        )
     if curves.get("dimers"):
         left_out = len(curves["dimers"]) - _MOST_PANELS
         pictures["check_dimers"] = Picture(
-            dimer_plot(curves["dimers"]), "Two atoms alone, energy less that of the atoms. Grey: closer than 0.7 of "
+            dimer_plot(curves["dimers"]),
+            "Two atoms alone, energy less that of the atoms. Grey: closer than 0.7 of "
             "the covalent radii, where there are no data as a rule and only a repulsion is safe; dotted: their sum."
             + (f" The first {_MOST_PANELS} of {len(curves['dimers'])} pairs." if left_out > 0 else ""),
-            [dimer_plot({name: curve}) for name, curve in list(_drawable(curves["dimers"]).items())[:_MOST_PANELS]])
+            [dimer_plot({name: curve}) for name, curve in list(_drawable(curves["dimers"]).items())[:_MOST_PANELS]],
+        )
     if curves.get("volumes"):
         pictures["check_volumes"] = Picture(
-            volume_plot(curves["volumes"]), "Crystals from 0.7 to 1.5 times their lattice constant.",
-            [volume_plot({name: curve}) for name, curve in curves["volumes"].items()])
+            volume_plot(curves["volumes"]),
+            "Crystals from 0.7 to 1.5 times their lattice constant.",
+            [volume_plot({name: curve}) for name, curve in curves["volumes"].items()],
+        )
     if curves.get("nve"):
         pictures["check_nve"] = Picture(
-            nve_plot(curves["nve"]), "Energy conservation at 300 K without a thermostat.",
-            [nve_plot(curves["nve"], 4.0)])
+            nve_plot(curves["nve"]),
+            "Energy conservation at 300 K without a thermostat.",
+            [nve_plot(curves["nve"], 4.0)],
+        )
     return pictures
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from equipot.check import CheckReport
+from equipot.checks.model import CheckReport
 from equipot.report.check_plots import check_pictures, check_table, group_sentence, stability_table
 from equipot.report.figures import save_figure
 from equipot.report.files import write_text
@@ -26,20 +26,33 @@ def write_check_report(report: CheckReport, folder: str | Path) -> list[Path]:
         Section("Verdicts", [group_sentence(report), check_table(report), pictures["check_margins"]]),
         Section("Short range", [pictures[name] for name in ("check_dimers",) if name in pictures]),
         Section("Crystals", [pictures[name] for name in ("check_volumes",) if name in pictures]),
-        Section("Simulations", [*(pictures[name] for name in ("check_nve",) if name in pictures),
-                                *([stability_table(stability)] if stability else [])]),
+        Section(
+            "Simulations",
+            [
+                *(pictures[name] for name in ("check_nve",) if name in pictures),
+                *([stability_table(stability)] if stability else []),
+            ],
+        ),
     ]
     counts = report.counts
     page = Page(
-        title=f"Physics check of {report.subject}", subtitle=f"{report.form.capitalize()} form",
-        headline=[Headline(word, str(counts[status]), status=status if counts[status] else "") for status, word in
-                  (("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("skip", "skipped"))],
-        facts=[("Elements", ", ".join(facts["elements"])), ("Cutoff", "unknown" if cutoff is None else f"{cutoff:g} Å"),
-               ("Precision", facts["dtype"]), ("Architecture", facts.get("architecture", facts.get("calculator", ""))),
-               ("Structures", ", ".join(f"{name} ({number})" for name, number in facts["structures"].items())),
-               ("Simulated", ", ".join(facts["simulated"]) or "nothing")],
+        title=f"Physics check of {report.subject}",
+        subtitle=f"{report.form.capitalize()} form",
+        headline=[
+            Headline(word, str(counts[status]), status=status if counts[status] else "")
+            for status, word in (("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("skip", "skipped"))
+        ],
+        facts=[
+            ("Elements", ", ".join(facts["elements"])),
+            ("Cutoff", "unknown" if cutoff is None else f"{cutoff:g} Å"),
+            ("Precision", facts["dtype"]),
+            ("Architecture", facts.get("architecture", facts.get("calculator", ""))),
+            ("Structures", ", ".join(f"{name} ({number})" for name, number in facts["structures"].items())),
+            ("Simulated", ", ".join(facts["simulated"]) or "nothing"),
+        ],
         sections=[section for section in sections if section.blocks],
-        footer=f"Written by equipot {__version__}. Derivatives of float32 models are checked on their float64 twin.")
+        footer=f"Written by equipot {__version__}. Derivatives of float32 models are checked on their float64 twin.",
+    )
     written.append(write_text(folder / "check.json", to_json(report.to_dict())))
     written.append(write_text(folder / "check.html", render(page)))
     return written

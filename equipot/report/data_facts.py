@@ -28,17 +28,32 @@ def group_table(frames: Frames, atomic_energies: Mapping[str, float]) -> Table:
     for split in splits:
         for frame in frames[split]:
             groups[frame.config_type][split].append(frame)
-    columns = (Column("config_type", is_number=False), *(Column(split, "frames") for split in splits), Column("atoms"),
-               Column("volume", "Å³/atom"), Column("energy − E0", "eV/atom"), Column("largest force", "eV/Å"))
+    columns = (
+        Column("config_type", is_number=False),
+        *(Column(split, "frames") for split in splits),
+        Column("atoms"),
+        Column("volume", "Å³/atom"),
+        Column("energy − E0", "eV/atom"),
+        Column("largest force", "eV/Å"),
+    )
     rows = []
     for name in sorted(groups):
         members = [frame for split in splits for frame in groups[name][split]]
-        forces = [np.linalg.norm(frame.forces, axis=1).max() for frame in members if frame.forces is not None
-                  and len(frame.forces)]
-        rows.append((name or "(none)", *(str(len(groups[name][split])) for split in splits),
-                     _range((len(frame.atoms) for frame in members), 4), _range(_volumes(members)),
-                     _range(_energies(members, atomic_energies)),
-                     format_number(float(max(forces))) if forces else ABSENT))
+        forces = [
+            np.linalg.norm(frame.forces, axis=1).max()
+            for frame in members
+            if frame.forces is not None and len(frame.forces)
+        ]
+        rows.append(
+            (
+                name or "(none)",
+                *(str(len(groups[name][split])) for split in splits),
+                _range((len(frame.atoms) for frame in members), 4),
+                _range(_volumes(members)),
+                _range(_energies(members, atomic_energies)),
+                format_number(float(max(forces))) if forces else ABSENT,
+            )
+        )
     return Table("Frames by group", columns, tuple(rows), note="Ranges from the smallest to the largest value.")
 
 
@@ -50,20 +65,26 @@ def coverage_facts(frames: Frames, atomic_energies: Mapping[str, float]) -> list
     atoms = Counter(symbol for frame in members for symbol in frame.atoms.get_chemical_symbols())
     compositions = Counter(frame.atoms.symbols.formula.reduce()[0].format("metal") for frame in members)
     periods = Counter(int(frame.atoms.pbc.sum()) for frame in members)
-    kinds = {0: "molecules and clusters", 1: "periodic in one direction", 2: "periodic in two directions",
-             3: "periodic in three directions"}
+    kinds = {
+        0: "molecules and clusters",
+        1: "periodic in one direction",
+        2: "periodic in two directions",
+        3: "periodic in three directions",
+    }
     shown = ", ".join(f"{name} ({number})" for name, number in compositions.most_common(_MOST_COMPOSITIONS))
     more = len(compositions) - _MOST_COMPOSITIONS
     forces = [np.linalg.norm(frame.forces, axis=1) for frame in members if frame.forces is not None]
     temperatures = [value for frame in members for value in _temperature(frame)]
-    facts = [("Atoms by element", ", ".join(f"{name} {number:,}" for name, number in atoms.most_common())),
-             ("Compositions (frames)", shown + (f" and {more} more" if more > 0 else "")),
-             ("Boundaries", ", ".join(f"{kinds[number]} ({count})" for number, count in sorted(periods.items()))),
-             ("Atoms a frame", _range((len(frame.atoms) for frame in members), 4)),
-             ("Volume", _with_unit(_range(_volumes(members)), "Å³/atom")),
-             ("Energy above the atoms", _with_unit(_range(_energies(members, atomic_energies)), "eV/atom")),
-             ("Forces", f"up to {format_number(float(np.concatenate(forces).max()))} eV/Å" if forces else ""),
-             ("Temperatures", _with_unit(_range(temperatures, 4), "K"))]
+    facts = [
+        ("Atoms by element", ", ".join(f"{name} {number:,}" for name, number in atoms.most_common())),
+        ("Compositions (frames)", shown + (f" and {more} more" if more > 0 else "")),
+        ("Boundaries", ", ".join(f"{kinds[number]} ({count})" for number, count in sorted(periods.items()))),
+        ("Atoms a frame", _range((len(frame.atoms) for frame in members), 4)),
+        ("Volume", _with_unit(_range(_volumes(members)), "Å³/atom")),
+        ("Energy above the atoms", _with_unit(_range(_energies(members, atomic_energies)), "eV/atom")),
+        ("Forces", f"up to {format_number(float(np.concatenate(forces).max()))} eV/Å" if forces else ""),
+        ("Temperatures", _with_unit(_range(temperatures, 4), "K")),
+    ]
     return [(label, value) for label, value in facts if value and value != ABSENT]
 
 
@@ -77,23 +98,40 @@ def energy_map(frames: Frames, atomic_energies: Mapping[str, float]) -> list[Fig
         for split, members in frames.items():
             kept = [frame for frame in members if frame.has("energy")]
             across = [frame.volume / len(frame.atoms) if periodic else len(frame.atoms) for frame in kept]
-            axes.scatter(across, _energies(kept, atomic_energies), s=13, linewidths=0, alpha=0.7, rasterized=True,
-                         color=SPLIT_COLORS.get(split, GREY), label=split)
+            axes.scatter(
+                across,
+                _energies(kept, atomic_energies),
+                s=13,
+                linewidths=0,
+                alpha=0.7,
+                rasterized=True,
+                color=SPLIT_COLORS.get(split, GREY),
+                label=split,
+            )
         axes.set(xlabel="volume (Å³/atom)" if periodic else "atoms", ylabel="energy − E0 (eV/atom)")
         axes.legend()
         figures.append(figure)
         figure = new_figure(4.6, 3.5)
         axes = figure.subplots()
-        sizes = {split: np.concatenate([np.linalg.norm(frame.forces, axis=1) for frame in members
-                                        if frame.forces is not None] or [np.zeros(0)])
-                 for split, members in frames.items()}
+        sizes = {
+            split: np.concatenate(
+                [np.linalg.norm(frame.forces, axis=1) for frame in members if frame.forces is not None] or [np.zeros(0)]
+            )
+            for split, members in frames.items()
+        }
         positive = np.concatenate([value[value > 1e-4] for value in sizes.values()] or [np.zeros(0)])
         if positive.size:
             low, high = float(positive.min()), float(positive.max())
             bins = np.geomspace(low, max(high * 1.01, low * 1.1), 45)
             for split, value in sizes.items():
-                axes.hist(value[value > 1e-4], bins=bins, histtype="step", linewidth=1.6,
-                          color=SPLIT_COLORS.get(split, GREY), label=split)
+                axes.hist(
+                    value[value > 1e-4],
+                    bins=bins,
+                    histtype="step",
+                    linewidth=1.6,
+                    color=SPLIT_COLORS.get(split, GREY),
+                    label=split,
+                )
             axes.set_xscale("log")
             axes.set_yscale("log")
             log_axis(axes.xaxis, low, high)
@@ -110,8 +148,12 @@ def _volumes(frames: Iterable[Frame]) -> list[float]:
 
 
 def _energies(frames: Iterable[Frame], atomic_energies: Mapping[str, float]) -> list[float]:
-    return [(frame.energy - sum(atomic_energies.get(symbol, 0.0) for symbol in frame.atoms.get_chemical_symbols()))
-            / len(frame.atoms) for frame in frames if frame.has("energy")]
+    return [
+        (frame.energy - sum(atomic_energies.get(symbol, 0.0) for symbol in frame.atoms.get_chemical_symbols()))
+        / len(frame.atoms)
+        for frame in frames
+        if frame.has("energy")
+    ]
 
 
 def _temperature(frame: Frame) -> list[float]:
@@ -125,8 +167,10 @@ def _range(values: Iterable[float], digits: int = 3) -> str:
     values = [float(value) for value in values]
     if not values:
         return ABSENT
-    low, high = (format_number(int(value) if value == int(value) and digits == 4 else value, digits)
-                 for value in (min(values), max(values)))
+    low, high = (
+        format_number(int(value) if value == int(value) and digits == 4 else value, digits)
+        for value in (min(values), max(values))
+    )
     return low if low == high else f"{low} to {high}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from equipot.data.check import DataReport
+from equipot.checks.data import DataReport
 from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, empty_message, new_figure, style
 from equipot.report.html import Picture
 
@@ -18,7 +18,7 @@ _ZERO_FORCE = 1e-4
 
 
 def _largest_groups(groups: Mapping[str, Sequence]) -> list[str]:
-    return sorted(groups, key=lambda name: -len(groups[name]))[:_MOST_GROUPS - (len(groups) > _MOST_GROUPS)]
+    return sorted(groups, key=lambda name: -len(groups[name]))[: _MOST_GROUPS - (len(groups) > _MOST_GROUPS)]
 
 
 def volume_plot(volumes: Mapping[str, Sequence[tuple[str, float, float]]]) -> Figure:
@@ -33,7 +33,7 @@ def volume_plot(volumes: Mapping[str, Sequence[tuple[str, float, float]]]) -> Fi
             empty_message(grid[0], "no frame has an energy and a volume")
         for axes, name in zip(grid, shown):
             _volume_panel(axes, name, volumes[name])
-        for axes in grid[len(shown):]:
+        for axes in grid[len(shown) :]:
             axes.set_axis_off()
         return figure
 
@@ -45,13 +45,31 @@ def _volume_panel(axes, name: str, points: Sequence[tuple[str, float, float]]) -
     named = _largest_groups(groups)
     for color, group in zip(_COLORS, named):
         values = np.array(groups[group])
-        axes.plot(values[:, 0], values[:, 1], "o", color=color, markersize=3, alpha=0.65, label=group,
-                  rasterized=len(values) > 500, markeredgewidth=0)
+        axes.plot(
+            values[:, 0],
+            values[:, 1],
+            "o",
+            color=color,
+            markersize=3,
+            alpha=0.65,
+            label=group,
+            rasterized=len(values) > 500,
+            markeredgewidth=0,
+        )
     rest = [point for group, values in groups.items() if group not in named for point in values]
     if rest:
         values = np.array(rest)
-        axes.plot(values[:, 0], values[:, 1], "o", color=GREY, markersize=3, alpha=0.65, label="others",
-                  markeredgewidth=0, rasterized=len(values) > 500)
+        axes.plot(
+            values[:, 0],
+            values[:, 1],
+            "o",
+            color=GREY,
+            markersize=3,
+            alpha=0.65,
+            label="others",
+            markeredgewidth=0,
+            rasterized=len(values) > 500,
+        )
     axes.set(title=f"{name} ({len(points)})", xlabel="volume (Å³/atom)", ylabel="energy (eV/atom)")
     energies = np.array([energy for _, _, energy in points])
     low, high = energies.min(), np.percentile(energies, 97.0)
@@ -135,15 +153,20 @@ def data_pictures(report: DataReport, cutoff: float) -> dict[str, Picture]:
     if curves.get("volumes"):
         more = len(curves["volumes"]) - _MOST_PANELS
         pictures["data_volumes"] = Picture(
-            volume_plot(curves["volumes"]), "Energy against volume. Frames off the curve of their group, or a second "
+            volume_plot(curves["volumes"]),
+            "Energy against volume. Frames off the curve of their group, or a second "
             "curve beside it, come from other settings or another structure."
-            + (f" The {_MOST_PANELS} most frequent of {len(curves['volumes'])} compositions." if more > 0 else ""))
+            + (f" The {_MOST_PANELS} most frequent of {len(curves['volumes'])} compositions." if more > 0 else ""),
+        )
     if curves.get("forces"):
-        pictures["data_forces"] = Picture(force_plot(curves["forces"]), "Size of the forces. What is zero by symmetry "
-                                          f"is drawn at {_ZERO_FORCE:g} eV/Å.")
+        pictures["data_forces"] = Picture(
+            force_plot(curves["forces"]),
+            f"Size of the forces. What is zero by symmetry is drawn at {_ZERO_FORCE:g} eV/Å.",
+        )
     if curves.get("neighbours"):
         pictures["data_neighbours"] = Picture(neighbour_plot(curves["neighbours"], cutoff), "Neighbours an atom.")
     if curves.get("compositions"):
         pictures["data_compositions"] = Picture(
-            composition_plot(curves["compositions"], curves.get("elements", {})), "What the frames are made of.")
+            composition_plot(curves["compositions"], curves.get("elements", {})), "What the frames are made of."
+        )
     return pictures

@@ -19,18 +19,46 @@ from equipot.report.files import write_bytes
 
 #: Okabe and Ito's colours, which people with any colour vision can tell apart (jfly.uni-koeln.de/color).
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#222222")
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#222222",
+)
 GREY = "#8A8F98"
 SPLIT_COLORS = {"train": BLUE, "validation": ORANGE, "test": RED, "data": GREEN}
 
 _STYLE = {
-    "font.size": 10.0, "axes.titlesize": 10.5, "axes.labelsize": 10.0, "legend.fontsize": 9.0,
-    "xtick.labelsize": 9.0, "ytick.labelsize": 9.0, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.edgecolor": "#555a63", "axes.labelcolor": BLACK, "text.color": BLACK, "xtick.color": "#555a63",
-    "ytick.color": "#555a63", "xtick.labelcolor": BLACK, "ytick.labelcolor": BLACK, "axes.grid": True,
-    "grid.color": "#dfe2e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.titlelocation": "left",
-    "legend.frameon": False, "lines.linewidth": 1.6, "figure.facecolor": "white", "savefig.facecolor": "white",
-    "font.family": "DejaVu Sans", "svg.fonttype": "path", "svg.hashsalt": "equipot",
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10.0,
+    "legend.fontsize": 9.0,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555a63",
+    "axes.labelcolor": BLACK,
+    "text.color": BLACK,
+    "xtick.color": "#555a63",
+    "ytick.color": "#555a63",
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
+    "axes.grid": True,
+    "grid.color": "#dfe2e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "equipot",
 }
 
 

@@ -17,8 +17,11 @@ from equipot.report.tables import ABSENT, Column, Table, error_table, format_err
 
 #: Model -> its colour in every plot.
 COLORS = {"base": GREY, "zero_shot": ORANGE, "tuned": BLUE, "scratch": RED}
-_DEVIATIONS = (("energy_mae_mev_per_atom", "energy", "meV/atom"), ("forces_mae_mev_per_angstrom", "forces", "meV/Å"),
-               ("stress_mae_gpa", "stress", "GPa"))
+_DEVIATIONS = (
+    ("energy_mae_mev_per_atom", "energy", "meV/atom"),
+    ("forces_mae_mev_per_angstrom", "forces", "meV/Å"),
+    ("stress_mae_gpa", "stress", "GPa"),
+)
 #: Dimer curves are drawn up to this energy (eV).
 _HIGHEST = 20.0
 _MOST_POINTS = 12_000
@@ -35,8 +38,9 @@ def label_of(document: Document, model: str) -> str:
 def comparison_table(document: Document, *, groups: bool = True) -> Table:
     """Errors of every model on the user's frames."""
     errors = {label_of(document, name): metrics for name, metrics in document["errors"].items()}
-    return error_table(errors, title=f"Before and after: errors on the {document['split']} frames", groups=groups,
-                       heading="model")
+    return error_table(
+        errors, title=f"Before and after: errors on the {document['split']} frames", groups=groups, heading="model"
+    )
 
 
 def slope_table(document: Document) -> Table:
@@ -47,8 +51,13 @@ def slope_table(document: Document) -> Table:
         names = names[:1]
     columns = (Column("config_type", is_number=False), *(Column(label_of(document, model)) for model in slopes))
     rows = tuple((name, *(format_number(row.get(name)) for row in slopes.values())) for name in names)
-    return Table("Softening: slope of predicted against reference forces", columns, rows,
-                 frozenset({0} if names[:1] == ["all"] else ()), "1: right; below 1 the potential is too soft.")
+    return Table(
+        "Softening: slope of predicted against reference forces",
+        columns,
+        rows,
+        frozenset({0} if names[:1] == ["all"] else ()),
+        "1: right; below 1 the potential is too soft.",
+    )
 
 
 def forgetting_table(document: Document, *, groups: bool = True) -> Table | None:
@@ -71,12 +80,21 @@ def forgetting_table(document: Document, *, groups: bool = True) -> Table | None
             group = prototypes["deviation"][name]
             if name == "all":
                 strong.add(len(rows))
-            rows.append(("deviation on held-out crystals" if name == "all" else "", name,
-                         str(group["num_configurations"]), *_cells(group), format_number(slopes.get(name))))
+            rows.append(
+                (
+                    "deviation on held-out crystals" if name == "all" else "",
+                    name,
+                    str(group["num_configurations"]),
+                    *_cells(group),
+                    format_number(slopes.get(name)),
+                )
+            )
         left_out = prototypes["num_left_out"]
-        note += (f" Crystals of {forgetting['elements']} elements, rms force of the base "
-                 f"{format_number(prototypes['base_forces_rms_ev_per_angstrom'])} eV/Å"
-                 + (f"; {left_out} left out, on which the base itself is not sound." if left_out else "."))
+        note += (
+            f" Crystals of {forgetting['elements']} elements, rms force of the base "
+            f"{format_number(prototypes['base_forces_rms_ev_per_angstrom'])} eV/Å"
+            + (f"; {left_out} left out, on which the base itself is not sound." if left_out else ".")
+        )
     for name, pair in forgetting["known"].items():
         for when, text in (("before", "error before"), ("after", "error after")):
             strong.add(len(rows))
@@ -84,8 +102,13 @@ def forgetting_table(document: Document, *, groups: bool = True) -> Table | None
             rows.append((text, name, str(group["num_configurations"]), *_cells(group), ABSENT))
         if pair["num_left_out"]:
             note += f" {name}: {pair['num_left_out']} frames left out, whose elements one of the two does not know."
-    columns = (Column("", is_number=False), Column("structures", is_number=False), Column("frames"),
-               *(Column(f"{quantity} MAE", unit) for _, quantity, unit in _DEVIATIONS), Column("force slope"))
+    columns = (
+        Column("", is_number=False),
+        Column("structures", is_number=False),
+        Column("frames"),
+        *(Column(f"{quantity} MAE", unit) for _, quantity, unit in _DEVIATIONS),
+        Column("force slope"),
+    )
     return Table("Forgetting", columns, tuple(rows), frozenset(strong), note)
 
 
@@ -99,13 +122,24 @@ def dimer_table(document: Document) -> Table | None:
     for pair, models in document["dimers"].items():
         for place, (name, entry) in enumerate(models.items()):
             wall = entry["attracts_up_to_angstrom"]
-            rows.append((pair if place == 0 else "", _dimer_label(document, name),
-                         "repels" if wall == 0.0 else f"attracts up to {wall:.2f} Å",
-                         f"{entry['minimum_angstrom']:.2f}", format_number(entry["minimum_ev"])))
+            rows.append(
+                (
+                    pair if place == 0 else "",
+                    _dimer_label(document, name),
+                    "repels" if wall == 0.0 else f"attracts up to {wall:.2f} Å",
+                    f"{entry['minimum_angstrom']:.2f}",
+                    format_number(entry["minimum_ev"]),
+                )
+            )
     if not rows:
         return None
-    columns = (Column("pair", is_number=False), Column("model", is_number=False),
-               Column("0.1 Å to 0.7 covalent radii", is_number=False), Column("minimum", "Å"), Column("energy", "eV"))
+    columns = (
+        Column("pair", is_number=False),
+        Column("model", is_number=False),
+        Column("0.1 Å to 0.7 covalent radii", is_number=False),
+        Column("minimum", "Å"),
+        Column("energy", "eV"),
+    )
     return Table("Two atoms alone", columns, tuple(rows))
 
 
@@ -121,18 +155,39 @@ def cost_table(document: Document) -> Table | None:
         steps, seconds = cost.get("steps"), cost.get("train_seconds")
         each = 1e3 * seconds / steps if steps and seconds is not None else None
         number = cost.get("num_trained")
-        rows.append((label_of(document, name), f"{document['models'][name]['num_parameters']:,}",
-                     ABSENT if number is None else f"{number:,}", ABSENT if steps is None else f"{steps:,}",
-                     format_number(cost.get("num_frames")), format_number(seconds), format_number(each)))
+        rows.append(
+            (
+                label_of(document, name),
+                f"{document['models'][name]['num_parameters']:,}",
+                ABSENT if number is None else f"{number:,}",
+                ABSENT if steps is None else f"{steps:,}",
+                format_number(cost.get("num_frames")),
+                format_number(seconds),
+                format_number(each),
+            )
+        )
     if not rows:
         return None
-    columns = (Column("model", is_number=False), Column("parameters"), Column("of these trained"), Column("steps"),
-               Column("frames"), Column("training", "s"), Column("each step", "ms"))
+    columns = (
+        Column("model", is_number=False),
+        Column("parameters"),
+        Column("of these trained"),
+        Column("steps"),
+        Column("frames"),
+        Column("training", "s"),
+        Column("each step", "ms"),
+    )
     return Table("Cost", columns, tuple(rows))
 
 
-def force_panel(axes: Axes, points: tuple[np.ndarray, np.ndarray], slope: float | None, color: str, title: str,
-                labels: tuple[str, str]) -> None:
+def force_panel(
+    axes: Axes,
+    points: tuple[np.ndarray, np.ndarray],
+    slope: float | None,
+    color: str,
+    title: str,
+    labels: tuple[str, str],
+) -> None:
     """Predicted against reference force components, with the line through the origin that fits them best."""
     reference, predicted = points
     if not reference.size:
@@ -140,20 +195,33 @@ def force_panel(axes: Axes, points: tuple[np.ndarray, np.ndarray], slope: float 
         return
     chosen = np.random.default_rng(0).permutation(reference.size)[:_MOST_POINTS]
     high = 1.05 * max(float(np.abs(reference).max()), float(np.abs(predicted).max()), 1e-3)
-    axes.scatter(reference[chosen], predicted[chosen], s=9, linewidths=0, color=color, rasterized=True,
-                 alpha=point_alphas(reference[chosen], predicted[chosen], (-high, high)))
+    axes.scatter(
+        reference[chosen],
+        predicted[chosen],
+        s=9,
+        linewidths=0,
+        color=color,
+        rasterized=True,
+        alpha=point_alphas(reference[chosen], predicted[chosen], (-high, high)),
+    )
     axes.axline((0.0, 0.0), slope=1.0, color="#222222", linewidth=0.9, linestyle="--")
     if slope is not None:
         axes.axline((0.0, 0.0), slope=slope, color=GREEN, linewidth=1.2)
-    axes.set(xlim=(-high, high), ylim=(-high, high), xlabel=labels[0], ylabel=labels[1],
-             title=f"{title}\nslope {format_number(slope)}")
+    axes.set(
+        xlim=(-high, high),
+        ylim=(-high, high),
+        xlabel=labels[0],
+        ylabel=labels[1],
+        title=f"{title}\nslope {format_number(slope)}",
+    )
     axes.set_aspect("equal")
 
 
 def force_plot(document: Document, points: Mapping[str, Points], domain_points: Points | None) -> Figure:
     """Forces on the user's frames before and after, and of the tuned potential against its base."""
     shown = [name for name in ("zero_shot", "base") if name in points][:1] + [
-        name for name in ("tuned", "scratch") if name in points]
+        name for name in ("tuned", "scratch") if name in points
+    ]
     count = len(shown) + (domain_points is not None)
     with style():
         figure = new_figure(0.5 + 3.6 * max(count, 1), 4.2)
@@ -161,13 +229,24 @@ def force_plot(document: Document, points: Mapping[str, Points], domain_points: 
         if not count:
             empty_message(panels[0], "no model knows all elements of the frames")
         for axes, name in zip(panels, shown):
-            force_panel(axes, points[name]["forces"], document["force_slopes"][name]["all"], COLORS[name],
-                        f"{label_of(document, name)} · {document['split']} frames",
-                        ("reference force component (eV/Å)", "predicted (eV/Å)"))
+            force_panel(
+                axes,
+                points[name]["forces"],
+                document["force_slopes"][name]["all"],
+                COLORS[name],
+                f"{label_of(document, name)} · {document['split']} frames",
+                ("reference force component (eV/Å)", "predicted (eV/Å)"),
+            )
         if domain_points is not None:
             slope = document["forgetting"]["prototypes"]["force_slopes"]["all"]
-            force_panel(panels[-1], domain_points["forces"], slope, GREY, "fine-tuned against base · crystals",
-                        ("base (eV/Å)", "fine-tuned (eV/Å)"))
+            force_panel(
+                panels[-1],
+                domain_points["forces"],
+                slope,
+                GREY,
+                "fine-tuned against base · crystals",
+                ("base (eV/Å)", "fine-tuned (eV/Å)"),
+            )
         return figure
 
 
@@ -185,8 +264,13 @@ def dimer_plot(document: Document, dimers: Dimers) -> Figure:
             lowest, highest = 0.0, 1.0
             for name, curve in curves.items():
                 distances, energies = np.asarray(curve["distances"]), np.asarray(curve["energies"])
-                axes.plot(distances, energies, color=COLORS[name], label=_dimer_label(document, name),
-                          linestyle="-" if name == "tuned" else "--")
+                axes.plot(
+                    distances,
+                    energies,
+                    color=COLORS[name],
+                    label=_dimer_label(document, name),
+                    linestyle="-" if name == "tuned" else "--",
+                )
                 outside = distances >= 0.7 * curve["covalent"]
                 lowest = min(lowest, float(energies[outside].min()))
                 highest = max(highest, min(float(energies[outside].max()), _HIGHEST))
@@ -194,42 +278,60 @@ def dimer_plot(document: Document, dimers: Dimers) -> Figure:
             axes.axvspan(0.0, 0.7 * covalent, color="#f1f2f4", zorder=0)
             axes.axvline(covalent, color=GREY, linewidth=0.8, linestyle=":")
             axes.axhline(0.0, color=GREY, linewidth=0.8)
-            axes.set(title=pair, xlabel="distance (Å)", ylabel="energy (eV)", xlim=(0.0, float(distances[-1])),
-                     ylim=(lowest - 0.15 * (highest - lowest), highest))
+            axes.set(
+                title=pair,
+                xlabel="distance (Å)",
+                ylabel="energy (eV)",
+                xlim=(0.0, float(distances[-1])),
+                ylim=(lowest - 0.15 * (highest - lowest), highest),
+            )
         if shown:
             grid[0].legend(loc="upper right", fontsize=8)
-        for axes in grid[max(len(shown), 1):]:
+        for axes in grid[max(len(shown), 1) :]:
             axes.set_axis_off()
         return figure
 
 
 def finetune_tables(document: Document, *, groups: bool = True) -> list[Table]:
     """All tables, those without content left out; ``groups``: whether each kind of held-out crystal gets a line."""
-    tables = [comparison_table(document), slope_table(document), forgetting_table(document, groups=groups),
-              dimer_table(document), cost_table(document)]
+    tables = [
+        comparison_table(document),
+        slope_table(document),
+        forgetting_table(document, groups=groups),
+        dimer_table(document),
+        cost_table(document),
+    ]
     return [table for table in tables if table is not None and table.rows]
 
 
-def finetune_pictures(document: Document, points: Mapping[str, Points], domain_points: Points | None,
-                      dimers: Dimers) -> dict[str, Picture]:
+def finetune_pictures(
+    document: Document, points: Mapping[str, Points], domain_points: Points | None, dimers: Dimers
+) -> dict[str, Picture]:
     """All plots: name -> figure and caption."""
     # The plain base differs from the zero-shot model in the zero of energy only, which would hide everything else.
-    errors = {label_of(document, name): metrics for name, metrics in document["errors"].items()
-              if name != "base" or "zero_shot" not in document["errors"]}
+    errors = {
+        label_of(document, name): metrics
+        for name, metrics in document["errors"].items()
+        if name != "base" or "zero_shot" not in document["errors"]
+    }
     colors = {label_of(document, name): color for name, color in COLORS.items() if name in document["models"]}
     pictures = {}
     if errors:
         pictures["finetune_errors"] = Picture(
             error_by_config_type(errors, colors=colors),
-            f"Mean absolute errors of each config_type on the {document['split']} frames, before and after.")
+            f"Mean absolute errors of each config_type on the {document['split']} frames, before and after.",
+        )
     pictures["finetune_forces"] = Picture(
         force_plot(document, points, domain_points),
         "Forces before and after. Green: the line through the origin that fits best; a slope below one means that the "
-        "potential is too soft. Right: what is off the dashed line has been forgotten.")
+        "potential is too soft. Right: what is off the dashed line has been forgotten.",
+    )
     if dimers:
         pictures["finetune_dimers"] = Picture(
-            dimer_plot(document, dimers), "Two atoms alone, energy less that of the atoms, before and after. Grey: "
-            "closer than 0.7 of the covalent radii, where only a repulsion is safe; dotted: their sum.")
+            dimer_plot(document, dimers),
+            "Two atoms alone, energy less that of the atoms, before and after. Grey: "
+            "closer than 0.7 of the covalent radii, where only a repulsion is safe; dotted: their sum.",
+        )
     return pictures
 
 
@@ -241,8 +343,18 @@ def finetune_section(document: Document, pictures: Mapping[str, Picture], tables
         found = [each for title, each in titles.items() if title.startswith(table)]
         return [*found, *(pictures[name] for name in names if name in pictures)]
 
-    absent = [f"{label_of(document, name)} does not know {', '.join(elements)} and is left out here."
-              for name, elements in document["not_evaluated"].items()]
-    return Section("Before and after fine-tuning", [
-        *absent, *blocks("Before", "finetune_errors"), *blocks("Softening", "finetune_forces"), *blocks("Forgetting"),
-        *blocks("Two atoms", "finetune_dimers"), *blocks("Cost")])
+    absent = [
+        f"{label_of(document, name)} does not know {', '.join(elements)} and is left out here."
+        for name, elements in document["not_evaluated"].items()
+    ]
+    return Section(
+        "Before and after fine-tuning",
+        [
+            *absent,
+            *blocks("Before", "finetune_errors"),
+            *blocks("Softening", "finetune_forces"),
+            *blocks("Forgetting"),
+            *blocks("Two atoms", "finetune_dimers"),
+            *blocks("Cost"),
+        ],
+    )

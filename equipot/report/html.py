@@ -112,24 +112,33 @@ def _mark(word: str) -> str:
 
 
 def _table(table: Table) -> str:
-    heads = "".join(f'<th{" class=n" if column.is_number else ""} scope="col">{escape(column.title)}'
-                    + (f"<small>{escape(column.unit)}</small>" if column.unit else "") + "</th>"
-                    for column in table.columns)
+    heads = "".join(
+        f'<th{" class=n" if column.is_number else ""} scope="col">{escape(column.title)}'
+        + (f"<small>{escape(column.unit)}</small>" if column.unit else "")
+        + "</th>"
+        for column in table.columns
+    )
     rows = []
     for number, row in enumerate(table.rows):
-        cells = "".join(f"<td{' class=n' if column.is_number else ''}>"
-                        + (_mark(cell) if not column.title and cell in _MARKS else escape(cell)) + "</td>"
-                        for column, cell in zip(table.columns, row))
+        cells = "".join(
+            f"<td{' class=n' if column.is_number else ''}>"
+            + (_mark(cell) if not column.title and cell in _MARKS else escape(cell))
+            + "</td>"
+            for column, cell in zip(table.columns, row)
+        )
         rows.append(f"<tr{' class=strong' if number in table.strong_rows else ''}>{cells}</tr>")
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return (f'<div class="scroll"><table><caption>{escape(table.title)}</caption><thead><tr>{heads}</tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table></div>{note}")
+    return (
+        f'<div class="scroll"><table><caption>{escape(table.title)}</caption><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>{note}"
+    )
 
 
 def _picture(picture: Picture) -> str:
     figures = picture.panels or (picture.figure,)
-    images = "".join(f'<img alt="{escape(picture.caption, quote=True)}" src="{svg_data_uri(figure)}">'
-                     for figure in figures)
+    images = "".join(
+        f'<img alt="{escape(picture.caption, quote=True)}" src="{svg_data_uri(figure)}">' for figure in figures
+    )
     if picture.panels:
         images = f'<div class="panels{" two" if len(figures) in (2, 4) else ""}">{images}</div>'
     still = ' class="still"' if picture.is_still else ""
@@ -138,7 +147,7 @@ def _picture(picture: Picture) -> str:
 
 def _facts(facts: Facts) -> str:
     pairs = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in facts.pairs)
-    return f'<dl{" class=wide" if facts.is_wide else ""}>{pairs}</dl>'
+    return f"<dl{' class=wide' if facts.is_wide else ''}>{pairs}</dl>"
 
 
 def _notes(notes: Notes) -> str:
@@ -166,6 +175,7 @@ def _block(block: Block) -> str:
 
 def _blocks(blocks: Sequence[Block]) -> str:
     """Blocks under each other; pictures of one panel that follow each other stand side by side where there is room."""
+
     def is_small(block: Block) -> bool:
         return isinstance(block, Picture) and len(block.panels) == 1
 
@@ -190,25 +200,36 @@ def render(page: Page) -> str:
         The document.
     """
     links = "".join(f'<a href="#{_anchor(section.title)}">{escape(section.title)}</a>' for section in page.sections)
-    heads = "".join(f'<li class="{figure.status}"><b>{escape(figure.value)}</b><span>'
-                    f"{escape(figure.label)}{', ' + escape(figure.unit) if figure.unit else ''}</span></li>"
-                    for figure in page.headline)
-    sections = "".join(f'<section><h2 id="{_anchor(section.title)}">{escape(section.title)}</h2>'
-                       f"{_blocks(section.blocks)}</section>"
-                       for section in page.sections if section.blocks)
-    code = script() if any(isinstance(block, Viewer) and block.drawn for section in page.sections
-                           for block in section.blocks) else ""
+    heads = "".join(
+        f'<li class="{figure.status}"><b>{escape(figure.value)}</b><span>'
+        f"{escape(figure.label)}{', ' + escape(figure.unit) if figure.unit else ''}</span></li>"
+        for figure in page.headline
+    )
+    sections = "".join(
+        f'<section><h2 id="{_anchor(section.title)}">{escape(section.title)}</h2>{_blocks(section.blocks)}</section>'
+        for section in page.sections
+        if section.blocks
+    )
+    code = (
+        script()
+        if any(isinstance(block, Viewer) and block.drawn for section in page.sections for block in section.blocks)
+        else ""
+    )
     # Only this very script may run, whatever else came into the page with the data.
     allowed = f"script-src 'sha256-{_sha256(code)}'; " if code else ""
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; {allowed}'
-            f"style-src 'unsafe-inline'\">"
-            f"<title>{escape(page.title)}</title><style>{_asset('page.css')}</style></head><body><main>"
-            f'<h1>{escape(page.title)}</h1><p class="sub">{escape(page.subtitle)}</p>'
-            + (f'<ul class="head">{heads}</ul>' if heads else "") + f"<nav>{links}</nav>{_facts(Facts(page.facts))}"
-            f"{sections}<footer>{escape(page.footer)}</footer></main>"
-            + (f"<script>{code}</script>" if code else "") + "</body></html>\n")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; {allowed}'
+        f"style-src 'unsafe-inline'\">"
+        f"<title>{escape(page.title)}</title><style>{_asset('page.css')}</style></head><body><main>"
+        f'<h1>{escape(page.title)}</h1><p class="sub">{escape(page.subtitle)}</p>'
+        + (f'<ul class="head">{heads}</ul>' if heads else "")
+        + f"<nav>{links}</nav>{_facts(Facts(page.facts))}"
+        f"{sections}<footer>{escape(page.footer)}</footer></main>"
+        + (f"<script>{code}</script>" if code else "")
+        + "</body></html>\n"
+    )
 
 
 def _sha256(text: str) -> str:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 #: Frames listed for each of the three labels, and what ranks them.
 PER_LABEL = 5
-_RANKS = (("largest_force_error", "force error"), ("energy_error", "energy error"),
-          ("stress_error", "stress error"))
+_RANKS = (("largest_force_error", "force error"), ("energy_error", "energy error"), ("stress_error", "stress error"))
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,9 @@ class Outlier:
 def frame_errors(graph: AtomicGraph, prediction: Prediction) -> dict[str, float | None]:
     """Errors of one frame under the names of :class:`Outlier`; labels count as in the metrics."""
     masks = label_masks(graph)
-    found: dict[str, float | None] = dict.fromkeys(("energy_error", "force_error", "largest_force_error",
-                                                    "stress_error"))
+    found: dict[str, float | None] = dict.fromkeys(
+        ("energy_error", "force_error", "largest_force_error", "stress_error")
+    )
     if masks.energy.item():
         found["energy_error"] = (prediction.energy - graph.energy.item()) / graph.num_nodes * MEV_PER_EV
     atoms = masks.forces.cpu().numpy()
@@ -85,8 +85,11 @@ def frame_errors(graph: AtomicGraph, prediction: Prediction) -> dict[str, float 
     return found
 
 
-def find_outliers(graphs: Mapping[str, Sequence[AtomicGraph]], predictions: Mapping[str, Sequence[Prediction]],
-                  per_label: int = PER_LABEL) -> list[Outlier]:
+def find_outliers(
+    graphs: Mapping[str, Sequence[AtomicGraph]],
+    predictions: Mapping[str, Sequence[Prediction]],
+    per_label: int = PER_LABEL,
+) -> list[Outlier]:
     """The frames with the largest errors of each label, over all splits.
 
     Args:
@@ -97,9 +100,11 @@ def find_outliers(graphs: Mapping[str, Sequence[AtomicGraph]], predictions: Mapp
     Returns:
         Frames by largest force error of one atom, then energy, then stress; none twice.
     """
-    entries = [(split, graph, prediction, frame_errors(graph, prediction))
-               for split, members in graphs.items() for graph, prediction in zip(members, predictions[split],
-                                                                                strict=True)]
+    entries = [
+        (split, graph, prediction, frame_errors(graph, prediction))
+        for split, members in graphs.items()
+        for graph, prediction in zip(members, predictions[split], strict=True)
+    ]
     reasons: dict[int, list[str]] = {}
     for key, words in _RANKS:
         having = [place for place, entry in enumerate(entries) if entry[3][key] is not None]
@@ -110,13 +115,23 @@ def find_outliers(graphs: Mapping[str, Sequence[AtomicGraph]], predictions: Mapp
     return [_outlier(*entries[place][:3], tuple(words), entries[place][3]) for place, words in reasons.items()]
 
 
-def _outlier(split: str, graph: AtomicGraph, prediction: Prediction, reasons: tuple[str, ...],
-             errors: dict[str, float | None]) -> Outlier:
+def _outlier(
+    split: str, graph: AtomicGraph, prediction: Prediction, reasons: tuple[str, ...], errors: dict[str, float | None]
+) -> Outlier:
     forces = np.where(label_masks(graph).forces.cpu().numpy()[:, None], graph.forces.cpu().numpy(), np.nan)
     return Outlier(
-        _one(graph.source), split, _one(graph.config_type), reasons, graph.atomic_numbers.cpu().numpy().copy(),
-        graph.positions.detach().cpu().numpy().copy(), graph.cell[0].detach().cpu().numpy().copy(),
-        graph.pbc[0].cpu().numpy().copy(), forces, np.asarray(prediction.forces, dtype=float), **errors)
+        _one(graph.source),
+        split,
+        _one(graph.config_type),
+        reasons,
+        graph.atomic_numbers.cpu().numpy().copy(),
+        graph.positions.detach().cpu().numpy().copy(),
+        graph.cell[0].detach().cpu().numpy().copy(),
+        graph.pbc[0].cpu().numpy().copy(),
+        forces,
+        np.asarray(prediction.forces, dtype=float),
+        **errors,
+    )
 
 
 def _size(value: float | None) -> float:

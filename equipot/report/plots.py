@@ -31,10 +31,24 @@ class Quantity:
 
 
 QUANTITIES = {
-    "energy": Quantity("energy", "energy − atomic energies", "eV/atom", "energy_mae_mev_per_atom",
-                       "energy_rmse_mev_per_atom", "meV/atom", MEV_PER_EV),
-    "forces": Quantity("forces", "force component", "eV/Å", "forces_mae_mev_per_angstrom",
-                       "forces_rmse_mev_per_angstrom", "meV/Å", MEV_PER_EV),
+    "energy": Quantity(
+        "energy",
+        "energy − atomic energies",
+        "eV/atom",
+        "energy_mae_mev_per_atom",
+        "energy_rmse_mev_per_atom",
+        "meV/atom",
+        MEV_PER_EV,
+    ),
+    "forces": Quantity(
+        "forces",
+        "force component",
+        "eV/Å",
+        "forces_mae_mev_per_angstrom",
+        "forces_rmse_mev_per_angstrom",
+        "meV/Å",
+        MEV_PER_EV,
+    ),
     "stress": Quantity("stress", "stress component", "GPa", "stress_mae_gpa", "stress_rmse_gpa", "GPa", 1.0),
 }
 #: More points than this are thinned out (the worst are always drawn).
@@ -87,8 +101,15 @@ def learning_curve(panels: Mapping[str, Sequence[Curve]], *, best_epoch: int | N
                 empty_message(axes, f"{label}: nothing recorded")
                 continue
             for curve, epochs, values in drawn:
-                axes.plot(epochs, values, color=curve.color, label=curve.label, linestyle="--" if curve.is_dashed else
-                          "-", marker="o" if epochs.size < 3 else None, markersize=4)
+                axes.plot(
+                    epochs,
+                    values,
+                    color=curve.color,
+                    label=curve.label,
+                    linestyle="--" if curve.is_dashed else "-",
+                    marker="o" if epochs.size < 3 else None,
+                    markersize=4,
+                )
             axes.set_yscale("log")
             low, high = min(v.min() for _, _, v in drawn), max(v.max() for _, _, v in drawn)
             log_axis(axes.yaxis, low, high)
@@ -97,10 +118,11 @@ def learning_curve(panels: Mapping[str, Sequence[Curve]], *, best_epoch: int | N
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.xaxis.set_tick_params(labelbottom=True)
             if best_epoch is not None:
-                axes.axvline(best_epoch, color=GREY, linewidth=1.0, linestyle=":",
-                             label=f"best epoch ({best_epoch})", zorder=1)
+                axes.axvline(
+                    best_epoch, color=GREY, linewidth=1.0, linestyle=":", label=f"best epoch ({best_epoch})", zorder=1
+                )
             axes.legend(loc="upper right")
-        for axes in grid[len(panels):]:
+        for axes in grid[len(panels) :]:
             axes.set_axis_off()
         if not panels:
             empty_message(grid[0], "no epoch was recorded")
@@ -125,14 +147,33 @@ def _thin(reference: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.
     return reference[keep], predicted[keep]
 
 
-def _parity_panel(axes: Axes, split: str, reference: np.ndarray, predicted: np.ndarray, quantity: Quantity,
-                  limits: tuple[float, float], group: Mapping[str, Any]) -> None:
+def _parity_panel(
+    axes: Axes,
+    split: str,
+    reference: np.ndarray,
+    predicted: np.ndarray,
+    quantity: Quantity,
+    limits: tuple[float, float],
+    group: Mapping[str, Any],
+) -> None:
     axes.axline((limits[0], limits[0]), slope=1.0, color=BLACK, linewidth=0.9, linestyle="--", zorder=3)
     reference, predicted = _thin(reference, predicted)
-    axes.scatter(reference, predicted, s=11, linewidths=0, color=SPLIT_COLORS.get(split, BLUE), rasterized=True,
-                 alpha=point_alphas(reference, predicted, limits), zorder=2)
-    axes.set(xlim=limits, ylim=limits, xlabel=f"reference {quantity.axis} ({quantity.unit})",
-             ylabel=f"predicted {quantity.axis} ({quantity.unit})")
+    axes.scatter(
+        reference,
+        predicted,
+        s=11,
+        linewidths=0,
+        color=SPLIT_COLORS.get(split, BLUE),
+        rasterized=True,
+        alpha=point_alphas(reference, predicted, limits),
+        zorder=2,
+    )
+    axes.set(
+        xlim=limits,
+        ylim=limits,
+        xlabel=f"reference {quantity.axis} ({quantity.unit})",
+        ylabel=f"predicted {quantity.axis} ({quantity.unit})",
+    )
     axes.label_outer()
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
@@ -149,13 +190,16 @@ def _parity_panel(axes: Axes, split: str, reference: np.ndarray, predicted: np.n
     inset.grid(visible=False)
     inset.patch.set_alpha(0.85)
     inset.set_in_layout(False)
-    axes.set_title(f"{split} · {group.get('num_configurations', 0)} frames\n"
-                   f"MAE {format_error(group.get(quantity.mae))}, "
-                   f"RMSE {format_error(group.get(quantity.rmse))} {quantity.metric_unit}")
+    axes.set_title(
+        f"{split} · {group.get('num_configurations', 0)} frames\n"
+        f"MAE {format_error(group.get(quantity.mae))}, "
+        f"RMSE {format_error(group.get(quantity.rmse))} {quantity.metric_unit}"
+    )
 
 
-def parity(quantity: Quantity, points: Mapping[str, tuple[np.ndarray, np.ndarray]],
-           metrics_by_split: Mapping[str, Metrics]) -> Figure:
+def parity(
+    quantity: Quantity, points: Mapping[str, tuple[np.ndarray, np.ndarray]], metrics_by_split: Mapping[str, Metrics]
+) -> Figure:
     """Draw predicted against reference values, one panel a split.
 
     Args:
@@ -178,10 +222,18 @@ def parity(quantity: Quantity, points: Mapping[str, tuple[np.ndarray, np.ndarray
         everything = np.concatenate([values for pair in finite.values() for values in pair])
         low, high = float(everything.min()), float(everything.max())
         margin = 0.04 * (high - low) or max(1e-3, 0.01 * abs(high))
-        for axes, (split, (reference, predicted)) in zip(figure.subplots(1, len(finite), squeeze=False)[0],
-                                                         finite.items()):
-            _parity_panel(axes, split, reference, predicted, quantity, (low - margin, high + margin),
-                          metrics_by_split.get(split, {}).get("all", {}))
+        for axes, (split, (reference, predicted)) in zip(
+            figure.subplots(1, len(finite), squeeze=False)[0], finite.items()
+        ):
+            _parity_panel(
+                axes,
+                split,
+                reference,
+                predicted,
+                quantity,
+                (low - margin, high + margin),
+                metrics_by_split.get(split, {}).get("all", {}),
+            )
         return figure
 
 
@@ -195,8 +247,14 @@ def loss_shares(rows: Sequence[Mapping[str, Any]]) -> Figure:
             empty_message(axes, "no shares of the loss were recorded")
             return figure
         shares = [[row["train"].get(f"{label}_share") or 0.0 for row in kept] for label in QUANTITIES]
-        axes.stackplot([row["epoch"] for row in kept], shares, labels=list(QUANTITIES),
-                       colors=(ORANGE, BLUE, "#b9bec6"), linewidth=0, step="mid" if len(kept) == 1 else None)
+        axes.stackplot(
+            [row["epoch"] for row in kept],
+            shares,
+            labels=list(QUANTITIES),
+            colors=(ORANGE, BLUE, "#b9bec6"),
+            linewidth=0,
+            step="mid" if len(kept) == 1 else None,
+        )
         axes.set(xlabel="epoch", ylabel="share of the training loss", ylim=(0, 1))
         axes.margins(x=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -204,9 +262,13 @@ def loss_shares(rows: Sequence[Mapping[str, Any]]) -> Figure:
         return figure
 
 
-def error_by_config_type(metrics_by_split: Mapping[str, Metrics], *, statistic: str = "mae",
-                         colors: Mapping[str, str] = SPLIT_COLORS,
-                         quantities: Sequence[str] = tuple(QUANTITIES)) -> Figure:
+def error_by_config_type(
+    metrics_by_split: Mapping[str, Metrics],
+    *,
+    statistic: str = "mae",
+    colors: Mapping[str, str] = SPLIT_COLORS,
+    quantities: Sequence[str] = tuple(QUANTITIES),
+) -> Figure:
     """Draw the errors of every config_type as horizontal bars, one panel a label and one colour a split.
 
     Args:
@@ -217,10 +279,16 @@ def error_by_config_type(metrics_by_split: Mapping[str, Metrics], *, statistic: 
     """
     names = group_names({name: None for metrics in metrics_by_split.values() for name in metrics})
     splits = list(metrics_by_split)
-    keys = [(quantity, quantity.mae if statistic == "mae" else quantity.rmse)
-            for quantity in QUANTITIES.values() if quantity.name in quantities]
-    keys = [(quantity, key) for quantity, key in keys
-            if any(group.get(key) is not None for metrics in metrics_by_split.values() for group in metrics.values())]
+    keys = [
+        (quantity, quantity.mae if statistic == "mae" else quantity.rmse)
+        for quantity in QUANTITIES.values()
+        if quantity.name in quantities
+    ]
+    keys = [
+        (quantity, key)
+        for quantity, key in keys
+        if any(group.get(key) is not None for metrics in metrics_by_split.values() for group in metrics.values())
+    ]
     with style():
         figure = new_figure(1.6 + 3.4 * max(1, len(keys)), 1.3 + max(0.34, 0.17 * len(splits)) * max(1, len(names)))
         if not keys or not names:
@@ -259,15 +327,25 @@ def _finish_bars(axes: Axes, drawn: list[tuple[float, float]], label: str) -> No
         axes.xaxis.set_major_locator(MaxNLocator(4))
     for where, value in drawn:
         if np.isfinite(value):
-            axes.annotate(format_error(float(value)), (max(value, low / 2), where), xytext=(3, 0), fontsize=7,
-                          textcoords="offset points", va="center", color="#555a63")
+            axes.annotate(
+                format_error(float(value)),
+                (max(value, low / 2), where),
+                xytext=(3, 0),
+                fontsize=7,
+                textcoords="offset points",
+                va="center",
+                color="#555a63",
+            )
     axes.set_xlabel(label)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
-def train_validation(label: str, epochs: Sequence[float], train: Sequence[float | None],
-                     validation: Sequence[float | None]) -> list[Curve]:
+def train_validation(
+    label: str, epochs: Sequence[float], train: Sequence[float | None], validation: Sequence[float | None]
+) -> list[Curve]:
     """The usual pair of curves: training dashed, validation solid."""
-    return [Curve(f"{label}training", epochs, train, SPLIT_COLORS["train"], is_dashed=True),
-            Curve(f"{label}validation", epochs, validation, ORANGE)]
+    return [
+        Curve(f"{label}training", epochs, train, SPLIT_COLORS["train"], is_dashed=True),
+        Curve(f"{label}validation", epochs, validation, ORANGE),
+    ]

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 Points = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def parity_points(graphs: Sequence[AtomicGraph], predictions: Sequence[Prediction],
-                  atomic_energies: Mapping[str, float]) -> Points:
+def parity_points(
+    graphs: Sequence[AtomicGraph], predictions: Sequence[Prediction], atomic_energies: Mapping[str, float]
+) -> Points:
     """Put the labels of graphs beside their predictions.
 
     Args:
@@ -45,12 +46,17 @@ def parity_points(graphs: Sequence[AtomicGraph], predictions: Sequence[Predictio
         masks = label_masks(graph)
         if masks.energy.item():
             offset = offsets[graph.atomic_numbers.numpy()].sum()
-            add("energy", (graph.energy.item() - offset) / graph.num_nodes,
-                (prediction.energy - offset) / graph.num_nodes)
+            add(
+                "energy",
+                (graph.energy.item() - offset) / graph.num_nodes,
+                (prediction.energy - offset) / graph.num_nodes,
+            )
         atoms = masks.forces.numpy()
         add("forces", graph.forces.numpy()[atoms], prediction.forces[atoms])
         if masks.stress.item():
-            add("stress", matrix_to_voigt(graph.stress[0].numpy()) * GPA_PER_EV_A3,
-                matrix_to_voigt(prediction.stress) * GPA_PER_EV_A3)
-    return {name: tuple(np.concatenate(side) if side else np.zeros(0) for side in pair)
-            for name, pair in rows.items()}
+            add(
+                "stress",
+                matrix_to_voigt(graph.stress[0].numpy()) * GPA_PER_EV_A3,
+                matrix_to_voigt(prediction.stress) * GPA_PER_EV_A3,
+            )
+    return {name: tuple(np.concatenate(side) if side else np.zeros(0) for side in pair) for name, pair in rows.items()}

@@ -28,10 +28,16 @@ def property_pictures(result: PropertyResult, references: Sequence[Reference] = 
     draw = _DRAWERS.get(result.name)
     if draw is None or not result.curves:
         return {}
-    curves = [("potential", result.curves), *((reference.name, reference.curves[result.name])
-                                              for reference in references if reference.curves.get(result.name))]
+    curves = [
+        ("potential", result.curves),
+        *(
+            (reference.name, reference.curves[result.name])
+            for reference in references
+            if reference.curves.get(result.name)
+        ),
+    ]
     with style():
-        return draw(curves[:len(_LINES)], result, references)
+        return draw(curves[: len(_LINES)], result, references)
 
 
 def _legend(axes, curves: Curves) -> None:
@@ -45,43 +51,69 @@ def _equation_of_state(curves: Curves, result: PropertyResult, _: Sequence[Refer
     for (name, state), (color, line, marker) in zip(curves, _LINES):
         volumes, energies = np.array(state["volumes"]), np.array(state["energies"])
         fine, atoms = np.linspace(volumes.min(), volumes.max(), 200), state["num_atoms"]
-        fitted = birchmurnaghan(fine, state["energy"], state["bulk_modulus_gpa"] / GPA_PER_EV_A3,
-                                state["bulk_modulus_derivative"], state["volume"])
+        fitted = birchmurnaghan(
+            fine,
+            state["energy"],
+            state["bulk_modulus_gpa"] / GPA_PER_EV_A3,
+            state["bulk_modulus_derivative"],
+            state["volume"],
+        )
         scale = MEV_PER_EV / atoms
         axes.plot(fine / atoms, (fitted - state["energy"]) * scale, line, color=color)
-        axes.plot(volumes / atoms, (energies - state["energy"]) * scale, marker, color=color, markersize=4.5,
-                  label=name)
+        axes.plot(
+            volumes / atoms, (energies - state["energy"]) * scale, marker, color=color, markersize=4.5, label=name
+        )
     axes.set(xlabel="volume (Å³/atom)", ylabel="energy − minimum (meV/atom)")
     _legend(axes, curves)
     return {"equation_of_state": Picture(figure, "Energy against volume: points and third-order Birch-Murnaghan fit.")}
 
 
 def _elastic(curves: Curves, result: PropertyResult, references: Sequence[Reference]) -> dict[str, Picture]:
-    names = [name for name in result.values if name[0] == "C" or name in ("bulk_modulus_hill", "shear_modulus_hill",
-                                                                         "youngs_modulus_hill")]
+    names = [
+        name
+        for name in result.values
+        if name[0] == "C" or name in ("bulk_modulus_hill", "shear_modulus_hill", "youngs_modulus_hill")
+    ]
     shown = [reference for reference in references if any(name in reference.values for name in names)][:3]
     figure = new_figure(max(4.5, 1.2 + 0.75 * len(names)), 3.6)
     axes = figure.subplots()
     width = 0.8 / (1 + len(shown))
     where = np.arange(len(names))
-    bars = [("potential", [result.values[name].value for name in names], BLUE),
-            *((reference.name, [reference.values.get(name, np.nan) for name in names], color)
-              for reference, color in zip(shown, ("#c3c8ce", "#e8c98f", "#9fcfbe")))]
+    bars = [
+        ("potential", [result.values[name].value for name in names], BLUE),
+        *(
+            (reference.name, [reference.values.get(name, np.nan) for name in names], color)
+            for reference, color in zip(shown, ("#c3c8ce", "#e8c98f", "#9fcfbe"))
+        ),
+    ]
     for number, (name, values, color) in enumerate(bars):
         axes.bar(where + (number - 0.5 * len(shown)) * width, values, width, color=color, label=name)
     for x, name in zip(where, names):
-        axes.annotate(f"{result.values[name].value:.0f}", (x - 0.5 * len(shown) * width,
-                                                          max(0.0, result.values[name].value)),
-                      xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)
-    axes.set_xticks(where, [{"bulk_modulus_hill": "B", "shear_modulus_hill": "G", "youngs_modulus_hill": "E"}
-                            .get(name, name) for name in names])
+        axes.annotate(
+            f"{result.values[name].value:.0f}",
+            (x - 0.5 * len(shown) * width, max(0.0, result.values[name].value)),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    axes.set_xticks(
+        where,
+        [
+            {"bulk_modulus_hill": "B", "shear_modulus_hill": "G", "youngs_modulus_hill": "E"}.get(name, name)
+            for name in names
+        ],
+    )
     axes.set_ylabel("modulus (GPa)")
     axes.grid(axis="x", visible=False)
     axes.axhline(0.0, color=GREY, linewidth=0.8)
     if shown:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=len(bars))
-    return {"elastic": Picture(figure, "Elastic constants in the crystal's standard axes; B, G, E: Hill's averages "
-                                       "over a polycrystal.")}
+    return {
+        "elastic": Picture(
+            figure, "Elastic constants in the crystal's standard axes; B, G, E: Hill's averages over a polycrystal."
+        )
+    }
 
 
 def _phonons(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> dict[str, Picture]:
@@ -93,8 +125,7 @@ def _phonons(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
         own = curves[0][1]["bands"]
         for number, (distances, frequencies) in enumerate(zip(own["distances"], bands["frequencies"])):
             x = np.linspace(distances[0], distances[-1], len(frequencies))
-            left.plot(x, frequencies, line, color=color, linewidth=1.2,
-                      label=name if number == 0 else None)
+            left.plot(x, frequencies, line, color=color, linewidth=1.2, label=name if number == 0 else None)
         right.plot(density["states"], density["frequencies"], line, color=color, linewidth=1.2)
     _band_axis(left, curves[0][1]["bands"])
     for axes in (left, right):
@@ -111,9 +142,13 @@ def _phonons(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
     unique = dict(zip(labels, handles))
     if len(curves) > 1:
         figure.legend(unique.values(), unique.keys(), loc="outside upper right", ncols=len(unique))
-    return {"phonons": Picture(figure, "Phonon bands along seekpath's line and density of states; imaginary "
-                                       "frequencies are drawn as negative."),
-            "thermal": _thermal(curves)}
+    return {
+        "phonons": Picture(
+            figure,
+            "Phonon bands along seekpath's line and density of states; imaginary frequencies are drawn as negative.",
+        ),
+        "thermal": _thermal(curves),
+    }
 
 
 def _band_axis(axes, bands: Mapping[str, Any]) -> None:
@@ -154,13 +189,26 @@ def _vacancy(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
     sites = list(dict.fromkeys(entry["site"] for entry in entries))
     for site, color in zip(sites, (BLUE, ORANGE, GREEN, PINK, RED, BLACK, GREY)):
         mine = [entry for entry in entries if entry["site"] == site]
-        axes.plot([entry["num_atoms"] for entry in mine], [entry["energy"] for entry in mine], "o-", color=color,
-                  label=f"{site}, relaxed")
-        axes.plot([entry["num_atoms"] for entry in mine], [entry["unrelaxed"] for entry in mine], "s:", color=color,
-                  markerfacecolor="none", label=f"{site}, unrelaxed")
+        axes.plot(
+            [entry["num_atoms"] for entry in mine],
+            [entry["energy"] for entry in mine],
+            "o-",
+            color=color,
+            label=f"{site}, relaxed",
+        )
+        axes.plot(
+            [entry["num_atoms"] for entry in mine],
+            [entry["unrelaxed"] for entry in mine],
+            "s:",
+            color=color,
+            markerfacecolor="none",
+            label=f"{site}, unrelaxed",
+        )
     axes.set(xlabel="atoms in the supercell", ylabel="formation energy (eV)", xscale="log")
-    axes.set_xticks(sorted({entry["num_atoms"] for entry in entries}),
-                    [str(number) for number in sorted({entry["num_atoms"] for entry in entries})])
+    axes.set_xticks(
+        sorted({entry["num_atoms"] for entry in entries}),
+        [str(number) for number in sorted({entry["num_atoms"] for entry in entries})],
+    )
     axes.minorticks_off()
     axes.legend()
     return {"vacancy": Picture(figure, "Vacancy formation energy against the size of the supercell.")}
@@ -169,15 +217,20 @@ def _vacancy(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
 def _surfaces(curves: Curves, result: PropertyResult, references: Sequence[Reference]) -> dict[str, Picture]:
     slabs = result.curves["slabs"]
     names = ["".join(map(str, slab["plane"])) for slab in slabs]
-    shown = [reference for reference in references
-             if any(f"surface_energy_{name}" in reference.values for name in names)][:3]
+    shown = [
+        reference for reference in references if any(f"surface_energy_{name}" in reference.values for name in names)
+    ][:3]
     figure = new_figure(max(4.2, 1.6 + 1.1 * len(names)), 3.4)
     axes = figure.subplots()
     width, where = 0.8 / (2 + len(shown)), np.arange(len(names))
-    bars = [("relaxed", [slab["energy"] for slab in slabs], BLUE),
-            ("unrelaxed", [slab["unrelaxed"] for slab in slabs], "#8fc1e3"),
-            *((reference.name, [reference.values.get(f"surface_energy_{name}", np.nan) for name in names], color)
-              for reference, color in zip(shown, ("#c3c8ce", "#e8c98f", "#9fcfbe")))]
+    bars = [
+        ("relaxed", [slab["energy"] for slab in slabs], BLUE),
+        ("unrelaxed", [slab["unrelaxed"] for slab in slabs], "#8fc1e3"),
+        *(
+            (reference.name, [reference.values.get(f"surface_energy_{name}", np.nan) for name in names], color)
+            for reference, color in zip(shown, ("#c3c8ce", "#e8c98f", "#9fcfbe"))
+        ),
+    ]
     for number, (name, values, color) in enumerate(bars):
         axes.bar(where + (number - 0.5 * (len(bars) - 1)) * width, values, width, color=color, label=name)
     axes.set_xticks(where, [f"({name})" for name in names])
@@ -196,16 +249,33 @@ def _stacking_faults(curves: Curves, result: PropertyResult, _: Sequence[Referen
             twin = next((other for other in data["lines"] if other["name"] == line["name"]), None)
             if twin is None:
                 continue
-            axes.plot(twin["slip"], twin["relaxed"], marker + dash, color=color, markersize=4,
-                      label=name if len(curves) > 1 else "relaxed")
+            axes.plot(
+                twin["slip"],
+                twin["relaxed"],
+                marker + dash,
+                color=color,
+                markersize=4,
+                label=name if len(curves) > 1 else "relaxed",
+            )
             if data is result.curves:
-                axes.plot(twin["slip"], twin["unrelaxed"], marker + ":", color=color, markersize=4,
-                          markerfacecolor="none", alpha=0.7, label="unrelaxed")
+                axes.plot(
+                    twin["slip"],
+                    twin["unrelaxed"],
+                    marker + ":",
+                    color=color,
+                    markersize=4,
+                    markerfacecolor="none",
+                    alpha=0.7,
+                    label="unrelaxed",
+                )
         axes.axhline(0.0, color=GREY, linewidth=0.8)
         axes.set(xlabel=f"slip / {line['slip_angstrom']:.3f} Å", ylabel="energy (J/m²)", title=line["name"])
         axes.legend()
-    return {"stacking_faults": Picture(figure, "Generalised stacking fault energy; atoms relax along the normal of the "
-                                               "plane only.")}
+    return {
+        "stacking_faults": Picture(
+            figure, "Generalised stacking fault energy; atoms relax along the normal of the plane only."
+        )
+    }
 
 
 def _expansion(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> dict[str, Picture]:
@@ -218,8 +288,15 @@ def _expansion(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -
             panels[0].plot(data["temperatures"], data["volumes"], dash, color=color, label=name)
             panels[1].plot(data["temperatures"], np.array(data["expansion"]) / 3.0, dash, color=color, label=name)
         else:
-            panels[0].errorbar(data["temperatures"], data["volumes"], yerr=data["volume_errors"], fmt=marker + dash,
-                               color=color, capsize=3, label=name)
+            panels[0].errorbar(
+                data["temperatures"],
+                data["volumes"],
+                yerr=data["volume_errors"],
+                fmt=marker + dash,
+                color=color,
+                capsize=3,
+                label=name,
+            )
     panels[0].set(xlabel="temperature (K)", ylabel="volume (Å³/atom)")
     if quasi_harmonic:
         panels[1].set(xlabel="temperature (K)", ylabel="linear expansion (10⁻⁶/K)")
@@ -238,8 +315,13 @@ def _distribution(curves: Curves, result: PropertyResult, _: Sequence[Reference]
         _legend(axes, curves)
     else:
         for (name, function), color in zip(functions.items(), (BLACK, BLUE, ORANGE, GREEN, PINK, RED, GREY)):
-            axes.plot(result.curves["distances"], function, color=color, linewidth=2.0 if name == "all" else 1.2,
-                      label="all atoms" if name == "all" else name)
+            axes.plot(
+                result.curves["distances"],
+                function,
+                color=color,
+                linewidth=2.0 if name == "all" else 1.2,
+                label="all atoms" if name == "all" else name,
+            )
         axes.legend()
     axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xlabel="distance (Å)", ylabel="g(r)", ylim=(0.0, None))
@@ -255,12 +337,23 @@ def _melting(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
     left.set(xlabel="time (ps)", ylabel="temperature (K)")
     right.plot(data["profile_positions"], data["profile_order"], "o-", color=BLUE, markersize=4)
     right.set(xlabel="place along the long axis", ylabel="crystalline order at the end", ylim=(0.0, 1.0))
-    return {"melting": Picture(figure, "Two phases side by side at constant enthalpy: temperature, and order of the "
-                                       "layers at the end (high: crystal, low: liquid).")}
+    return {
+        "melting": Picture(
+            figure,
+            "Two phases side by side at constant enthalpy: temperature, and order of the "
+            "layers at the end (high: crystal, low: liquid).",
+        )
+    }
 
 
 _DRAWERS: dict[str, Callable[[Curves, PropertyResult, Sequence[Reference]], dict[str, Picture]]] = {
-    "equation_of_state": _equation_of_state, "elastic": _elastic, "phonons": _phonons, "vacancy": _vacancy,
-    "surfaces": _surfaces, "stacking_faults": _stacking_faults, "expansion": _expansion,
-    "distribution": _distribution, "melting": _melting,
+    "equation_of_state": _equation_of_state,
+    "elastic": _elastic,
+    "phonons": _phonons,
+    "vacancy": _vacancy,
+    "surfaces": _surfaces,
+    "stacking_faults": _stacking_faults,
+    "expansion": _expansion,
+    "distribution": _distribution,
+    "melting": _melting,
 }

@@ -31,17 +31,30 @@ def value_table(report: StructureReport, *, brief: bool = False) -> Table:
     for name, result in report.results.items():
         first = PROPERTIES[name].title
         for value, entry in result.values.items():
-            is_detail = any(word in value for word in _DETAILS) or (value.startswith("frequency_") and value not in (
-                "frequency_max", "frequency_min"))
+            is_detail = any(word in value for word in _DETAILS) or (
+                value.startswith("frequency_") and value not in ("frequency_max", "frequency_min")
+            )
             if brief and is_detail:
                 continue
-            rows.append((first, value, format_number(entry.value, _digits(value)),
-                         _UNITS.get(entry.unit, entry.unit), result.status if first else ""))
+            rows.append(
+                (
+                    first,
+                    value,
+                    format_number(entry.value, _digits(value)),
+                    _UNITS.get(entry.unit, entry.unit),
+                    result.status if first else "",
+                )
+            )
             first = ""
         if first:
             rows.append((first, "", "–", "", result.status))
-    columns = (Column("property", is_number=False), Column("name", is_number=False), Column("value"),
-               Column("unit", is_number=False), Column("", is_number=False))
+    columns = (
+        Column("property", is_number=False),
+        Column("name", is_number=False),
+        Column("value"),
+        Column("unit", is_number=False),
+        Column("", is_number=False),
+    )
     group = f", {report.space_group}" if report.space_group else ""
     return Table(f"{report.label}{group}", columns, tuple(rows))
 
@@ -57,32 +70,46 @@ def comparison_table(report: StructureReport, references: Sequence[Reference]) -
         columns += [Column(name), Column("error", "%")]
     lines = []
     for row in rows:
-        cells = [row.name, format_number(row.value, _digits(row.name)),
-                 _UNITS.get(row.unit, row.unit)]
+        cells = [row.name, format_number(row.value, _digits(row.name)), _UNITS.get(row.unit, row.unit)]
         for name in names:
             error = row.error_percent(name)
-            cells += [format_number(row.references.get(name), _digits(row.name)),
-                      "–" if error is None else f"{error:+.1f}"]
+            cells += [
+                format_number(row.references.get(name), _digits(row.name)),
+                "–" if error is None else f"{error:+.1f}",
+            ]
         lines.append(tuple(cells))
     return Table(f"{report.label} against {', '.join(names)}", tuple(columns), tuple(lines))
 
 
 def notes_of(report: StructureReport) -> list[str]:
     """Return the sentences about results that are doubtful, failed or left out."""
-    return [f"{PROPERTIES[name].title}: {note}" for name, result in report.results.items()
-            if result.status != "done" for note in result.notes]
+    return [
+        f"{PROPERTIES[name].title}: {note}"
+        for name, result in report.results.items()
+        if result.status != "done"
+        for note in result.notes
+    ]
 
 
-def write_json_report(path: str | Path, reports: Sequence[StructureReport], references: Sequence[Reference],
-                      facts: Mapping[str, Any]) -> Path:
+def write_json_report(
+    path: str | Path, reports: Sequence[StructureReport], references: Sequence[Reference], facts: Mapping[str, Any]
+) -> Path:
     """Write ``properties.json``: values with units, curves, notes and comparisons of every structure."""
-    structures = [report.to_dict() | {"comparison": [row.to_dict() for row in compare_values(report, references)]}
-                  for report in reports]
+    structures = [
+        report.to_dict() | {"comparison": [row.to_dict() for row in compare_values(report, references)]}
+        for report in reports
+    ]
     return write_text(path, to_json({"format": FORMAT, "equipot": __version__, **facts, "structures": structures}))
 
 
-def write_property_report(folder: str | Path, reports: Sequence[StructureReport], references: Sequence[Reference],
-                          facts: Mapping[str, Any], folders: Mapping[str, Path], settings_yaml: str) -> list[Path]:
+def write_property_report(
+    folder: str | Path,
+    reports: Sequence[StructureReport],
+    references: Sequence[Reference],
+    facts: Mapping[str, Any],
+    folders: Mapping[str, Path],
+    settings_yaml: str,
+) -> list[Path]:
     """Write ``properties.json``, ``properties.html`` and, in each structure's folder, ``plots/*.png``.
 
     Args:
@@ -113,30 +140,52 @@ def write_property_report(folder: str | Path, reports: Sequence[StructureReport]
                 written.append(save_figure(picture.figure, plots / f"{stem}.png"))
                 blocks.append(picture)
         blocks.append(value_table(report))
-        remarks = [f"{PROPERTIES[name].title}: {note}" for name, result in report.results.items()
-                   if result.status == "done" for note in result.notes]
+        remarks = [
+            f"{PROPERTIES[name].title}: {note}"
+            for name, result in report.results.items()
+            if result.status == "done"
+            for note in result.notes
+        ]
         if remarks:
             blocks.append(Verbatim("How it was measured", "\n".join(remarks)))
         sections.append(Section(report.label, blocks))
     citations = [f"{reference.name}: {text}" for reference in references for text in reference.citations]
     sections.append(Section("Sources and settings", [*dict.fromkeys(citations), Verbatim("Settings", settings_yaml)]))
-    counts = {status: sum(result.status == status for report in reports for result in report.results.values())
-              for status in ("done", "doubtful", "failed", "skipped")}
+    counts = {
+        status: sum(result.status == status for report in reports for result in report.results.values())
+        for status in ("done", "doubtful", "failed", "skipped")
+    }
     page = Page(
         title=f"Properties with {facts['model']}",
         subtitle=", ".join(report.label for report in reports),
         headline=[Headline(status, str(number)) for status, number in counts.items() if number or status == "done"],
-        facts=[(str(name).replace("_", " ").capitalize(), str(value)) for name, value in facts.items()
-               if isinstance(value, str | int | float)],
-        sections=sections, footer=f"Written by equipot {__version__}.")
+        facts=[
+            (str(name).replace("_", " ").capitalize(), str(value))
+            for name, value in facts.items()
+            if isinstance(value, str | int | float)
+        ],
+        sections=sections,
+        footer=f"Written by equipot {__version__}.",
+    )
     written.append(write_json_report(folder / "properties.json", reports, references, facts))
     written.append(write_text(folder / "properties.html", render(page)))
     return written
 
 
 #: Values of the overview of several structures.
-_OVERVIEW = ("lattice_constant", "lattice_constant_a", "c_over_a", "energy", "bulk_modulus", "C11", "C12", "C44",
-             "frequency_max", "frequency_min", "vacancy_formation_energy")
+_OVERVIEW = (
+    "lattice_constant",
+    "lattice_constant_a",
+    "c_over_a",
+    "energy",
+    "bulk_modulus",
+    "C11",
+    "C12",
+    "C44",
+    "frequency_max",
+    "frequency_min",
+    "vacancy_formation_energy",
+)
 
 
 def overview_table(reports: Sequence[StructureReport]) -> Table:
@@ -144,10 +193,19 @@ def overview_table(reports: Sequence[StructureReport]) -> Table:
     from equipot.properties.reference import unit_of
 
     names = [name for name in _OVERVIEW if any(name in report.values for report in reports)]
-    columns = (Column("structure", is_number=False), Column("space group", is_number=False),
-               *(Column(name.replace("_", " "), _UNITS.get(unit_of(name) or "", unit_of(name) or ""))
-                 for name in names), Column("notes"))
-    rows = tuple((report.label, report.space_group, *(format_number(report.values.get(name), _digits(name))
-                                                      for name in names),
-                  str(len(notes_of(report)) or "")) for report in reports)
+    columns = (
+        Column("structure", is_number=False),
+        Column("space group", is_number=False),
+        *(Column(name.replace("_", " "), _UNITS.get(unit_of(name) or "", unit_of(name) or "")) for name in names),
+        Column("notes"),
+    )
+    rows = tuple(
+        (
+            report.label,
+            report.space_group,
+            *(format_number(report.values.get(name), _digits(name)) for name in names),
+            str(len(notes_of(report)) or ""),
+        )
+        for report in reports
+    )
     return Table("All structures", columns, rows)

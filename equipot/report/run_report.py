@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from equipot.check import CheckReport
+from equipot.checks.model import CheckReport
 from equipot.properties import PropertyComparison
 from equipot.report.check_plots import check_pictures, check_table, group_sentence, outcome_text, stability_table
 from equipot.report.data_facts import coverage_facts, energy_map, group_table
@@ -123,8 +123,12 @@ def library_versions() -> dict[str, str]:
 def _learning_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Curve]]:
     epochs = [row["epoch"] for row in rows]
     panels: dict[str, list[Curve]] = {}
-    for label, key in (("loss", "loss"), ("forces MAE (meV/Å)", "forces_mae_mev_per_angstrom"),
-                       ("energy MAE (meV/atom)", "energy_mae_mev_per_atom"), ("stress MAE (GPa)", "stress_mae_gpa")):
+    for label, key in (
+        ("loss", "loss"),
+        ("forces MAE (meV/Å)", "forces_mae_mev_per_angstrom"),
+        ("energy MAE (meV/atom)", "energy_mae_mev_per_atom"),
+        ("stress MAE (GPa)", "stress_mae_gpa"),
+    ):
         train = [(row.get("train") or {}).get(key) for row in rows]
         validation = [(row.get("validation") or {}).get(key) for row in rows]
         if any(value is not None for value in (*train, *validation)):
@@ -151,45 +155,65 @@ def make_figures(record: RunRecord) -> dict[str, Picture]:
             learning_curve_of(record.rows, best),
             "Loss and errors over the epochs. Training: running mean over the steps of the epoch, with the weights of "
             "each step; validation: with the averaged weights. The dotted line is the epoch whose weights are in the "
-            "model.", _learning_panels(record.rows, best))
+            "model.",
+            _learning_panels(record.rows, best),
+        )
     if any((row.get("train") or {}).get("energy_share") is not None for row in record.rows):
         pictures["loss_shares"] = Picture(
-            loss_shares(record.rows), "What the training loss is made of: shares of energy, forces and stress.",
-            (loss_shares(record.rows),))
+            loss_shares(record.rows),
+            "What the training loss is made of: shares of energy, forces and stress.",
+            (loss_shares(record.rows),),
+        )
     for name, quantity in QUANTITIES.items():
         points = {split: pairs[name] for split, pairs in record.points.items() if pairs[name][0].size}
         if points:
             pictures[f"parity_{name}"] = Picture(
                 parity(quantity, points, record.metrics),
                 f"Predicted against reference {quantity.axis} ({quantity.unit}) with the distribution of the errors.",
-                [parity(quantity, {split: pair}, record.metrics) for split, pair in points.items()])
-    shown = [quantity for quantity in QUANTITIES.values() if any(
-        group.get(quantity.mae) is not None for metrics in record.metrics.values() for group in metrics.values())]
+                [parity(quantity, {split: pair}, record.metrics) for split, pair in points.items()],
+            )
+    shown = [
+        quantity
+        for quantity in QUANTITIES.values()
+        if any(group.get(quantity.mae) is not None for metrics in record.metrics.values() for group in metrics.values())
+    ]
     if shown:
         pictures["error_by_config_type"] = Picture(
-            error_by_config_type(record.metrics), "Mean absolute errors of each config_type.",
-            [error_by_config_type(record.metrics, quantities=(quantity.name,)) for quantity in shown])
+            error_by_config_type(record.metrics),
+            "Mean absolute errors of each config_type.",
+            [error_by_config_type(record.metrics, quantities=(quantity.name,)) for quantity in shown],
+        )
     states = [comparison for comparison in record.comparisons if comparison.equation_of_state is not None]
     if states:
         pictures["equation_of_state"] = Picture(
             equation_of_state_plot(record.comparisons),
             "Energy against volume; points are computed, lines the fitted Birch–Murnaghan equations of state.",
-            [equation_of_state_plot([comparison]) for comparison in states])
-    elastic = [comparison for comparison in record.comparisons
-               if any(row.value is not None and row.unit == "GPa" for row in comparison.rows)]
+            [equation_of_state_plot([comparison]) for comparison in states],
+        )
+    elastic = [
+        comparison
+        for comparison in record.comparisons
+        if any(row.value is not None and row.unit == "GPa" for row in comparison.rows)
+    ]
     if elastic:
         pictures["elastic_constants"] = Picture(
-            elastic_plot(record.comparisons), "Bulk modulus B and elastic constants; above the bars the deviation from "
-                                              "the reference.", [elastic_plot([comparison]) for comparison in elastic])
+            elastic_plot(record.comparisons),
+            "Bulk modulus B and elastic constants; above the bars the deviation from the reference.",
+            [elastic_plot([comparison]) for comparison in elastic],
+        )
     return pictures
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:
     summary = record.summary
     data = ", ".join(f"{metrics['all']['num_configurations']} {split}" for split, metrics in record.metrics.items())
-    facts = [("Model", record.model), ("Elements", ", ".join(summary["elements"])),
-             ("Cutoff", f"{summary['cutoff']:g} Å"), ("Parameters", f"{summary['num_parameters']:,}"),
-             ("Frames", data)]
+    facts = [
+        ("Model", record.model),
+        ("Elements", ", ".join(summary["elements"])),
+        ("Cutoff", f"{summary['cutoff']:g} Å"),
+        ("Parameters", f"{summary['num_parameters']:,}"),
+        ("Frames", data),
+    ]
     if summary.get("epochs") is not None:
         best = summary.get("best_epoch")
         facts.append(("Epochs", f"{summary['epochs']}" + (f", best {best}" if best is not None else "")))
@@ -225,15 +249,24 @@ def _duration(seconds: float | None) -> str:
 def _headline(record: RunRecord) -> list[Headline]:
     split = next((name for name in (*_HELD_OUT, *record.metrics) if name in record.metrics), None)
     group = record.metrics[split]["all"] if split else {}
-    heads = [Headline(f"{split} {quantity.name} MAE", format_number(group.get(quantity.mae)), quantity.metric_unit)
-             for quantity in QUANTITIES.values() if group.get(quantity.mae) is not None]
+    heads = [
+        Headline(f"{split} {quantity.name} MAE", format_number(group.get(quantity.mae)), quantity.metric_unit)
+        for quantity in QUANTITIES.values()
+        if group.get(quantity.mae) is not None
+    ]
     if record.check is not None:
         counts = record.check.counts
         done = sum(counts[status] for status in ("pass", "warn", "fail"))
-        words = [f"{counts[status]} {word}" for status, word in (("fail", "failed"), ("warn", "warned"))
-                 if counts[status]]
-        heads.append(Headline("physics checks passed" + (f", {', '.join(words)}" if words else ""),
-                              f"{counts['pass']} of {done}", status=record.check.worst))
+        words = [
+            f"{counts[status]} {word}" for status, word in (("fail", "failed"), ("warn", "warned")) if counts[status]
+        ]
+        heads.append(
+            Headline(
+                "physics checks passed" + (f", {', '.join(words)}" if words else ""),
+                f"{counts['pass']} of {done}",
+                status=record.check.worst,
+            )
+        )
     return heads
 
 
@@ -244,6 +277,7 @@ def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:
         record: what there is to show.
         pictures: from :func:`make_figures`.
     """
+
     def shown(*names: str) -> list[Picture]:
         return [pictures[name] for name in names if name in pictures]
 
@@ -251,25 +285,46 @@ def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:
     sections = [
         *record.sections,
         Section("Model card", _card(record, coverage)),
-        Section("Errors", [*_errors(record), *shown("error_by_config_type", "parity_energy", "parity_forces",
-                                                    "parity_stress")]),
+        Section(
+            "Errors",
+            [*_errors(record), *shown("error_by_config_type", "parity_energy", "parity_forces", "parity_stress")],
+        ),
         Section("Worst frames", _outliers(record.outliers)),
-        Section("Training", [*([Facts(_cost_facts(record))] if record.rows else []),
-                             *shown("learning_curve", "loss_shares")]),
+        Section(
+            "Training",
+            [*([Facts(_cost_facts(record))] if record.rows else []), *shown("learning_curve", "loss_shares")],
+        ),
         Section("Physics check", _check(record.check)),
-        Section("Properties", [property_table(record.comparisons), *shown("equation_of_state", "elastic_constants")]
-                if record.comparisons else []),
+        Section(
+            "Properties",
+            [property_table(record.comparisons), *shown("equation_of_state", "elastic_constants")]
+            if record.comparisons
+            else [],
+        ),
         Section("Data", _data(record, coverage)),
-        Section("Speed", ["Measured on the machine this page was written on, at that moment, whatever else it did. "
-                          "equipot bench measures more sizes and threads.", record.speed]
-                if record.speed is not None else []),
+        Section(
+            "Speed",
+            [
+                "Measured on the machine this page was written on, at that moment, whatever else it did. "
+                "equipot bench measures more sizes and threads.",
+                record.speed,
+            ]
+            if record.speed is not None
+            else [],
+        ),
         Section("Provenance", _provenance(record)),
     ]
-    page = render(Page(
-        title=record.name, subtitle=record.subtitle, facts=_facts(record), headline=_headline(record),
-        sections=[section for section in sections if section.blocks],
-        footer=f"Written by equipot {__version__}. Errors of forces and stress are per component; stress is positive "
-               "under tension."))
+    page = render(
+        Page(
+            title=record.name,
+            subtitle=record.subtitle,
+            facts=_facts(record),
+            headline=_headline(record),
+            sections=[section for section in sections if section.blocks],
+            footer=f"Written by equipot {__version__}. Errors of forces and stress are per component; stress is "
+            "positive under tension.",
+        )
+    )
     return without_folders(page, record.private)
 
 
@@ -302,32 +357,57 @@ def _outliers(outliers: Sequence[Outlier]) -> list:
     left_out = len(outliers) - len(viewer.drawn)
     stills = [still(outlier, f"{k + 1}") for k, outlier in enumerate(viewer.drawn[:MOST_STILLS])]
     captions = "; ".join(f"{k + 1}. {outlier.source}" for k, outlier in enumerate(viewer.drawn[:MOST_STILLS]))
-    blocks = [viewer, *([Picture(None, f"Atoms coloured by the length of their force error, arrows along it: "
-                                       f"{captions}.", stills, is_still=True)] if stills else []),
-              outlier_table(outliers)]
+    blocks = [
+        viewer,
+        *(
+            [
+                Picture(
+                    None,
+                    f"Atoms coloured by the length of their force error, arrows along it: {captions}.",
+                    stills,
+                    is_still=True,
+                )
+            ]
+            if stills
+            else []
+        ),
+        outlier_table(outliers),
+    ]
     return [*blocks, *([f"{left_out} of these frames have too many atoms to be drawn here."] if left_out else [])]
 
 
 def _check(check: CheckReport | None) -> list:
     if check is None:
         return []
-    bad = [(result.status, f"{result.code}, {result.title}: {outcome_text(result)}")
-           for result in check.results if result.status in ("fail", "warn")]
+    bad = [
+        (result.status, f"{result.code}, {result.title}: {outcome_text(result)}")
+        for result in check.results
+        if result.status in ("fail", "warn")
+    ]
     pictures = check_pictures(check, margins=False)
     stability = check.curves.get("stability")
-    return [f"{check.form.capitalize()} form. {group_sentence(check)} A failure means that a contract is broken; a "
-            "warning, that the model is sound but behaves in a way that spoils simulations outside its data.",
-            *([Notes(bad)] if bad else []),
-            Folded("All checks, with figures and thresholds", [check_table(check)]), *pictures.values(),
-            *([stability_table(stability)] if stability else [])]
+    return [
+        f"{check.form.capitalize()} form. {group_sentence(check)} A failure means that a contract is broken; a "
+        "warning, that the model is sound but behaves in a way that spoils simulations outside its data.",
+        *([Notes(bad)] if bad else []),
+        Folded("All checks, with figures and thresholds", [check_table(check)]),
+        *pictures.values(),
+        *([stability_table(stability)] if stability else []),
+    ]
 
 
 def _data(record: RunRecord, coverage: Sequence[tuple[str, str]]) -> list:
     blocks: list = list(record.tables)
     if any(record.frames.values()):
-        blocks += [*([] if record.document else [Facts(coverage)]), group_table(record.frames, record.atomic_energies),
-                   Picture(None, "Where the frames lie in energy and volume, and how large their forces are.",
-                           energy_map(record.frames, record.atomic_energies))]
+        blocks += [
+            *([] if record.document else [Facts(coverage)]),
+            group_table(record.frames, record.atomic_energies),
+            Picture(
+                None,
+                "Where the frames lie in energy and volume, and how large their forces are.",
+                energy_map(record.frames, record.atomic_energies),
+            ),
+        ]
     if record.findings:
         blocks += ["What the data doctor (equipot data check) says of the frames:", Notes(record.findings)]
     if record.notes and not record.document:  # else they stand among the known limits
@@ -338,16 +418,19 @@ def _data(record: RunRecord, coverage: Sequence[tuple[str, str]]) -> list:
 def _provenance(record: RunRecord) -> list:
     document, metadata = record.document, record.document.get("metadata") or {}
     versions = record.summary.get("versions") or document.get("created_with") or library_versions()
-    facts = [("Model file written", str(document.get("created") or "")),
-             ("Trained with", ", ".join(f"{name} {number}" for name, number in versions.items() if number)),
-             ("This page", ", ".join(f"{name} {number}" for name, number in library_versions().items())),
-             ("Atomic energies from", str(metadata.get("atomic_energies_origin") or "")),
-             ("Source of the data", str((metadata.get("training_data") or {}).get("source") or ""))]
+    facts = [
+        ("Model file written", str(document.get("created") or "")),
+        ("Trained with", ", ".join(f"{name} {number}" for name, number in versions.items() if number)),
+        ("This page", ", ".join(f"{name} {number}" for name, number in library_versions().items())),
+        ("Atomic energies from", str(metadata.get("atomic_energies_origin") or "")),
+        ("Source of the data", str((metadata.get("training_data") or {}).get("source") or "")),
+    ]
     facts += [(f"SHA-256 of {name}", digest) for name, digest in record.hashes.items()]
     blocks: list = [Facts([(label, value) for label, value in facts if value], is_wide=True)]
     if record.config:
-        blocks.append(Verbatim("Resolved configuration: every default and every number taken from the data",
-                               record.config))
+        blocks.append(
+            Verbatim("Resolved configuration: every default and every number taken from the data", record.config)
+        )
     return blocks
 
 

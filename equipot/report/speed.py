@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from equipot.workflow.benchmark import Benchmark
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)
-_COLUMNS = (Column("atoms"), Column("threads"), Column("time", "µs/atom/step"), Column("quartiles", "µs/atom/step"),
-            Column("speed", "ns/day"), Column("one step", "ms"), Column("new list", "steps"), Column("memory", "MB"))
+_COLUMNS = (
+    Column("atoms"),
+    Column("threads"),
+    Column("time", "µs/atom/step"),
+    Column("quartiles", "µs/atom/step"),
+    Column("speed", "ns/day"),
+    Column("one step", "ms"),
+    Column("new list", "steps"),
+    Column("memory", "MB"),
+)
 
 
 def speed_table(result: Benchmark) -> Table:
@@ -27,14 +35,28 @@ def speed_table(result: Benchmark) -> Table:
     for measurement in result.measurements:
         step = measurement.step
         low, high = (format_number(1e6 * value / step.num_atoms) for value in step.quartiles)
-        rows.append((str(step.num_atoms), str(measurement.threads), format_number(step.us_per_atom), f"{low}–{high}",
-                     format_number(step.ns_per_day(result.timestep_fs)), format_number(1e3 * step.seconds),
-                     ABSENT if step.steps_per_list is None else f"{step.steps_per_list:.0f}",
-                     ABSENT if step.peak_bytes is None else f"{step.peak_bytes / 1e6:.0f}"))
+        rows.append(
+            (
+                str(step.num_atoms),
+                str(measurement.threads),
+                format_number(step.us_per_atom),
+                f"{low}–{high}",
+                format_number(step.ns_per_day(result.timestep_fs)),
+                format_number(1e3 * step.seconds),
+                ABSENT if step.steps_per_list is None else f"{step.steps_per_list:.0f}",
+                ABSENT if step.peak_bytes is None else f"{step.peak_bytes / 1e6:.0f}",
+            )
+        )
     what = "energy, forces and stress" if result.has_stress else "energy and forces"
-    return Table(f"Speed on {result.structure}", _COLUMNS, tuple(rows), note=(
-        f"{what.capitalize()} of moving atoms through the ASE calculator, neighbour list included; {result.kernels} "
-        f"kernels, {result.dtype}; ns/day with steps of {result.timestep_fs:g} fs; memory: the whole process."))
+    return Table(
+        f"Speed on {result.structure}",
+        _COLUMNS,
+        tuple(rows),
+        note=(
+            f"{what.capitalize()} of moving atoms through the ASE calculator, neighbour list included; "
+            f"{result.kernels} kernels, {result.dtype}; ns/day with steps of {result.timestep_fs:g} fs; memory: the whole process."
+        ),
+    )
 
 
 def speed_plot(result: Benchmark) -> Figure:
@@ -49,10 +71,17 @@ def speed_plot(result: Benchmark) -> Figure:
             low, high = (np.array([1e6 * step.quartiles[k] / step.num_atoms for step in steps]) for k in (0, 1))
             label = f"{threads} thread{'s' if threads > 1 else ''}"
             spread = np.maximum(0.0, [value - low, high - value])
-            panels[0].errorbar(atoms, value, yerr=spread, color=color, marker="o", markersize=4, capsize=2,
-                               elinewidth=0.8, label=label)
-            panels[1].plot(atoms, [step.ns_per_day(result.timestep_fs) for step in steps], color=color, marker="o",
-                           markersize=4, label=label)
+            panels[0].errorbar(
+                atoms, value, yerr=spread, color=color, marker="o", markersize=4, capsize=2, elinewidth=0.8, label=label
+            )
+            panels[1].plot(
+                atoms,
+                [step.ns_per_day(result.timestep_fs) for step in steps],
+                color=color,
+                marker="o",
+                markersize=4,
+                label=label,
+            )
         for axes, label in zip(panels, ("µs per atom and step", f"ns per day (steps of {result.timestep_fs:g} fs)")):
             axes.set_xscale("log")
             axes.set_yscale("log")

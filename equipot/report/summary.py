@@ -12,13 +12,28 @@ from equipot.report.files import write_text
 from equipot.report.tables import Metrics
 
 #: The keys of each group of metrics, in the order they are written.
-METRIC_KEYS = ("num_configurations", "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom",
-               "forces_mae_mev_per_angstrom", "forces_rmse_mev_per_angstrom", "stress_mae_gpa", "stress_rmse_gpa")
+METRIC_KEYS = (
+    "num_configurations",
+    "energy_mae_mev_per_atom",
+    "energy_rmse_mev_per_atom",
+    "forces_mae_mev_per_angstrom",
+    "forces_rmse_mev_per_angstrom",
+    "stress_mae_gpa",
+    "stress_rmse_gpa",
+)
 
 
-def build_summary(metrics_by_split: Mapping[str, Metrics], *, num_parameters: int, train_seconds: float | None,
-                  epochs: int | None, best_epoch: int | None, elements: Sequence[str], cutoff: float,
-                  **more: Any) -> dict[str, Any]:
+def build_summary(
+    metrics_by_split: Mapping[str, Metrics],
+    *,
+    num_parameters: int,
+    train_seconds: float | None,
+    epochs: int | None,
+    best_epoch: int | None,
+    elements: Sequence[str],
+    cutoff: float,
+    **more: Any,
+) -> dict[str, Any]:
     """Gather what ``summary.json`` and ``equipot eval --json`` hold.
 
     Args:
@@ -35,11 +50,20 @@ def build_summary(metrics_by_split: Mapping[str, Metrics], *, num_parameters: in
         One key a split, each with its groups of :data:`METRIC_KEYS` (None where there is no such label), and the facts
         by name.
     """
-    summary: dict[str, Any] = {split: {name: {key: group.get(key) for key in METRIC_KEYS}
-                                       for name, group in metrics.items()}
-                               for split, metrics in metrics_by_split.items()}
-    return {**summary, "num_parameters": num_parameters, "train_seconds": train_seconds, "epochs": epochs,
-            "best_epoch": best_epoch, "elements": list(elements), "cutoff": cutoff, **more}
+    summary: dict[str, Any] = {
+        split: {name: {key: group.get(key) for key in METRIC_KEYS} for name, group in metrics.items()}
+        for split, metrics in metrics_by_split.items()
+    }
+    return {
+        **summary,
+        "num_parameters": num_parameters,
+        "train_seconds": train_seconds,
+        "epochs": epochs,
+        "best_epoch": best_epoch,
+        "elements": list(elements),
+        "cutoff": cutoff,
+        **more,
+    }
 
 
 def to_json(value: Any) -> str:

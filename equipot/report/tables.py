@@ -69,8 +69,9 @@ def group_names(metrics: Metrics) -> list[str]:
     return [name for name in ("all",) if name in metrics] + sorted(name for name in metrics if name != "all")
 
 
-def error_table(metrics_by_split: Mapping[str, Metrics], *, title: str = "Errors", groups: bool = True,
-                heading: str = "split") -> Table:
+def error_table(
+    metrics_by_split: Mapping[str, Metrics], *, title: str = "Errors", groups: bool = True, heading: str = "split"
+) -> Table:
     """Make the table of errors from the metrics of each split.
 
     Args:
@@ -79,11 +80,17 @@ def error_table(metrics_by_split: Mapping[str, Metrics], *, title: str = "Errors
         groups: whether each config_type gets a line, or only the whole split.
         heading: what the keys of ``metrics_by_split`` are, where they are no splits.
     """
-    used = [column for column in ERROR_COLUMNS
-            if any(group.get(column[0]) is not None for metrics in metrics_by_split.values()
-                   for group in metrics.values())]
-    columns = (Column(heading, is_number=False), Column("config_type", is_number=False), Column("frames"),
-               *(Column(name, unit) for _, name, unit in used))
+    used = [
+        column
+        for column in ERROR_COLUMNS
+        if any(group.get(column[0]) is not None for metrics in metrics_by_split.values() for group in metrics.values())
+    ]
+    columns = (
+        Column(heading, is_number=False),
+        Column("config_type", is_number=False),
+        Column("frames"),
+        *(Column(name, unit) for _, name, unit in used),
+    )
     rows, strong = [], set()
     for split, metrics in metrics_by_split.items():
         names = group_names(metrics)
@@ -93,8 +100,14 @@ def error_table(metrics_by_split: Mapping[str, Metrics], *, title: str = "Errors
             if name == "all":
                 strong.add(len(rows))
             group = metrics[name]
-            rows.append((split if name == "all" else "", name or "(none)", str(group.get("num_configurations", 0)),
-                         *(format_error(group.get(key)) for key, _, _ in used)))
+            rows.append(
+                (
+                    split if name == "all" else "",
+                    name or "(none)",
+                    str(group.get("num_configurations", 0)),
+                    *(format_error(group.get(key)) for key, _, _ in used),
+                )
+            )
     return Table(title, columns, tuple(rows), frozenset(strong), "Forces and stress: per component.")
 
 
@@ -110,8 +123,10 @@ def plain_text(table: Table) -> str:
     widths = [max(_width(line[k]) for line in lines) for k in range(len(titles))]
 
     def line(cells: Sequence[str]) -> str:
-        return "  ".join(cell.rjust(width) if column.is_number else cell.ljust(width)
-                         for cell, width, column in zip(cells, widths, table.columns)).rstrip()
+        return "  ".join(
+            cell.rjust(width) if column.is_number else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, table.columns)
+        ).rstrip()
 
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     text = [table.title, line(titles), *([line(units)] if any(units) else []), rule, *map(line, table.rows)]

@@ -66,44 +66,87 @@ def script() -> str:
 
 def outlier_table(outliers: Sequence[Outlier]) -> Table:
     """Table of the frames with the largest errors."""
+
     def signed(value: float | None) -> str:
         return format_number(value) if value is None or value < 0 else f"+{format_number(value)}"
 
-    columns = (Column("frame", is_number=False), Column("split", is_number=False),
-               Column("config_type", is_number=False), Column("atoms"), Column("energy error", "meV/atom"),
-               Column("force RMSE", "meV/Å"), Column("worst atom", "meV/Å"), Column("stress MAE", "GPa"),
-               Column("shown for", is_number=False))
-    rows = tuple((outlier.source, outlier.split, outlier.config_type, str(outlier.num_atoms),
-                  signed(outlier.energy_error), format_error(outlier.force_error),
-                  format_error(outlier.largest_force_error), format_error(outlier.stress_error),
-                  "; ".join(outlier.reasons)) for outlier in outliers)
-    return Table("Frames with the largest errors", columns, rows,
-                 note="Energy: prediction less reference. Worst atom: length of its force error.")
+    columns = (
+        Column("frame", is_number=False),
+        Column("split", is_number=False),
+        Column("config_type", is_number=False),
+        Column("atoms"),
+        Column("energy error", "meV/atom"),
+        Column("force RMSE", "meV/Å"),
+        Column("worst atom", "meV/Å"),
+        Column("stress MAE", "GPa"),
+        Column("shown for", is_number=False),
+    )
+    rows = tuple(
+        (
+            outlier.source,
+            outlier.split,
+            outlier.config_type,
+            str(outlier.num_atoms),
+            signed(outlier.energy_error),
+            format_error(outlier.force_error),
+            format_error(outlier.largest_force_error),
+            format_error(outlier.stress_error),
+            "; ".join(outlier.reasons),
+        )
+        for outlier in outliers
+    )
+    return Table(
+        "Frames with the largest errors",
+        columns,
+        rows,
+        note="Energy: prediction less reference. Worst atom: length of its force error.",
+    )
 
 
 def payload(outliers: Sequence[Outlier]) -> dict:
     """What the script draws: positions (Å), errors and reference forces (eV/Å), flat lists of three numbers an atom."""
     numbers = sorted({int(number) for outlier in outliers for number in outlier.atomic_numbers})
     place = {number: k for k, number in enumerate(numbers)}
-    elements = [{"symbol": chemical_symbols[number],
-                 "radius": round(float(covalent_radius(chemical_symbols[number])), 3),
-                 "color": "#" + "".join(f"{round(255 * part):02x}" for part in jmol_colors[number])}
-                for number in numbers]
-    return {"elements": elements, "colors": list(ERROR_COLORS), "least": LEAST_SCALE, "tilt": _TILT, "turn": _TURN,
-            "frames": [_frame(outlier, place) for outlier in outliers]}
+    elements = [
+        {
+            "symbol": chemical_symbols[number],
+            "radius": round(float(covalent_radius(chemical_symbols[number])), 3),
+            "color": "#" + "".join(f"{round(255 * part):02x}" for part in jmol_colors[number]),
+        }
+        for number in numbers
+    ]
+    return {
+        "elements": elements,
+        "colors": list(ERROR_COLORS),
+        "least": LEAST_SCALE,
+        "tilt": _TILT,
+        "turn": _TURN,
+        "frames": [_frame(outlier, place) for outlier in outliers],
+    }
 
 
 def _frame(outlier: Outlier, place: dict[int, int]) -> dict:
     errors = outlier.predicted - outlier.forces
-    facts = [("Split", outlier.split), ("config_type", outlier.config_type or "(none)"),
-             ("Atoms", str(outlier.num_atoms)), ("Energy error", _with_unit(outlier.energy_error, "meV/atom")),
-             ("Force RMSE", _with_unit(outlier.force_error, "meV/Å")),
-             ("Worst atom", _with_unit(outlier.largest_force_error, "meV/Å")),
-             ("Stress MAE", _with_unit(outlier.stress_error, "GPa")), ("Shown for", "; ".join(outlier.reasons))]
-    return {"name": outlier.source, "element": [place[int(number)] for number in outlier.atomic_numbers],
-            "position": _flat(outlier.positions, 3), "error": _flat(errors, 5), "force": _flat(outlier.forces, 5),
-            "cell": _flat(outlier.cell, 4) if abs(np.linalg.det(outlier.cell)) > 1e-6 else None,
-            "pbc": [bool(flag) for flag in outlier.pbc], "facts": [list(pair) for pair in facts if pair[1]]}
+    facts = [
+        ("Split", outlier.split),
+        ("config_type", outlier.config_type or "(none)"),
+        ("Atoms", str(outlier.num_atoms)),
+        ("Energy error", _with_unit(outlier.energy_error, "meV/atom")),
+        ("Force RMSE", _with_unit(outlier.force_error, "meV/Å")),
+        ("Worst atom", _with_unit(outlier.largest_force_error, "meV/Å")),
+        ("Stress MAE", _with_unit(outlier.stress_error, "GPa")),
+        ("Shown for", "; ".join(outlier.reasons)),
+    ]
+    return {
+        "name": outlier.source,
+        "element": [place[int(number)] for number in outlier.atomic_numbers],
+        "position": _flat(outlier.positions, 3),
+        "error": _flat(errors, 5),
+        "force": _flat(outlier.forces, 5),
+        "cell": _flat(outlier.cell, 4) if abs(np.linalg.det(outlier.cell)) > 1e-6 else None,
+        "pbc": [bool(flag) for flag in outlier.pbc],
+        "facts": [list(pair) for pair in facts if pair[1]],
+    }
 
 
 def _with_unit(value: float | None, unit: str) -> str:
@@ -123,8 +166,9 @@ def viewer_html(viewer: Viewer) -> str:
     data = json.dumps(payload(drawn), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     name = escape(viewer.identifier, quote=True)
-    options = "".join(f'<option value="{k}">{escape(f"{k + 1}. {outlier.source}")}</option>'
-                      for k, outlier in enumerate(drawn))
+    options = "".join(
+        f'<option value="{k}">{escape(f"{k + 1}. {outlier.source}")}</option>' for k, outlier in enumerate(drawn)
+    )
     return f"""<div class="viewer" id="{name}">
 <div class="bar"><button type="button" data-do="previous" aria-label="previous frame">◀</button>
 <select data-do="frame" aria-label="frame">{options}</select>
@@ -168,14 +212,21 @@ def still(outlier: Outlier, title: str = "") -> Figure:
         points = atoms
         if abs(np.linalg.det(outlier.cell)) > 1e-6:
             corners = _CORNERS @ outlier.cell @ turned.T
-            axes.add_collection(LineCollection([corners[[a, b], :2] for a, b in _EDGES], colors="#8A8F98",
-                                               linewidths=0.8, zorder=1))
+            axes.add_collection(
+                LineCollection([corners[[a, b], :2] for a, b in _EDGES], colors="#8A8F98", linewidths=0.8, zorder=1)
+            )
             points = np.concatenate([atoms, corners])
         order = np.argsort(atoms[:, 2])
         radii = [0.55 * covalent_radius(chemical_symbols[number]) for number in outlier.atomic_numbers]
-        circles = PatchCollection([Circle(atoms[k, :2], radii[k]) for k in order], edgecolors="#2b3138", linewidths=0.4,
-                                  cmap=colors, norm=Normalize(0.0, highest or 1.0), zorder=2,
-                                  rasterized=outlier.num_atoms > 150)
+        circles = PatchCollection(
+            [Circle(atoms[k, :2], radii[k]) for k in order],
+            edgecolors="#2b3138",
+            linewidths=0.4,
+            cmap=colors,
+            norm=Normalize(0.0, highest or 1.0),
+            zorder=2,
+            rasterized=outlier.num_atoms > 150,
+        )
         circles.set_array(np.ma.masked_invalid(errors[order]))
         axes.add_collection(circles)
         low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
@@ -183,8 +234,18 @@ def still(outlier: Outlier, title: str = "") -> Figure:
         if highest > 0.0:
             arrows = np.nan_to_num((outlier.predicted - outlier.forces) @ turned.T) * (250.0 * reach / highest)
             kept = np.linalg.norm(arrows, axis=1) > 0.03 * reach
-            axes.quiver(atoms[kept, 0], atoms[kept, 1], arrows[kept, 0], arrows[kept, 1], angles="xy",
-                        scale_units="xy", scale=1.0, width=0.005, color="#1d2126", zorder=3)
+            axes.quiver(
+                atoms[kept, 0],
+                atoms[kept, 1],
+                arrows[kept, 0],
+                arrows[kept, 1],
+                angles="xy",
+                scale_units="xy",
+                scale=1.0,
+                width=0.005,
+                color="#1d2126",
+                zorder=3,
+            )
             bar = figure.colorbar(circles, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02, aspect=25)
             bar.set_label("force error (meV/Å)", fontsize=8.5)
         margin = max(radii) + 0.06 * reach

@@ -1,8 +1,8 @@
 """Training: a loop one can read in a minute, and the parts it is made of, each usable on its own.
 
-    from equipot.training import evaluate, fit
-    result = fit(potential, datasets, config, run)
-    errors = evaluate(result.potential, datasets.test).metrics
+from equipot.training import evaluate, fit
+result = fit(potential, datasets, config, run)
+errors = evaluate(result.potential, datasets.test).metrics
 """
 
 from __future__ import annotations

@@ -49,14 +49,24 @@ class DryRun:
 
     def lines(self) -> list[str]:
         """The estimate for people."""
-        return [f"{self.num_parameters} parameters, {self.steps_per_epoch} steps an epoch",
-                f"{1000 * self.seconds_per_step:.1f} ms a step, {self.seconds_per_validation:.2f} s a validation, "
-                f"{self.seconds_per_epoch:.1f} s an epoch, about {duration(self.seconds_total)} in all",
-                f"{self.peak_memory_mib:.0f} MiB peak memory", *self.groups]
+        return [
+            f"{self.num_parameters} parameters, {self.steps_per_epoch} steps an epoch",
+            f"{1000 * self.seconds_per_step:.1f} ms a step, {self.seconds_per_validation:.2f} s a validation, "
+            f"{self.seconds_per_epoch:.1f} s an epoch, about {duration(self.seconds_total)} in all",
+            f"{self.peak_memory_mib:.0f} MiB peak memory",
+            *self.groups,
+        ]
 
 
-def dry_run(potential: Potential, datasets: DataSets, config: Config, *, replay: Replay | None = None,
-            num_steps: int = 20, max_seconds: float = 30.0) -> DryRun:
+def dry_run(
+    potential: Potential,
+    datasets: DataSets,
+    config: Config,
+    *,
+    replay: Replay | None = None,
+    num_steps: int = 20,
+    max_seconds: float = 30.0,
+) -> DryRun:
     """Time a few training steps and part of a validation.
 
     Args:
@@ -71,8 +81,16 @@ def dry_run(potential: Potential, datasets: DataSets, config: Config, *, replay:
     times, last = [], time.perf_counter()
     for batches in job.load([steps[k % len(steps)] for k in range(num_steps + 2)]):
         set_learning_rate(state.optimizer, state.schedule.factor(state.step, 0.0))
-        training_step(state.potential, batches.batches, job.loss, state.optimizer, state.ema,
-                      clip_norm=config.training.clip_norm, replayed=batches.replay, replay=replay)
+        training_step(
+            state.potential,
+            batches.batches,
+            job.loss,
+            state.optimizer,
+            state.ema,
+            clip_norm=config.training.clip_norm,
+            replayed=batches.replay,
+            replay=replay,
+        )
         times.append(time.perf_counter() - last)
         last = time.perf_counter()
         if sum(times) > max_seconds:
@@ -85,9 +103,16 @@ def dry_run(potential: Potential, datasets: DataSets, config: Config, *, replay:
         memory = torch.cuda.max_memory_allocated(job.device) / 2**20
     else:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return DryRun(potential.num_trainable_parameters(), len(steps), per_step, validation, per_epoch,
-                  per_epoch * config.training.epochs + (validation if job.validation else 0.0), memory,
-                  tuple(describe_groups(state.potential, state.optimizer)))
+    return DryRun(
+        potential.num_trainable_parameters(),
+        len(steps),
+        per_step,
+        validation,
+        per_epoch,
+        per_epoch * config.training.epochs + (validation if job.validation else 0.0),
+        memory,
+        tuple(describe_groups(state.potential, state.optimizer)),
+    )
 
 
 def _validation_seconds(job: Job, state: TrainingState) -> float:

@@ -75,8 +75,10 @@ class ExponentialMovingAverage:
         """
         saved = state["average"]
         if (saved is None) != (self._average is None) or (saved is not None and set(saved) != set(self._names)):
-            raise CheckpointError("The averaged weights in the checkpoint do not fit this run: training.ema_decay or "
-                                  "optimizer.parameter_groups were changed. Start a new run.")
+            raise CheckpointError(
+                "The averaged weights in the checkpoint do not fit this run: training.ema_decay or "
+                "optimizer.parameter_groups were changed. Start a new run."
+            )
         self.num_updates = int(state["num_updates"])
         for name, average in zip(self._names, self._average or ()):
             require_fit(name, saved[name], average)
@@ -99,7 +101,8 @@ def require_fit(name: str, found: Any, expected: Tensor) -> None:
     """Raise CheckpointError where a saved value is no finite tensor of the shape and type of a parameter."""
     if not isinstance(found, Tensor) or found.shape != expected.shape or found.dtype != expected.dtype:
         shape = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise CheckpointError(f"The checkpoint has {shape} for {name[:80]}, expected a tensor {expected.dtype} "
-                              f"{tuple(expected.shape)}.")
+        raise CheckpointError(
+            f"The checkpoint has {shape} for {name[:80]}, expected a tensor {expected.dtype} {tuple(expected.shape)}."
+        )
     if not torch.isfinite(found).all():
         raise CheckpointError(f"The checkpoint has NaN or infinity among the averaged weights of {name[:80]}.")

@@ -55,17 +55,27 @@ class EpochSums:
         """Means over the steps, shares of the loss and errors: the ``train`` part of a metrics row."""
         num_steps, total = max(self.num_steps, 1), sum(self.parts)
         loss = total / num_steps if self.num_steps else None
-        shares = {f"{label}_share": part / total if total > 0 and math.isfinite(total) else None
-                  for label, part in zip(("energy", "forces", "stress"), self.parts)}
+        shares = {
+            f"{label}_share": part / total if total > 0 and math.isfinite(total) else None
+            for label, part in zip(("energy", "forces", "stress"), self.parts)
+        }
         replay = {} if self.replay_loss is None else {"replay_loss": self.replay_loss / num_steps}
-        return {"loss": loss, **replay, **shares,
-                "grad_norm": self.grad_norm / num_steps if self.num_steps else None,
-                "num_bad_steps": self.num_bad_steps, **self.metrics.result()["all"]}
+        return {
+            "loss": loss,
+            **replay,
+            **shares,
+            "grad_norm": self.grad_norm / num_steps if self.num_steps else None,
+            "num_bad_steps": self.num_bad_steps,
+            **self.metrics.result()["all"],
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """All sums."""
-        return {**{name: getattr(self, name) for name in self._PLAIN}, "parts": list(self.parts),
-                "metrics": self.metrics.state_dict()}
+        return {
+            **{name: getattr(self, name) for name in self._PLAIN},
+            "parts": list(self.parts),
+            "metrics": self.metrics.state_dict(),
+        }
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> EpochSums:

@@ -52,9 +52,16 @@ def batches_by_edges(graphs: Sequence[AtomicGraph], batch_edges: int) -> Iterato
         yield collate([graphs[k] for k in batch])
 
 
-def evaluate(potential: Potential, graphs: Sequence[AtomicGraph], *, batch_edges: int = 50_000,
-             device: str | torch.device = "cpu", collect: bool = False, loss: Loss | None = None,
-             stage_two: bool = False) -> Evaluation:
+def evaluate(
+    potential: Potential,
+    graphs: Sequence[AtomicGraph],
+    *,
+    batch_edges: int = 50_000,
+    device: str | torch.device = "cpu",
+    collect: bool = False,
+    loss: Loss | None = None,
+    stage_two: bool = False,
+) -> Evaluation:
     """Evaluate a potential on labelled (or not) graphs; memory is bounded by the edges of a batch.
 
     Args:
@@ -72,13 +79,21 @@ def evaluate(potential: Potential, graphs: Sequence[AtomicGraph], *, batch_edges
     Raises:
         EquipotError: a batch does not fit in memory.
     """
-    return evaluate_batches(potential, batches_by_edges(graphs, batch_edges), device=device, collect=collect,
-                            loss=loss, stage_two=stage_two)
+    return evaluate_batches(
+        potential, batches_by_edges(graphs, batch_edges), device=device, collect=collect, loss=loss, stage_two=stage_two
+    )
 
 
-def evaluate_batches(potential: Potential, batches: Iterable[AtomicGraph], *, device: str | torch.device = "cpu",
-                     collect: bool = False, loss: Loss | None = None, stage_two: bool = False,
-                     stop: Callable[[], bool] | None = None) -> Evaluation:
+def evaluate_batches(
+    potential: Potential,
+    batches: Iterable[AtomicGraph],
+    *,
+    device: str | torch.device = "cpu",
+    collect: bool = False,
+    loss: Loss | None = None,
+    stage_two: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Evaluation:
     """:func:`evaluate` on batches made before; ``stop`` is asked between them and ends with ``Interrupted``."""
     device, was_training = resolve_device(device), potential.training
     accumulator, predictions = MetricAccumulator(), []
@@ -91,8 +106,9 @@ def evaluate_batches(potential: Potential, batches: Iterable[AtomicGraph], *, de
             graph = batch.to(device)
             masks = label_masks(graph)
             with explain_out_of_memory([graph], "training.evaluation_batch_edges"):
-                output = potential(graph, forces=collect or bool(masks.forces.any()),
-                                   stress=collect or bool(masks.stress.any()))
+                output = potential(
+                    graph, forces=collect or bool(masks.forces.any()), stress=collect or bool(masks.stress.any())
+                )
             accumulator.update(output, graph)
             if loss is not None:
                 sums += loss(output, graph, counts=(1.0, 1.0, 1.0), stage_two=stage_two, masks=masks).parts.cpu()

@@ -82,7 +82,7 @@ class Job:
     def steps(self, epoch: int) -> list[StepPlan]:
         """The optimiser steps of an epoch."""
         batches, size = self.sampler.batches(epoch), self.config.training.accumulate
-        steps = [batches[start:start + size] for start in range(0, len(batches), size)]
+        steps = [batches[start : start + size] for start in range(0, len(batches), size)]
         if self.replay is None:
             return [StepPlan(step, []) for step in steps]
         drawn = self.replay.draw(epoch, [sum(map(len, step)) for step in steps])
@@ -93,12 +93,15 @@ class Job:
         graphs, first = self.train, len(self.train)
         if self.replay is not None:
             graphs = [*self.train, *self.replay.graphs]
-        batches = [batch for step in steps for batch in (*step.batches, [first + place for place in step.replay])
-                   if batch]
+        batches = [
+            batch for step in steps for batch in (*step.batches, [first + place for place in step.replay]) if batch
+        ]
         loader = iter(make_loader(graphs, batches, num_workers=self.config.training.num_workers))
         for step in steps:
-            yield StepBatches([self._at_device(next(loader)) for _ in step.batches],
-                              [self._at_device(next(loader))] if step.replay else [])
+            yield StepBatches(
+                [self._at_device(next(loader)) for _ in step.batches],
+                [self._at_device(next(loader))] if step.replay else [],
+            )
 
     def _at_device(self, batch: AtomicGraph) -> AtomicGraph:
         return batch if batch.positions.device == self.device else batch.to(self.device)
@@ -120,8 +123,14 @@ class Job:
             self._kept = [batch.to(self.device) for batch in batches_by_edges(self.validation, budget)]
         batches = batches_by_edges(self.validation, budget) if self._kept is None else self._kept
         with state.ema.swapped():
-            return evaluate_batches(state.potential, batches, device=self.device, loss=self.loss,
-                                    stage_two=self.is_stage_two(epoch), stop=stop)
+            return evaluate_batches(
+                state.potential,
+                batches,
+                device=self.device,
+                loss=self.loss,
+                stage_two=self.is_stage_two(epoch),
+                stop=stop,
+            )
 
     def value(self, sums: EpochSums, evaluation: Evaluation | None) -> float | None:
         """What an epoch is judged by: ``training.best_metric`` on the validation set, or the training loss without one.
@@ -158,15 +167,21 @@ def prepare(datasets: DataSets, config: Config, replay: Replay | None = None) ->
     for stage_two in {False, config.loss.stage_two is not None}:
         if not any(weight and count for weight, count in zip(loss.weights(stage_two), counts)):
             where = "loss.stage_two" if stage_two else "loss"
-            raise ConfigError(f"{where}: every label with a weight above zero is missing from the training frames, "
-                              f"which hold {counts[0]:.0f} energies, forces on {counts[1]:.0f} atoms and "
-                              f"{counts[2]:.0f} stresses. Check data.keys and the weights.")
+            raise ConfigError(
+                f"{where}: every label with a weight above zero is missing from the training frames, "
+                f"which hold {counts[0]:.0f} energies, forces on {counts[1]:.0f} atoms and "
+                f"{counts[2]:.0f} stresses. Check data.keys and the weights."
+            )
     metric = config.training.best_metric
     if validation and metric != "loss" and not _label_counts(validation)[0 if metric.startswith("energy") else 1]:
         raise ConfigError(f"training.best_metric is {metric} but no validation frame has such a label; say loss.")
     training = config.training
-    sampler = BatchSampler([graph.num_edges for graph in train], batch_size=training.batch_size,
-                           batch_edges=training.batch_edges, seed=config.seed)
+    sampler = BatchSampler(
+        [graph.num_edges for graph in train],
+        batch_size=training.batch_size,
+        batch_edges=training.batch_edges,
+        seed=config.seed,
+    )
     return Job(config, train, validation, loss, sampler, resolve_device(config.device), replay)
 
 
@@ -177,5 +192,7 @@ def _label_counts(graphs: Sequence[AtomicGraph]) -> list[float]:
 def _require_volume(graphs: Sequence[AtomicGraph]) -> None:
     for graph in graphs:
         if bool(label_masks(graph).stress.any()) and not float(graph.volume[0]) > 0:
-            raise DataError(f"{graph.source} has a stress label but its cell has no volume, so that no stress can be "
-                            "compared with it. Remove the label or give the cell.")
+            raise DataError(
+                f"{graph.source} has a stress label but its cell has no volume, so that no stress can be "
+                "compared with it. Remove the label or give the cell."
+            )

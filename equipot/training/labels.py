@@ -58,9 +58,11 @@ def label_masks(graph: AtomicGraph) -> LabelMasks:
 
 def native_labels(graph: AtomicGraph) -> tuple[native.Label, native.Label, native.Label]:
     """Energies, forces and stresses as the native kernels take them."""
-    return (native.Label(graph.energy, graph.energy_weight),
-            native.Label(graph.forces, graph.forces_weight, graph.graph_index),
-            native.Label(graph.stress, graph.stress_weight))
+    return (
+        native.Label(graph.energy, graph.energy_weight),
+        native.Label(graph.forces, graph.forces_weight, graph.graph_index),
+        native.Label(graph.stress, graph.stress_weight),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from equipot.allocator import keep_freed_memory
 from equipot.checkpoint import RunDirectory
 from equipot.config.schema import Config
 from equipot.errors import Interrupted, NumericalError
-from equipot.signals import stop_on_signal
+from equipot.system.allocator import keep_freed_memory
+from equipot.system.signals import stop_on_signal
 from equipot.training.epoch import EpochSums
 from equipot.training.job import Job, prepare
 from equipot.training.memory import OutOfMemory
@@ -57,11 +57,19 @@ class FitResult:
     heads: Mapping[str, Potential] = field(default_factory=dict)
 
 
-def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirectory, *, resume: bool = False,
-        progress: Progress | None = None, stop: Callable[[], bool] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None,
-        replay: Replay | None = None) -> FitResult:
+def fit(
+    potential: Potential,
+    datasets: DataSets,
+    config: Config,
+    run: RunDirectory,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None,
+    replay: Replay | None = None,
+) -> FitResult:
     """Train a potential.
 
     Args:
@@ -106,9 +114,10 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
         except Interrupted:
             saver.save()
             name = getattr(stop, "signal_name", None) or "request"
-            raise Interrupted(f"Stopped by {name} after {state.step} steps, {state.epoch} of {config.training.epochs} "
-                              f"epochs. The state is saved in {run.path}; the same command with --resume goes on."
-                              ) from None
+            raise Interrupted(
+                f"Stopped by {name} after {state.step} steps, {state.epoch} of {config.training.epochs} "
+                f"epochs. The state is saved in {run.path}; the same command with --resume goes on."
+            ) from None
         except (NumericalError, OutOfMemory):
             with suppress(NumericalError):  # weights that are not finite themselves are not saved
                 saver.save()
@@ -119,12 +128,26 @@ def fit(potential: Potential, datasets: DataSets, config: Config, run: RunDirect
     saver.save()
     state.ema.load_weights(state.best.weights)
     result, heads = (potential, {}) if export is None else export(potential)
-    return FitResult(result.eval(), state.best.epoch, state.best.value if job.validation else None, state.epoch,
-                     state.step, state.seconds, heads)
+    return FitResult(
+        result.eval(),
+        state.best.epoch,
+        state.best.value if job.validation else None,
+        state.epoch,
+        state.step,
+        state.seconds,
+        heads,
+    )
 
 
-def _run_epochs(job: Job, state: TrainingState, run: RunDirectory, saver: Saver, progress: Progress,
-                say: Callable[[str], None], stop: Callable[[], bool]) -> None:
+def _run_epochs(
+    job: Job,
+    state: TrainingState,
+    run: RunDirectory,
+    saver: Saver,
+    progress: Progress,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> None:
     """Epochs until the last one, or until early stopping."""
     training = job.config.training
     if state.step == 0 and job.validation:  # what the untrained potential gives
@@ -135,13 +158,22 @@ def _run_epochs(job: Job, state: TrainingState, run: RunDirectory, saver: Saver,
             say(f"Stage two begins: loss weights {job.loss.weights(True)} of energy, forces and stress.")
             state.schedule.reset()  # what came before was measured with other weights
         clock = time.perf_counter()
-        for batches in job.load(steps[state.batch:]):
+        for batches in job.load(steps[state.batch :]):
             done = state.epoch + state.batch / len(steps)
-            rate = set_learning_rate(state.optimizer, state.schedule.factor(state.step, done / training.epochs,
-                                                                           stage_two=stage_two))
-            result = training_step(state.potential, batches.batches, job.loss, state.optimizer, state.ema,
-                                   clip_norm=training.clip_norm, stage_two=stage_two, replayed=batches.replay,
-                                   replay=job.replay)
+            rate = set_learning_rate(
+                state.optimizer, state.schedule.factor(state.step, done / training.epochs, stage_two=stage_two)
+            )
+            result = training_step(
+                state.potential,
+                batches.batches,
+                job.loss,
+                state.optimizer,
+                state.ema,
+                clip_norm=training.clip_norm,
+                stage_two=stage_two,
+                replayed=batches.replay,
+                replay=job.replay,
+            )
             clock, seconds = time.perf_counter(), time.perf_counter() - clock
             state.count(result, rate, seconds)
             if result.is_bad:
@@ -157,8 +189,15 @@ def _run_epochs(job: Job, state: TrainingState, run: RunDirectory, saver: Saver,
             raise Interrupted
 
 
-def _finish_epoch(job: Job, state: TrainingState, run: RunDirectory, say: Callable[[str], None],
-                  sums: EpochSums | None, evaluation: Evaluation | None, seconds: float) -> None:
+def _finish_epoch(
+    job: Job,
+    state: TrainingState,
+    run: RunDirectory,
+    say: Callable[[str], None],
+    sums: EpochSums | None,
+    evaluation: Evaluation | None,
+    seconds: float,
+) -> None:
     """Judge the epoch, write its row, say it, and begin the next one. Without ``sums`` it is epoch 0."""
     phase, stage = job.phase(state.epoch), 2 if job.is_stage_two(state.epoch) else 1
     state.seconds += seconds
@@ -171,8 +210,16 @@ def _finish_epoch(job: Job, state: TrainingState, run: RunDirectory, say: Callab
             state.schedule.observe(state.epoch, value)
         if evaluation is not None:
             is_best = state.offer(state.epoch, phase, value, evaluation.metrics["all"])
-    row = make_row(epoch=state.epoch, step=state.step, stage=stage, train=sums, evaluation=evaluation, is_best=is_best,
-                   seconds=seconds, total_seconds=state.seconds)
+    row = make_row(
+        epoch=state.epoch,
+        step=state.step,
+        stage=stage,
+        train=sums,
+        evaluation=evaluation,
+        is_best=is_best,
+        seconds=seconds,
+        total_seconds=state.seconds,
+    )
     run.append_metrics(row)
     say(row_text(row, job.config.training.epochs))
 
@@ -185,12 +232,16 @@ def _is_patience_over(job: Job, state: TrainingState) -> bool:
 def _warn(state: TrainingState, result: StepResult, limit: int) -> None:
     """Say which frames made a step non-finite; stop after too many in a row."""
     names, more = "; ".join(result.suspects[:10]), len(result.suspects) - 10
-    text = (f"Step {state.step} was skipped, its loss or gradient is not finite. It came from: {names}"
-            f"{f'; and {more} more' if more > 0 else ''}.")
+    text = (
+        f"Step {state.step} was skipped, its loss or gradient is not finite. It came from: {names}"
+        f"{f'; and {more} more' if more > 0 else ''}."
+    )
     logger.warning(text)
     if state.num_bad_steps_in_a_row >= limit:
-        raise NumericalError(f"{limit} steps in a row were not finite. {text} Look at these frames with 'equipot data "
-                             "check', or lower optimizer.learning_rate.")
+        raise NumericalError(
+            f"{limit} steps in a row were not finite. {text} Look at these frames with 'equipot data "
+            "check', or lower optimizer.learning_rate."
+        )
 
 
 def _choose_final(job: Job, state: TrainingState, say: Callable[[str], None]) -> None:
@@ -199,7 +250,9 @@ def _choose_final(job: Job, state: TrainingState, say: Callable[[str], None]) ->
         say("There is no validation set: the model is the average of the weights at the end.")
         state.take(state.epoch, 0, 0.0, {})
     elif state.best is None:
-        raise NumericalError("No evaluation of the validation set gave a finite number, so no epoch can be chosen. "
-                             "Lower optimizer.learning_rate and start again.")
+        raise NumericalError(
+            "No evaluation of the validation set gave a finite number, so no epoch can be chosen. "
+            "Lower optimizer.learning_rate and start again."
+        )
     else:
         say(f"The best epoch is {state.best.epoch}: validation {errors_text(state.best.metrics)}.")

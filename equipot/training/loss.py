@@ -75,8 +75,9 @@ class Loss:
         """Number of labels of each kind that count in a batch, (3,): what the sums are divided by."""
         return label_masks(graph).counts()
 
-    def derivatives(self, graph: AtomicGraph, *, stage_two: bool = False,
-                    counts: Sequence[float] | None = None) -> dict[str, bool]:
+    def derivatives(
+        self, graph: AtomicGraph, *, stage_two: bool = False, counts: Sequence[float] | None = None
+    ) -> dict[str, bool]:
         """Which of ``forces`` and ``stress`` the loss of this batch needs: arguments for ``Potential.forward``.
 
         ``counts`` are those of this batch, where they are known already.
@@ -84,8 +85,15 @@ class Loss:
         counts, weights = self.counts(graph).tolist() if counts is None else counts, self.weights(stage_two)
         return {"forces": weights[1] > 0 and counts[1] > 0, "stress": weights[2] > 0 and counts[2] > 0}
 
-    def __call__(self, output: ModelOutput, graph: AtomicGraph, *, counts: Tensor | Sequence[float] | None = None,
-                 stage_two: bool = False, masks: LabelMasks | None = None) -> LossTerms:
+    def __call__(
+        self,
+        output: ModelOutput,
+        graph: AtomicGraph,
+        *,
+        counts: Tensor | Sequence[float] | None = None,
+        stage_two: bool = False,
+        masks: LabelMasks | None = None,
+    ) -> LossTerms:
         """Compute the loss.
 
         Args:
@@ -104,32 +112,42 @@ class Loss:
             terms = self._native if uses_native(output.energy) else self._reference
             parts, slopes, errors = terms(output, graph, masks, factors)
             total = parts.sum()
-        given = [(slope, predicted) for slope, predicted in zip(slopes, predictions)
-                 if predicted is not None and predicted.requires_grad]
+        given = [
+            (slope, predicted)
+            for slope, predicted in zip(slopes, predictions)
+            if predicted is not None and predicted.requires_grad
+        ]
         if given:
             total = _Given.apply(total, [slope for slope, _ in given], *(predicted for _, predicted in given))
         return LossTerms(total, parts, errors)
 
-    def _native(self, output: ModelOutput, graph: AtomicGraph, masks: LabelMasks,
-                factors: Sequence[float]) -> tuple[Tensor, list[Tensor | None], LabelErrors]:
+    def _native(
+        self, output: ModelOutput, graph: AtomicGraph, masks: LabelMasks, factors: Sequence[float]
+    ) -> tuple[Tensor, list[Tensor | None], LabelErrors]:
         """(3,) parts, slopes in the three predictions, and errors, in one pass."""
         atoms, config = num_atoms(graph), self.config
         scale = (atoms * self.unit).reciprocal_()
         forms = (config.energy, config.forces, config.stress)
         parts, errors, slopes = native.weighted_loss(
-            native_labels(graph), (output.energy, output.forces, output.stress),
-            (masks.energy, masks.forces, masks.stress), forms, config.delta,
+            native_labels(graph),
+            (output.energy, output.forces, output.stress),
+            (masks.energy, masks.forces, masks.stress),
+            forms,
+            config.delta,
             (factors[0], factors[1] / (1 if config.forces == "norm" else 3), factors[2] / 9),
-            (scale, 1.0 / self.unit, graph.volume * scale))
+            (scale, 1.0 / self.unit, graph.volume * scale),
+        )
         return parts, slopes, LabelErrors(*errors, masks, atoms, graph.graph_index)
 
-    def _reference(self, output: ModelOutput, graph: AtomicGraph, masks: LabelMasks,
-                   factors: Sequence[float]) -> tuple[Tensor, list[Tensor | None], LabelErrors]:
+    def _reference(
+        self, output: ModelOutput, graph: AtomicGraph, masks: LabelMasks, factors: Sequence[float]
+    ) -> tuple[Tensor, list[Tensor | None], LabelErrors]:
         """The same in torch."""
         errors = label_errors(output, graph, masks)
         parts, slopes = [errors.energy.new_zeros(()) for _ in factors], [None] * len(factors)
-        for k, (term, predicted) in enumerate(((self._energy, output.energy), (self._forces, output.forces),
-                                               (self._stress, output.stress))):
+        for k, (term, predicted) in enumerate(
+            ((self._energy, output.energy), (self._forces, output.forces), (self._stress, output.stress))
+        ):
             if predicted is not None:
                 parts[k], slopes[k] = term(errors, graph, factors[k])
         return torch.stack(parts), slopes, errors

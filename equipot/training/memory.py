@@ -32,7 +32,8 @@ def explain_out_of_memory(graphs: Sequence[AtomicGraph], key: str) -> Iterator[N
         raise OutOfMemory(
             f"Out of memory on {largest.positions.device} with a batch of {largest.num_graphs} frames, "
             f"{largest.num_nodes} atoms and {largest.num_edges} edges (its first frame is {sources(largest)[0]}). "
-            f"Lower {key}, or model.cutoff or the size of the model.") from error
+            f"Lower {key}, or model.cutoff or the size of the model."
+        ) from error
 
 
 def sources(graph: AtomicGraph) -> list[str]:
@@ -42,5 +43,8 @@ def sources(graph: AtomicGraph) -> list[str]:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     # On a CPU torch raises a plain RuntimeError and only its text tells.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error) \
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in str(error)
         or "not enough memory" in str(error)
+    )

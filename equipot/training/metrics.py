@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from equipot.models import ModelOutput
 
 #: Label -> (name of its error, factor from eV, eV/Angstrom, eV/Angstrom^3 to the unit in the name).
-_LABELS = {"energy": ("mev_per_atom", MEV_PER_EV), "forces": ("mev_per_angstrom", MEV_PER_EV),
-           "stress": ("gpa", GPA_PER_EV_A3)}
+_LABELS = {
+    "energy": ("mev_per_atom", MEV_PER_EV),
+    "forces": ("mev_per_angstrom", MEV_PER_EV),
+    "stress": ("gpa", GPA_PER_EV_A3),
+}
 _SHAPES = {"forces": (3,), "stress": (3, 3)}
 #: A symmetric stress has six independent numbers.
 _UPPER = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
@@ -93,8 +96,11 @@ class MetricAccumulator:
     def state_dict(self) -> dict[str, Any]:
         """The sums so far: a (frames, 9) table and the config_type of each row."""
         names = sorted(set(self._config_types))
-        return {"rows": self._table(), "names": names,
-                "types": torch.tensor([names.index(name) for name in self._config_types], dtype=torch.int64)}
+        return {
+            "rows": self._table(),
+            "names": names,
+            "types": torch.tensor([names.index(name) for name in self._config_types], dtype=torch.int64),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave.
@@ -104,8 +110,10 @@ class MetricAccumulator:
         """
         rows, types, names = state["rows"], state["types"], state["names"]
         if rows.ndim != 2 or rows.shape[1] != 9 or len(rows) != len(types):
-            raise CheckpointError(f"The sums of the metrics have shape {tuple(rows.shape)} for {len(types)} frames; "
-                                  "(frames, 9) is expected.")
+            raise CheckpointError(
+                f"The sums of the metrics have shape {tuple(rows.shape)} for {len(types)} frames; "
+                "(frames, 9) is expected."
+            )
         self._rows, self._pending = [rows.clone()] if len(rows) else [], []
         self._config_types = [names[k] for k in types.tolist()]
 
@@ -130,8 +138,14 @@ def _frame_sums(batches: Sequence[LabelErrors]) -> Tensor:
     per_atom = torch.stack(_columns(forces.flatten(1), atoms), dim=1)
     per_frame = per_atom.new_zeros(len(energy), 3).index_add_(0, frame_of_atom, per_atom)
     has_energy = torch.cat([batch.masks.energy for batch in batches])
-    return torch.stack([*_columns(energy[:, None], has_energy), *per_frame.unbind(dim=1),
-                        *_columns(stress[:, _UPPER[0], _UPPER[1]], frames)], dim=1)
+    return torch.stack(
+        [
+            *_columns(energy[:, None], has_energy),
+            *per_frame.unbind(dim=1),
+            *_columns(stress[:, _UPPER[0], _UPPER[1]], frames),
+        ],
+        dim=1,
+    )
 
 
 def _joined(batches: Sequence[LabelErrors], label: str, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -154,7 +168,7 @@ def _errors(rows: list[list[float]]) -> dict[str, Any]:
     columns = [list(column) for column in zip(*rows)] or [[] for _ in range(9)]
     result: dict[str, Any] = {"num_configurations": len(rows)}
     for k, (label, (unit, factor)) in enumerate(_LABELS.items()):
-        count, absolute, square = (_sum(column) for column in columns[3 * k:3 * k + 3])
+        count, absolute, square = (_sum(column) for column in columns[3 * k : 3 * k + 3])
         result[f"{label}_mae_{unit}"] = factor * absolute / count if count else None
         result[f"{label}_rmse_{unit}"] = factor * math.sqrt(square / count) if count else None
     return result

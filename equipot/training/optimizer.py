@@ -39,8 +39,9 @@ def learning_rate_factors(potential: Potential, config: OptimizerConfig) -> dict
     for pattern, factor in config.parameter_groups.items():
         matched = [name for name in names if re.search(pattern, name)]
         if not matched:
-            raise ConfigError(f"optimizer.parameter_groups: {pattern!r} matches no parameter. The parameters are: "
-                              f"{', '.join(names)}.")
+            raise ConfigError(
+                f"optimizer.parameter_groups: {pattern!r} matches no parameter. The parameters are: {', '.join(names)}."
+            )
         for name in matched:
             factors[name] *= factor
     if not any(factors.values()):
@@ -53,8 +54,9 @@ def _depths(potential: Potential) -> dict[str, int]:
     names = [name for name, _ in potential.named_parameters()]
     layers = {name: int(found[1]) for name in names if (found := _LAYER.match(name))}
     count = max(layers.values(), default=-1) + 1
-    return {name: count - layers[name] if name in layers else count + 1 if _IS_FIRST.match(name) else 0
-            for name in names}
+    return {
+        name: count - layers[name] if name in layers else count + 1 if _IS_FIRST.match(name) else 0 for name in names
+    }
 
 
 def build_optimizer(potential: Potential, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -78,8 +80,9 @@ def build_optimizer(potential: Potential, config: OptimizerConfig) -> torch.opti
             continue
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         lr = config.learning_rate * factors[name]
-        group = groups.setdefault((lr, decay), {"params": [], "names": [], "lr": lr, "base_lr": lr,
-                                                "weight_decay": decay})
+        group = groups.setdefault(
+            (lr, decay), {"params": [], "names": [], "lr": lr, "base_lr": lr, "weight_decay": decay}
+        )
         group["params"].append(parameter)
         group["names"].append(name)
     return _create(config, list(groups.values()))
@@ -93,9 +96,14 @@ def _create(config: OptimizerConfig, groups: list[dict[str, Any]]) -> torch.opti
     if config.name == "soap":
         from equipot.training.soap import SOAP
 
-        return SOAP(groups, lr=config.learning_rate, betas=config.betas or (0.9, 0.99),
-                    precondition_frequency=config.precondition_frequency or 10, block_size=config.block_size or 64,
-                    max_precondition_dim=MAX_PRECONDITIONER_SIZE)
+        return SOAP(
+            groups,
+            lr=config.learning_rate,
+            betas=config.betas or (0.9, 0.99),
+            precondition_frequency=config.precondition_frequency or 10,
+            block_size=config.block_size or 64,
+            max_precondition_dim=MAX_PRECONDITIONER_SIZE,
+        )
     if config.name == "sgd":
         momentum = 0.9 if config.momentum is None else config.momentum
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum, **speed)
@@ -107,8 +115,10 @@ def describe_groups(potential: Potential, optimizer: torch.optim.Optimizer) -> l
     """Printable lines: each learning rate, how many numbers learn at it, in which parameters; then what is frozen."""
     trained = {name for group in optimizer.param_groups for name in group["names"]}
     frozen = [(name, parameter) for name, parameter in potential.named_parameters() if name not in trained]
-    rows = [(f"{group['base_lr']:.3g}", sum(parameter.numel() for parameter in group["params"]), group["names"])
-            for group in sorted(optimizer.param_groups, key=lambda group: -group["base_lr"])]
+    rows = [
+        (f"{group['base_lr']:.3g}", sum(parameter.numel() for parameter in group["params"]), group["names"])
+        for group in sorted(optimizer.param_groups, key=lambda group: -group["base_lr"])
+    ]
     if frozen:
         rows.append(("frozen", sum(parameter.numel() for _, parameter in frozen), [name for name, _ in frozen]))
     lines = [f"{'learning rate':>13}  {'numbers':>9}  parameters"]
@@ -137,9 +147,11 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, A
     names = {name for group in optimizer.param_groups for name in group["names"]}
     if names != set(state):
         missing, extra = sorted(names - set(state)), sorted(set(state) - names)
-        raise CheckpointError("The optimiser state in the checkpoint is for other parameters: missing "
-                              f"{', '.join(missing) or 'none'}; unexpected {', '.join(extra) or 'none'}. "
-                              "The model or optimizer.parameter_groups were changed; start a new run.")
+        raise CheckpointError(
+            "The optimiser state in the checkpoint is for other parameters: missing "
+            f"{', '.join(missing) or 'none'}; unexpected {', '.join(extra) or 'none'}. "
+            "The model or optimizer.parameter_groups were changed; start a new run."
+        )
     optimizer.state.clear()
     for group in optimizer.param_groups:
         for name, parameter in zip(group["names"], group["params"]):

@@ -50,11 +50,18 @@ class BarProgress:
         from rich.progress import Progress as RichProgress
 
         self._bar = RichProgress(
-            TextColumn("{task.fields[epoch]}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[text]}"),
-            console=Console(file=sys.stderr if stream is None else stream, highlight=False), transient=True,
-            refresh_per_second=4, speed_estimate_period=120)
+            console=Console(file=sys.stderr if stream is None else stream, highlight=False),
+            transient=True,
+            refresh_per_second=4,
+            speed_estimate_period=120,
+        )
         self._task = None
         self._epochs = 0
 

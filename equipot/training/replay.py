@@ -47,4 +47,4 @@ class Replay:
         while len(order) < sum(wanted):
             order += generator.permutation(len(self.graphs)).tolist()
         ends = np.cumsum(wanted).tolist()
-        return [order[end - size:end] for end, size in zip(ends, wanted)]
+        return [order[end - size : end] for end, size in zip(ends, wanted)]

@@ -10,8 +10,17 @@ if TYPE_CHECKING:
     from equipot.training.evaluate import Evaluation
 
 
-def make_row(*, epoch: int, step: int, stage: int, train: EpochSums | None, evaluation: Evaluation | None,
-             is_best: bool, seconds: float, total_seconds: float) -> dict[str, Any]:
+def make_row(
+    *,
+    epoch: int,
+    step: int,
+    stage: int,
+    train: EpochSums | None,
+    evaluation: Evaluation | None,
+    is_best: bool,
+    seconds: float,
+    total_seconds: float,
+) -> dict[str, Any]:
     """The row of an epoch; epoch 0 is the untrained potential.
 
     Returns:
@@ -21,10 +30,17 @@ def make_row(*, epoch: int, step: int, stage: int, train: EpochSums | None, eval
         None), ``is_best, seconds, total_seconds``.
     """
     validation = None if evaluation is None else {"loss": evaluation.loss, **evaluation.metrics["all"]}
-    return {"epoch": epoch, "step": step, "stage": stage,
-            "learning_rate": None if train is None else train.learning_rate,
-            "train": None if train is None else train.row(), "validation": validation, "is_best": is_best,
-            "seconds": seconds, "total_seconds": total_seconds}
+    return {
+        "epoch": epoch,
+        "step": step,
+        "stage": stage,
+        "learning_rate": None if train is None else train.learning_rate,
+        "train": None if train is None else train.row(),
+        "validation": validation,
+        "is_best": is_best,
+        "seconds": seconds,
+        "total_seconds": total_seconds,
+    }
 
 
 def duration(seconds: float) -> str:
@@ -36,10 +52,15 @@ def duration(seconds: float) -> str:
 
 def errors_text(metrics: Mapping[str, Any]) -> str:
     """Mean absolute errors with their units, those there are."""
-    parts = [f"{name} {metrics[key]:{form}} {unit}"
-             for name, key, form, unit in (("E", "energy_mae_mev_per_atom", ".2f", "meV/atom"),
-                                           ("F", "forces_mae_mev_per_angstrom", ".1f", "meV/Å"),
-                                           ("S", "stress_mae_gpa", ".3f", "GPa")) if metrics.get(key) is not None]
+    parts = [
+        f"{name} {metrics[key]:{form}} {unit}"
+        for name, key, form, unit in (
+            ("E", "energy_mae_mev_per_atom", ".2f", "meV/atom"),
+            ("F", "forces_mae_mev_per_angstrom", ".1f", "meV/Å"),
+            ("S", "stress_mae_gpa", ".3f", "GPa"),
+        )
+        if metrics.get(key) is not None
+    ]
     return ", ".join(parts) or "no labels"
 
 
@@ -49,8 +70,11 @@ def row_text(row: Mapping[str, Any], epochs: int) -> str:
     train, validation = row["train"], row["validation"]
     if train is not None:
         if train["loss"] is not None:
-            shares = " ".join(f"{letter} {100 * train[key]:.0f} %" for letter, key in
-                              (("E", "energy_share"), ("F", "forces_share"), ("S", "stress_share")) if train[key])
+            shares = " ".join(
+                f"{letter} {100 * train[key]:.0f} %"
+                for letter, key in (("E", "energy_share"), ("F", "forces_share"), ("S", "stress_share"))
+                if train[key]
+            )
             parts.append(f"loss {train['loss']:.4f}" + (f" ({shares})" if shares else ""))
             if "replay_loss" in train:
                 parts.append(f"replay {train['replay_loss']:.4f}")

@@ -29,9 +29,14 @@ class Saver:
             by name.
     """
 
-    def __init__(self, run: RunDirectory, state: TrainingState, config: TrainingConfig,
-                 metadata: Mapping[str, Any] | None,
-                 export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        state: TrainingState,
+        config: TrainingConfig,
+        metadata: Mapping[str, Any] | None,
+        export: Callable[[Potential], tuple[Potential, dict[str, Potential]]] | None = None,
+    ) -> None:
         self._run, self._state, self._config, self._metadata = run, state, config, dict(metadata or {})
         self._export = export
         self._last, self._epoch_in_file = time.monotonic(), None
@@ -50,14 +55,22 @@ class Saver:
         self._state.require_finite()
         best = self._state.best
         if best is not None and best.epoch != self._epoch_in_file:
-            training = {"epoch": best.epoch, "best_metric": self._config.best_metric if best.metrics else None,
-                        "best_value": best.value if best.metrics else None, "validation": best.metrics}
+            training = {
+                "epoch": best.epoch,
+                "best_metric": self._config.best_metric if best.metrics else None,
+                "best_value": best.value if best.metrics else None,
+                "validation": best.metrics,
+            }
             with self._state.ema.replaced(best.weights):
                 potential, heads = self._state.potential, {}
                 if self._export is not None:
                     potential, heads = self._export(potential)
-                save_model(self._run.model_path, potential, metadata={**self._metadata, "training": training},
-                           **({"heads": heads} if heads else {}))
+                save_model(
+                    self._run.model_path,
+                    potential,
+                    metadata={**self._metadata, "training": training},
+                    **({"heads": heads} if heads else {}),
+                )
             self._epoch_in_file = best.epoch
         self._state.save(self._run)
         self._last = time.monotonic()

@@ -68,8 +68,7 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave."""
-        self.plateau_factor, self.best, self.best_epoch = (state["plateau_factor"], state["best"],
-                                                           state["best_epoch"])
+        self.plateau_factor, self.best, self.best_epoch = (state["plateau_factor"], state["best"], state["best_epoch"])
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:

@@ -37,12 +37,30 @@ class SOAP(torch.optim.Optimizer):
         max_precondition_dim: a side (that could not be cut) longer than this keeps the identity as its basis.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float = 3e-3, betas: tuple[float, float] = (0.9, 0.99),
-                 eps: float = 1e-8, weight_decay: float = 0.0, precondition_frequency: int = 10,
-                 block_size: int = 64, max_precondition_dim: int = 1024) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
-                                  "precondition_frequency": precondition_frequency, "block_size": block_size,
-                                  "max_precondition_dim": max_precondition_dim, "step": 0})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 3e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        precondition_frequency: int = 10,
+        block_size: int = 64,
+        max_precondition_dim: int = 1024,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "precondition_frequency": precondition_frequency,
+                "block_size": block_size,
+                "max_precondition_dim": max_precondition_dim,
+                "step": 0,
+            },
+        )
         self._stacks: list[Stack] | None = None
 
     @torch.no_grad()
@@ -64,8 +82,9 @@ class SOAP(torch.optim.Optimizer):
         """Stack parameters that are treated alike, with the state they have."""
         stacks: dict[tuple, list[Member]] = {}
         for group in self.param_groups:
-            settings = Hyperparameters(*group["betas"], group["eps"], group["precondition_frequency"],
-                                       group["max_precondition_dim"])
+            settings = Hyperparameters(
+                *group["betas"], group["eps"], group["precondition_frequency"], group["max_precondition_dim"]
+            )
             for parameter in group["params"]:
                 member = Member(parameter, group, group["block_size"])
                 key = (member.shape, parameter.ndim > 1, parameter.dtype, parameter.device, settings)

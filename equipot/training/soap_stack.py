@@ -107,8 +107,12 @@ class Moments:
 
     def take(self, rows: Tensor) -> Moments:
         """A copy of some rows."""
-        return Moments(self.first[rows], self.second[rows], {k: each[rows] for k, each in self.matrices.items()},
-                       {k: each[rows] for k, each in self.bases.items()})
+        return Moments(
+            self.first[rows],
+            self.second[rows],
+            {k: each[rows] for k, each in self.matrices.items()},
+            {k: each[rows] for k, each in self.bases.items()},
+        )
 
     def put(self, rows: Tensor, other: Moments) -> None:
         """Replace some rows."""
@@ -126,8 +130,16 @@ class Moments:
     def advance(self, gradient: Tensor, settings: Hyperparameters) -> Tensor:
         """Take a gradient in; Adam's step, without bias correction and learning rate, turned back from the basis."""
         if self.bases and gradient.ndim <= 3 and _is_small(gradient):
-            return soap_step(gradient, self.first, self.second, self.matrices, self.bases, beta1=settings.beta1,
-                             beta2=settings.beta2, eps=settings.eps)
+            return soap_step(
+                gradient,
+                self.first,
+                self.second,
+                self.matrices,
+                self.bases,
+                beta1=settings.beta1,
+                beta2=settings.beta2,
+                eps=settings.eps,
+            )
         turned = _turn(gradient, self.bases)
         self.first.lerp_(turned, 1.0 - settings.beta1)
         self.second.mul_(settings.beta2).addcmul_(turned, turned, value=1.0 - settings.beta2)
@@ -161,8 +173,9 @@ class Stack:
         state: state of the optimiser; what it holds of the members is taken over.
     """
 
-    def __init__(self, members: Sequence[Member], settings: Hyperparameters,
-                 state: MutableMapping[Parameter, Any]) -> None:
+    def __init__(
+        self, members: Sequence[Member], settings: Hyperparameters, state: MutableMapping[Parameter, Any]
+    ) -> None:
         self._members, self._settings = members, settings
         ends = list(accumulate(member.num_blocks for member in members))
         self._rows = [range(end - member.num_blocks, end) for end, member in zip(ends, members)]
@@ -211,8 +224,9 @@ class Stack:
         direction *= direction.new_tensor(rates).view(-1, *[1] * (direction.ndim - 1))
         targets = [member.target() for member in members]
         steps = direction.split([member.num_blocks for member in members])
-        torch._foreach_add_(targets, [step if len(step) == 1 else step.view(target.shape)
-                                      for step, target in zip(steps, targets)])
+        torch._foreach_add_(
+            targets, [step if len(step) == 1 else step.view(target.shape) for step, target in zip(steps, targets)]
+        )
         for member, target in zip(members, targets):
             if member.group["weight_decay"]:
                 target.mul_(1.0 - member.group["lr"] * member.group["weight_decay"])
@@ -222,9 +236,12 @@ class Stack:
     def _entry(self, k: int) -> dict[str, Any]:
         """What the optimiser's state shows of a member: its rows, as views."""
         moments, rows = self._moments, slice(self._rows[k].start, self._rows[k].stop)
-        return {"exp_avg": moments.first[rows], "exp_avg_sq": moments.second[rows],
-                "GG": [each[rows] for each in moments.matrices.values()],
-                "Q": [each[rows] for each in moments.bases.values()]}
+        return {
+            "exp_avg": moments.first[rows],
+            "exp_avg_sq": moments.second[rows],
+            "GG": [each[rows] for each in moments.matrices.values()],
+            "Q": [each[rows] for each in moments.bases.values()],
+        }
 
 
 class _Part:

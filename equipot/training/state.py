@@ -79,7 +79,8 @@ class TrainingState:
     def offer(self, epoch: int, phase: int, value: float, metrics: dict[str, Any]) -> bool:
         """Take the averaged weights as the best so far if they are; a value that is not finite never is."""
         is_better = math.isfinite(value) and (
-            self.best is None or phase > self.best.phase or (phase == self.best.phase and value < self.best.value))
+            self.best is None or phase > self.best.phase or (phase == self.best.phase and value < self.best.value)
+        )
         if is_better:
             self.take(epoch, phase, value, metrics)
         return is_better
@@ -102,16 +103,24 @@ class TrainingState:
         """
         bad = [name for name, tensor in self.potential.state_dict().items() if not torch.isfinite(tensor).all()]
         if bad:
-            raise NumericalError(f"After step {self.step} these parameters are not finite: {', '.join(bad[:5])}. "
-                                 "Nothing was saved after the last checkpoint; lower optimizer.learning_rate and "
-                                 "resume from it.")
+            raise NumericalError(
+                f"After step {self.step} these parameters are not finite: {', '.join(bad[:5])}. "
+                "Nothing was saved after the last checkpoint; lower optimizer.learning_rate and "
+                "resume from it."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state as a nest of plain values and tensors."""
-        return {"version": STATE_VERSION, "counters": {name: getattr(self, name) for name in self._COUNTERS},
-                "potential": dict(self.potential.state_dict()), "optimizer": optimizer_state(self.optimizer),
-                "ema": self.ema.state_dict(), "schedule": self.schedule.state_dict(), "sums": self.sums.state_dict(),
-                "best": None if self.best is None else vars(self.best).copy()}
+        return {
+            "version": STATE_VERSION,
+            "counters": {name: getattr(self, name) for name in self._COUNTERS},
+            "potential": dict(self.potential.state_dict()),
+            "optimizer": optimizer_state(self.optimizer),
+            "ema": self.ema.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "sums": self.sums.state_dict(),
+            "best": None if self.best is None else vars(self.best).copy(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave, exactly.
@@ -120,13 +129,17 @@ class TrainingState:
             CheckpointError: the state belongs to another model, optimiser or version.
         """
         if state.get("version") != STATE_VERSION:
-            raise CheckpointError(f"The checkpoint holds training state of version {state.get('version')}; this "
-                                  f"equipot reads version {STATE_VERSION}. Resume with the version that wrote it.")
+            raise CheckpointError(
+                f"The checkpoint holds training state of version {state.get('version')}; this "
+                f"equipot reads version {STATE_VERSION}. Resume with the version that wrote it."
+            )
         try:
             self.potential.load_state_dict(state["potential"], strict=True)
         except RuntimeError as error:
-            raise CheckpointError("The checkpoint is of another model than the configuration describes: "
-                                  f"{' '.join(str(error).split())[:600]}.") from None
+            raise CheckpointError(
+                "The checkpoint is of another model than the configuration describes: "
+                f"{' '.join(str(error).split())[:600]}."
+            ) from None
         load_optimizer_state(self.optimizer, state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.schedule.load_state_dict(state["schedule"])
@@ -136,8 +149,12 @@ class TrainingState:
             self.ema.require_fitting(self.best.weights)
         for name in self._COUNTERS:
             value = state["counters"][name]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53 or (
-                    name != "seconds" and not isinstance(value, int)):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 <= value < 2**53
+                or (name != "seconds" and not isinstance(value, int))
+            ):
                 raise CheckpointError(f"The checkpoint says {name} {repr(value)[:60]}, expected a count.")
             setattr(self, name, value)
 
@@ -166,7 +183,9 @@ class TrainingState:
         except CheckpointError as error:
             raise CheckpointError(f"{where}: {error}") from None
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{where}: the checkpoint does not hold a training state of this version "
-                                  f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Resume with the "
-                                  "version that wrote it, or start a new run.") from error
+            raise CheckpointError(
+                f"{where}: the checkpoint does not hold a training state of this version "
+                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Resume with the "
+                "version that wrote it, or start a new run."
+            ) from error
         return True

@@ -48,9 +48,18 @@ class StepResult:
         return sum(self.parts)
 
 
-def training_step(potential: Potential, batches: Sequence[AtomicGraph], loss: Loss, optimizer: torch.optim.Optimizer,
-                  ema: ExponentialMovingAverage, *, clip_norm: float | None = None, stage_two: bool = False,
-                  replayed: Sequence[AtomicGraph] = (), replay: Replay | None = None) -> StepResult:
+def training_step(
+    potential: Potential,
+    batches: Sequence[AtomicGraph],
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    ema: ExponentialMovingAverage,
+    *,
+    clip_norm: float | None = None,
+    stage_two: bool = False,
+    replayed: Sequence[AtomicGraph] = (),
+    replay: Replay | None = None,
+) -> StepResult:
     """Take one step.
 
     The gradients of the batches are summed, and the loss is divided by the labels of all of them together: several
@@ -96,8 +105,15 @@ def training_step(potential: Potential, batches: Sequence[AtomicGraph], loss: Lo
     return StepResult(tuple(parts), grad_norm, is_bad, tuple(suspects), metrics, replay_loss)
 
 
-def _add_gradients(potential: Potential, batches: Sequence[AtomicGraph], loss: Loss, stage_two: bool, *,
-                   factor: float = 1.0, metrics: MetricAccumulator | None = None) -> tuple[list[float], list[str]]:
+def _add_gradients(
+    potential: Potential,
+    batches: Sequence[AtomicGraph],
+    loss: Loss,
+    stage_two: bool,
+    *,
+    factor: float = 1.0,
+    metrics: MetricAccumulator | None = None,
+) -> tuple[list[float], list[str]]:
     """Add the gradients of ``factor`` times the loss of batches to those of the parameters.
 
     Returns:

@@ -1,7 +1,7 @@
 """Everything the command line does, as functions: train, finetune, evaluate, predict.
 
-    result = equipot.train("run.yaml")
-    errors = equipot.evaluate("model.eqp", "test.xyz").metrics
+result = equipot.train("run.yaml")
+errors = equipot.evaluate("model.eqp", "test.xyz").metrics
 """
 
 from __future__ import annotations

@@ -15,16 +15,16 @@ from equipot.data.paths import file_sha256
 from equipot.data.statistics import compute_statistics
 from equipot.elements import sorted_symbols
 from equipot.errors import DataError
+from equipot.finetuning import Base, Start, load_base, start_from
+from equipot.finetuning.atomic_energies import choose_atomic_energies
+from equipot.finetuning.base import plain_copy
+from equipot.finetuning.elements import choose_elements, with_elements
+from equipot.finetuning.freezing import trained_table
+from equipot.finetuning.heads import shares_what_trains
+from equipot.finetuning.pseudo_labels import replay_files, replay_graphs
 from equipot.models import Potential, build_potential, resolve_options
 from equipot.report.tables import Column, Table
 from equipot.training import Replay
-from equipot.tuning import Base, Start, load_base, start_from
-from equipot.tuning.atomic_energies import choose_atomic_energies
-from equipot.tuning.base import plain_copy
-from equipot.tuning.elements import choose_elements, with_elements
-from equipot.tuning.freezing import trained_table
-from equipot.tuning.heads import shares_what_trains
-from equipot.tuning.pseudo_labels import replay_files, replay_graphs
 from equipot.workflow.finetune_report import Given, read_given
 from equipot.workflow.resolved import potential_config, resolve, resolve_finetune
 
@@ -50,8 +50,13 @@ class FromScratch:
 
     def begin(self, config: Config, datasets: DataSets) -> Prepared:
         """The potential of a resolved configuration."""
-        potential = build_potential(potential_config(config), atomic_energies=config.data.atomic_energies,
-                                    scale=config.model.scale, shift=config.model.shift, seed=config.seed)
+        potential = build_potential(
+            potential_config(config),
+            atomic_energies=config.data.atomic_energies,
+            scale=config.model.scale,
+            shift=config.model.shift,
+            seed=config.seed,
+        )
         return Prepared(potential)
 
 
@@ -85,7 +90,7 @@ class Prepared:
 
 
 class FromBase:
-    """A finished potential, see :mod:`equipot.tuning`.
+    """A finished potential, see :mod:`equipot.finetuning`.
 
     Raises:
         UsageError: there is no base, or a file that ``finetune.report`` names is not there.
@@ -102,11 +107,15 @@ class FromBase:
         base, settings = self.base.potential, self.config.finetune
         readable = (*base.elements, *(element for element in settings.new_elements if element not in base.elements))
         data: DataConfig = replace(self.config.data, elements=readable, atomic_energies=dict.fromkeys(readable, 0.0))
-        datasets = load_datasets(data, base.cutoff, config_directory=self.directory,
-                                 not_known=f"the base model {self.base.path.name} does not know (finetune.new_elements "
-                                           "adds elements)")
-        present = sorted_symbols(symbol for frames in datasets.frames.values() for frame in frames
-                                 for symbol in frame.atoms.symbols)
+        datasets = load_datasets(
+            data,
+            base.cutoff,
+            config_directory=self.directory,
+            not_known=f"the base model {self.base.path.name} does not know (finetune.new_elements adds elements)",
+        )
+        present = sorted_symbols(
+            symbol for frames in datasets.frames.values() for frame in frames for symbol in frame.atoms.symbols
+        )
         elements, self.neighbors = choose_elements(base, settings.elements, settings.new_elements, present)
         self.own = with_elements(base, elements, self.neighbors)
         self._check_known(elements)
@@ -121,15 +130,25 @@ class FromBase:
         statistics = compute_statistics(datasets.train, energies.values)
         old_lines = set(datasets.statistics.lines())
         report = [line for line in datasets.report if line not in old_lines] + statistics.lines()
-        return replace(datasets, elements=elements, atomic_energies=energies, statistics=statistics, report=report,
-                       warnings=warnings, hashes=hashes, split_record=record)
+        return replace(
+            datasets,
+            elements=elements,
+            atomic_energies=energies,
+            statistics=statistics,
+            report=report,
+            warnings=warnings,
+            hashes=hashes,
+            split_record=record,
+        )
 
     def _check_known(self, elements: Sequence[str]) -> None:
         shared = [element for element in self.base.potential.elements if element in elements]
         for name, frames in self.given.known.items():
             if not any(set(frame.atoms.symbols) <= set(shared) for frame in frames):
-                raise DataError(f"finetune.report.known: no frame of {name} is of elements that both the base and the "
-                                f"fine-tuned potential know ({', '.join(shared) or 'none'}).")
+                raise DataError(
+                    f"finetune.report.known: no frame of {name} is of elements that both the base and the "
+                    f"fine-tuned potential know ({', '.join(shared) or 'none'})."
+                )
 
     def resolve(self, datasets: DataSets) -> Config:
         """The configuration with numbers."""
@@ -137,36 +156,65 @@ class FromBase:
 
     def begin(self, config: Config, datasets: DataSets) -> Prepared:
         """The potential that trains, and the models it is compared with at the end."""
-        start: Start = start_from(self.base, config.finetune, config.finetune.atomic_energies,
-                                  [*datasets.validation, *datasets.train], seed=config.seed, own=self.own)
+        start: Start = start_from(
+            self.base,
+            config.finetune,
+            config.finetune.atomic_energies,
+            [*datasets.validation, *datasets.train],
+            seed=config.seed,
+            own=self.own,
+        )
         replay, lines = self._replay(config, datasets, start), [*self._elements(), start.equality.line()]
         if self.base.other_heads:
             lines.append(f"Heads of the base that the new file does not have: {', '.join(self.base.other_heads)}")
         if replay is not None:
             lines.append(describe_replay(replay, config))
         if start.switch is not None:
-            lines.append(f"Heads: {config.finetune.head} trains on the frames, {self.base.head} is that of the base; "
-                         f"each has {', '.join(config.finetune.head_parameters)} for itself")
+            lines.append(
+                f"Heads: {config.finetune.head} trains on the frames, {self.base.head} is that of the base; "
+                f"each has {', '.join(config.finetune.head_parameters)} for itself"
+            )
             if self.neighbors:
-                datasets.warnings.append(f"the head {self.base.head} of the new file takes {', '.join(self.neighbors)} "
-                                         f"too, of which the base knew nothing: only the head {config.finetune.head} "
-                                         "is trained on them")
+                datasets.warnings.append(
+                    f"the head {self.base.head} of the new file takes {', '.join(self.neighbors)} "
+                    f"too, of which the base knew nothing: only the head {config.finetune.head} "
+                    "is trained on them"
+                )
             if replay is None and shares_what_trains(start.potential):
-                datasets.warnings.append(f"the heads {config.finetune.head} and {self.base.head} share parameters that "
-                                         "train on the frames alone, so that what the base's head predicts changes; "
-                                         "finetune.replay keeps it")
+                datasets.warnings.append(
+                    f"the heads {config.finetune.head} and {self.base.head} share parameters that "
+                    "train on the frames alone, so that what the base's head predicts changes; "
+                    "finetune.replay keeps it"
+                )
         facts = self.base.facts()
-        described = {"name": config.name, "finetuned_from": facts,
-                     **{key: facts[key] for key in ("licence", "citation") if key in facts},
-                     "level_of_theory": config.finetune.level_of_theory, "head": config.finetune.head}
-        zero_shot = {**described, "name": f"{config.name}, before the first step",
-                     "atomic_energies_origin": datasets.atomic_energies.origin}
+        described = {
+            "name": config.name,
+            "finetuned_from": facts,
+            **{key: facts[key] for key in ("licence", "citation") if key in facts},
+            "level_of_theory": config.finetune.level_of_theory,
+            "head": config.finetune.head,
+        }
+        zero_shot = {
+            **described,
+            "name": f"{config.name}, before the first step",
+            "atomic_energies_origin": datasets.atomic_energies.origin,
+        }
         return Prepared(
-            start.potential, start.export, (_trained(start.potential),),
-            (f"Base: {facts.get('name') or facts['file']} ({facts['file']}), licence "
-             f"{facts.get('licence') or 'not stated'}", *lines),
-            {RunDirectory.BASE: (plain_copy(self.base.potential), self.base.potential.metadata),
-             RunDirectory.ZERO_SHOT: (start.zero_shot, zero_shot)}, described, replay)
+            start.potential,
+            start.export,
+            (_trained(start.potential),),
+            (
+                f"Base: {facts.get('name') or facts['file']} ({facts['file']}), licence "
+                f"{facts.get('licence') or 'not stated'}",
+                *lines,
+            ),
+            {
+                RunDirectory.BASE: (plain_copy(self.base.potential), self.base.potential.metadata),
+                RunDirectory.ZERO_SHOT: (start.zero_shot, zero_shot),
+            },
+            described,
+            replay,
+        )
 
     def _replay(self, config: Config, datasets: DataSets, start: Start) -> Replay | None:
         settings = config.finetune.replay
@@ -176,8 +224,9 @@ class FromBase:
         before = dict(zip(self.own.elements, self.own.atomic_energies.tolist()))
         change = {element: energy - before[element] for element, energy in config.finetune.atomic_energies.items()}
         known = [element for element in self.own.elements if element in self.base.potential.elements]
-        graphs = replay_graphs(self.own, config, self.directory, known=known, present=sorted_symbols(
-            elements_in(datasets)), change=change)
+        graphs = replay_graphs(
+            self.own, config, self.directory, known=known, present=sorted_symbols(elements_in(datasets)), change=change
+        )
         scope = nullcontext if start.switch is None else start.switch.base
         return Replay(graphs, settings.batch_size, settings.weight, config.seed, scope)
 
@@ -202,8 +251,10 @@ def describe_replay(replay: Replay, config: Config) -> str:
     kind = f"from {', '.join(settings.structures)}" if settings.structures else f"of {settings.number} crystals made"
     elements = {number for graph in graphs for number in graph.atomic_numbers.tolist()}
     share = f"{settings.batch_size} a step" if settings.batch_size else "as many a step as frames"
-    return (f"Replay: {len(graphs)} structures {kind}, {sum(graph.num_nodes for graph in graphs)} atoms of "
-            f"{len(elements)} elements, labelled by the base; {share}, weight {settings.weight:g}")
+    return (
+        f"Replay: {len(graphs)} structures {kind}, {sum(graph.num_nodes for graph in graphs)} atoms of "
+        f"{len(elements)} elements, labelled by the base; {share}, weight {settings.weight:g}"
+    )
 
 
 def _trained(potential: Potential) -> Table:

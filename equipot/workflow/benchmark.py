@@ -13,13 +13,13 @@ import torch
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii, reference_states
 
-from equipot.allocator import keep_freed_memory
+from equipot.data.structures import read_structure
 from equipot.interfaces.ase import Calculator
-from equipot.interfaces.structures import read_structure
-from equipot.interfaces.timing import StepTime, time_steps
 from equipot.kernels import selection
 from equipot.models import Potential
-from equipot.threads import available_cores
+from equipot.simulation.timing import StepTime, time_steps
+from equipot.system.allocator import keep_freed_memory
+from equipot.system.threads import available_cores
 from equipot.workflow.evaluation import find_model
 
 #: Numbers of atoms that are measured where none are given.
@@ -57,19 +57,44 @@ class Benchmark:
 
     def as_document(self) -> dict[str, Any]:
         """Return everything as a document for JSON: s, bytes and the derived numbers."""
-        rows = [{"num_atoms": m.step.num_atoms, "threads": m.threads, "us_per_atom_and_step": m.step.us_per_atom,
-                 "ns_per_day": m.step.ns_per_day(self.timestep_fs), "seconds_per_step": m.step.seconds,
-                 "seconds_quartiles": list(m.step.quartiles), "num_steps": m.step.num_steps,
-                 "steps_per_neighbor_list": m.step.steps_per_list, "peak_memory_bytes": m.step.peak_bytes}
-                for m in self.measurements]
-        return {"structure": self.structure, "kernels": self.kernels, "dtype": self.dtype,
-                "timestep_fs": self.timestep_fs, "stress": self.has_stress, "measurements": rows}
+        rows = [
+            {
+                "num_atoms": m.step.num_atoms,
+                "threads": m.threads,
+                "us_per_atom_and_step": m.step.us_per_atom,
+                "ns_per_day": m.step.ns_per_day(self.timestep_fs),
+                "seconds_per_step": m.step.seconds,
+                "seconds_quartiles": list(m.step.quartiles),
+                "num_steps": m.step.num_steps,
+                "steps_per_neighbor_list": m.step.steps_per_list,
+                "peak_memory_bytes": m.step.peak_bytes,
+            }
+            for m in self.measurements
+        ]
+        return {
+            "structure": self.structure,
+            "kernels": self.kernels,
+            "dtype": self.dtype,
+            "timestep_fs": self.timestep_fs,
+            "stress": self.has_stress,
+            "measurements": rows,
+        }
 
 
-def benchmark(model: str | Path | Potential, structure: str | Path | Atoms | None = None, *,
-              sizes: Sequence[int] = SIZES, threads: Sequence[int] | None = None, dtype: str | None = None,
-              kernels: str | None = None, skin: float = 0.5, stress: bool = False, timestep_fs: float = 1.0,
-              seconds: float = 3.0, report: Callable[[Measurement], None] | None = None) -> Benchmark:
+def benchmark(
+    model: str | Path | Potential,
+    structure: str | Path | Atoms | None = None,
+    *,
+    sizes: Sequence[int] = SIZES,
+    threads: Sequence[int] | None = None,
+    dtype: str | None = None,
+    kernels: str | None = None,
+    skin: float = 0.5,
+    stress: bool = False,
+    timestep_fs: float = 1.0,
+    seconds: float = 3.0,
+    report: Callable[[Measurement], None] | None = None,
+) -> Benchmark:
     """Time steps of molecular dynamics on the CPU, through the ASE calculator.
 
     torch's number of threads is as before when it returns.
@@ -88,8 +113,9 @@ def benchmark(model: str | Path | Potential, structure: str | Path | Atoms | Non
     Raises:
         UsageError: an argument has no meaning.
     """
-    calculator = Calculator(model if isinstance(model, Potential) else find_model(model), dtype=dtype,
-                            kernels=kernels, skin=skin)
+    calculator = Calculator(
+        model if isinstance(model, Potential) else find_model(model), dtype=dtype, kernels=kernels, skin=skin
+    )
     unit, words = _unit_of(structure, calculator.potential.elements)
     cells = {len(cell): cell for cell in (supercell(unit, size) for size in sorted(sizes))}
     threads = sorted({1, available_cores()} if threads is None else set(threads))
@@ -107,8 +133,14 @@ def benchmark(model: str | Path | Potential, structure: str | Path | Atoms | Non
         torch.set_num_threads(before)
     with selection.use(kernels):
         found = selection.instruction_set()
-    return Benchmark(tuple(measurements), words, "reference" if found is None else f"native ({found})",
-                     str(calculator.potential.dtype).removeprefix("torch."), timestep_fs, stress)
+    return Benchmark(
+        tuple(measurements),
+        words,
+        "reference" if found is None else f"native ({found})",
+        str(calculator.potential.dtype).removeprefix("torch."),
+        timestep_fs,
+        stress,
+    )
 
 
 def supercell(unit: Atoms, size: int) -> Atoms:
@@ -153,4 +185,3 @@ def _unit_of(structure: str | Path | Atoms | None, elements: Sequence[str]) -> t
         return structure, structure.get_chemical_formula()
     unit = read_structure(structure)
     return unit, f"{structure}, {unit.get_chemical_formula()}"
-

@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from equipot.check import CheckReport, check_model
+from equipot.checks.model import CheckReport, check_model
 from equipot.data.frames import Frame
 from equipot.models import Potential
 from equipot.report.check_plots import result_line
-from equipot.signals import StopRequest
+from equipot.system.signals import StopRequest
 from equipot.workflow.console import Console
 
 logger = logging.getLogger("equipot.workflow")
@@ -21,8 +21,15 @@ logger = logging.getLogger("equipot.workflow")
 SHORT_SECONDS = 60.0
 
 
-def check_after_training(console: Console, potential: Potential, frames: Sequence[Frame], form: str, *, name: str,
-                         stop: StopRequest | None = None) -> CheckReport | None:
+def check_after_training(
+    console: Console,
+    potential: Potential,
+    frames: Sequence[Frame],
+    form: str,
+    *,
+    name: str,
+    stop: StopRequest | None = None,
+) -> CheckReport | None:
     """Check a finished potential on its own data and say how it went.
 
     Args:
@@ -41,12 +48,19 @@ def check_after_training(console: Console, potential: Potential, frames: Sequenc
     begin = time.perf_counter()
     try:
         # Checks may not leave a trace in the model that is about to be handed out.
-        report = check_model(copy.deepcopy(potential).eval(), list(frames), form=form, name=name, stop=stop,
-                             seconds=SHORT_SECONDS if form == "short" else None)
+        report = check_model(
+            copy.deepcopy(potential).eval(),
+            list(frames),
+            form=form,
+            name=name,
+            stop=stop,
+            seconds=SHORT_SECONDS if form == "short" else None,
+        )
     except Exception as error:  # the model and its numbers are there; a check must not take them away
         logger.debug("the physics check raised", exc_info=True)
-        console.warning(f"the physics check could not be run ({type(error).__name__}: {error}); try `equipot check` on "
-                        "the model")
+        console.warning(
+            f"the physics check could not be run ({type(error).__name__}: {error}); try `equipot check` on the model"
+        )
         return None
     announce(console, report, time.perf_counter() - begin)
     return report
@@ -55,28 +69,46 @@ def check_after_training(console: Console, potential: Potential, frames: Sequenc
 def announce(console: Console, report: CheckReport, seconds: float) -> None:
     """Say the verdict in one line, what did not pass in one line each, and what a failure means."""
     counts = report.counts
-    parts = [f"{counts[status]} {word}" for status, word in
-             (("pass", "passed"), ("warn", "warned"), ("fail", "FAILED"), ("skip", "skipped")) if counts[status]]
+    parts = [
+        f"{counts[status]} {word}"
+        for status, word in (("pass", "passed"), ("warn", "warned"), ("fail", "FAILED"), ("skip", "skipped"))
+        if counts[status]
+    ]
     console.line(f"Physics check ({report.form} form, {seconds:.0f} s): {', '.join(parts)}.")
     for result in report.results:
         if result.status in ("warn", "fail"):
             console.line(f"  {result_line(result)}")
     if report.failed() == ["L1"]:
-        console.warning("the physics check failed in one point: the model does not reproduce the forces it was trained "
-                        "on. Train longer, or look at the labels with `equipot data check`.")
+        console.warning(
+            "the physics check failed in one point: the model does not reproduce the forces it was trained "
+            "on. Train longer, or look at the labels with `equipot data check`."
+        )
     elif report.failed():
-        console.warning(f"THE PHYSICS CHECK FAILED ({', '.join(report.failed())}): numbers from this model are wrong "
-                        "somewhere. Do not use it before you know why; `equipot check` on the model, with your frames, "
-                        "says more.")
+        console.warning(
+            f"THE PHYSICS CHECK FAILED ({', '.join(report.failed())}): numbers from this model are wrong "
+            "somewhere. Do not use it before you know why; `equipot check` on the model, with your frames, "
+            "says more."
+        )
 
 
 def check_summary(report: CheckReport) -> dict[str, Any]:
     """What ``summary.json`` keeps: the verdict, and of each check its status and worst figure."""
+
     def row(result) -> dict[str, Any]:
         worst = result.worst
-        return {"code": result.code, "title": result.title, "status": result.status, "note": result.note,
-                **({} if worst is None else {key: value for key, value in worst.to_dict().items() if key != "is_good"})}
+        return {
+            "code": result.code,
+            "title": result.title,
+            "status": result.status,
+            "note": result.note,
+            **({} if worst is None else {key: value for key, value in worst.to_dict().items() if key != "is_good"}),
+        }
 
-    return {"form": report.form, "worst": report.worst, "counts": report.counts, "failed": report.failed(),
-            "seconds": round(sum(result.seconds for result in report.results), 2),
-            "checks": [row(result) for result in report.results]}
+    return {
+        "form": report.form,
+        "worst": report.worst,
+        "counts": report.counts,
+        "failed": report.failed(),
+        "seconds": round(sum(result.seconds for result in report.results), 2),
+        "checks": [row(result) for result in report.results],
+    }

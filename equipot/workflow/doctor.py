@@ -12,13 +12,13 @@ from typing import Any
 import ase.build
 import torch
 
-from equipot import threads
 from equipot.interfaces.ase import Calculator
-from equipot.interfaces.timing import StepTime, time_steps
 from equipot.kernels import selection
 from equipot.kernels.native import library
-from equipot.memory import available_memory, total_memory
 from equipot.models import Potential, PotentialConfig, build_potential, resolve_options
+from equipot.simulation.timing import StepTime, time_steps
+from equipot.system import threads
+from equipot.system.memory import available_memory, total_memory
 from equipot.version import __version__
 
 _PACKAGES = ("torch", "e3nn", "ase", "matscipy", "torch-geometric", "numpy", "scipy", "safetensors")
@@ -38,9 +38,14 @@ def examine(*, with_speed: bool = True, seconds: float = 1.0) -> dict[str, Any]:
         A document for JSON: ``versions``, ``cpu``, ``kernels``, ``threads``, ``memory``, ``gpu``, ``speed`` (None
         without the test) and ``warnings``, sentences that say what is wrong and what to do.
     """
-    found: dict[str, Any] = {"versions": _versions(), "cpu": _cpu(), "kernels": _kernels(), "threads": _threads(),
-                             "memory": {"total_bytes": total_memory(), "available_bytes": available_memory()},
-                             "gpu": _gpu()}
+    found: dict[str, Any] = {
+        "versions": _versions(),
+        "cpu": _cpu(),
+        "kernels": _kernels(),
+        "threads": _threads(),
+        "memory": {"total_bytes": total_memory(), "available_bytes": available_memory()},
+        "gpu": _gpu(),
+    }
     found["speed"] = _speed(found["threads"]["used"], seconds) if with_speed else None
     found["warnings"] = [sentence for check in _CHECKS for sentence in check(found)]
     return found
@@ -53,8 +58,12 @@ def _versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             return None
 
-    return {"equipot": __version__, "python": platform.python_version(), "system": platform.platform(terse=True),
-            **{name: version(name) for name in _PACKAGES}}
+    return {
+        "equipot": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        **{name: version(name) for name in _PACKAGES},
+    }
 
 
 def _cpu() -> dict[str, Any]:
@@ -64,8 +73,12 @@ def _cpu() -> dict[str, Any]:
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
         pass
-    return {"model": model, "instruction_set": _SETS.get(torch.backends.cpu.get_cpu_capability(), "plain"),
-            "logical_cpus": os.cpu_count(), "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None}
+    return {
+        "model": model,
+        "instruction_set": _SETS.get(torch.backends.cpu.get_cpu_capability(), "plain"),
+        "logical_cpus": os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
 
 
 def _kernels() -> dict[str, Any]:
@@ -73,16 +86,28 @@ def _kernels() -> dict[str, Any]:
     if isinstance(loaded, str):
         return {"kind": "reference", "asked": asked, "reason": loaded, "instruction_set": None, "path": None}
     kind = "reference" if asked == "reference" else "native"
-    return {"kind": kind, "asked": asked, "reason": None, "instruction_set": loaded.instruction_set,
-            "path": str(loaded.path)}
+    return {
+        "kind": kind,
+        "asked": asked,
+        "reason": None,
+        "instruction_set": loaded.instruction_set,
+        "path": str(loaded.path),
+    }
 
 
 def _threads() -> dict[str, Any]:
-    return {"used": threads.num_threads(), "available_cores": threads.available_cores(),
-            "variables": {name: os.environ[name] for name in (threads.VARIABLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-                          if name in os.environ},
-            "wait_policy": os.environ.get("OMP_WAIT_POLICY"), "spin_count": os.environ.get("GOMP_SPINCOUNT"),
-            "openmp_libraries": openmp_libraries()}
+    return {
+        "used": threads.num_threads(),
+        "available_cores": threads.available_cores(),
+        "variables": {
+            name: os.environ[name]
+            for name in (threads.VARIABLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+            if name in os.environ
+        },
+        "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "spin_count": os.environ.get("GOMP_SPINCOUNT"),
+        "openmp_libraries": openmp_libraries(),
+    }
 
 
 def openmp_libraries() -> list[str]:
@@ -103,8 +128,14 @@ def _gpu() -> dict[str, Any]:
 
 def _test_potential() -> Potential:
     """A fixed small model with random weights."""
-    config = PotentialConfig(architecture="nequip", elements=("Ta",), cutoff=5.0, avg_num_neighbors=26.0,
-                             dtype="float32", options=resolve_options("nequip", "small", {"num_layers": 2}))
+    config = PotentialConfig(
+        architecture="nequip",
+        elements=("Ta",),
+        cutoff=5.0,
+        avg_num_neighbors=26.0,
+        dtype="float32",
+        options=resolve_options("nequip", "small", {"num_layers": 2}),
+    )
     return build_potential(config, atomic_energies={"Ta": 0.0})
 
 
@@ -122,8 +153,10 @@ def _speed(num_threads: int, seconds: float) -> dict[str, Any]:
                 rows.append({"kernels": kernels, "threads": number, "us_per_atom_and_step": step.us_per_atom})
     finally:
         torch.set_num_threads(before)
-    return {"test": "NequIP architecture, preset small, 2 layers, float32; energy and forces of 250 Ta atoms",
-            "rows": rows}
+    return {
+        "test": "NequIP architecture, preset small, 2 layers, float32; energy and forces of 250 Ta atoms",
+        "rows": rows,
+    }
 
 
 def _about_kernels(found: Mapping[str, Any]) -> list[str]:
@@ -134,31 +167,40 @@ def _about_kernels(found: Mapping[str, Any]) -> list[str]:
         return [f"{selection.VARIABLE}=reference keeps the native kernels from being used; unset it to be fast."]
     order = library.INSTRUCTION_SETS
     if order.index(kernels["instruction_set"]) < order.index(cpu["instruction_set"]):
-        return [f"The CPU has {cpu['instruction_set']}, the kernels use {kernels['instruction_set']}; unset "
-                "EQUIPOT_INSTRUCTION_SET, or install the package again where its compiler knows the CPU."]
+        return [
+            f"The CPU has {cpu['instruction_set']}, the kernels use {kernels['instruction_set']}; unset "
+            "EQUIPOT_INSTRUCTION_SET, or install the package again where its compiler knows the CPU."
+        ]
     return []
 
 
 def _about_threads(found: Mapping[str, Any]) -> list[str]:
     state, sentences = found["threads"], []
     if state["used"] > state["available_cores"]:
-        sentences.append(f"{state['used']} threads are asked for and {state['available_cores']} cores are there for "
-                         f"this process: threads will wait for each other. Lower {' or '.join(state['variables'])}.")
+        sentences.append(
+            f"{state['used']} threads are asked for and {state['available_cores']} cores are there for "
+            f"this process: threads will wait for each other. Lower {' or '.join(state['variables'])}."
+        )
     if len(state["openmp_libraries"]) > 1:
-        sentences.append(f"{len(state['openmp_libraries'])} OpenMP libraries are loaded, each with threads of its own "
-                         "that keep each other waiting: set OMP_WAIT_POLICY=passive, or install torch and equipot so "
-                         "that they use one.")
+        sentences.append(
+            f"{len(state['openmp_libraries'])} OpenMP libraries are loaded, each with threads of its own "
+            "that keep each other waiting: set OMP_WAIT_POLICY=passive, or install torch and equipot so "
+            "that they use one."
+        )
     if (state["wait_policy"] or "").lower() == "active":
-        sentences.append("OMP_WAIT_POLICY=active lets idle threads spin, which is very slow where other programs run; "
-                         "unset it.")
+        sentences.append(
+            "OMP_WAIT_POLICY=active lets idle threads spin, which is very slow where other programs run; unset it."
+        )
     return sentences
 
 
 def _about_load(found: Mapping[str, Any]) -> list[str]:
     cpu, cores = found["cpu"], found["threads"]["available_cores"]
     if cpu["load"] is not None and cpu["load"] > 1.3 * cpu["logical_cpus"]:
-        return [f"The machine is busy (load {cpu['load']:.1f} on {cpu['logical_cpus']} CPUs): the speed test is slower "
-                f"than equipot is with {cores} cores of its own."]
+        return [
+            f"The machine is busy (load {cpu['load']:.1f} on {cpu['logical_cpus']} CPUs): the speed test is slower "
+            f"than equipot is with {cores} cores of its own."
+        ]
     return []
 
 
@@ -172,14 +214,23 @@ def _about_memory(found: Mapping[str, Any]) -> list[str]:
 def _about_speed(found: Mapping[str, Any]) -> list[str]:
     if found["speed"] is None:
         return []
-    sentences, times = [], {(row["kernels"], row["threads"]): row["us_per_atom_and_step"]
-                            for row in found["speed"]["rows"]}
+    sentences, times = (
+        [],
+        {(row["kernels"], row["threads"]): row["us_per_atom_and_step"] for row in found["speed"]["rows"]},
+    )
     for (kernels, number), value in times.items():
         if number > 1 and value > 1.1 * times[kernels, 1]:
-            sentences.append(f"With {number} threads the {kernels} kernels are slower than with 1: other programs use "
-                             f"the cores, or they are not real ones. Set {threads.VARIABLE}=1, or give fewer.")
+            sentences.append(
+                f"With {number} threads the {kernels} kernels are slower than with 1: other programs use "
+                f"the cores, or they are not real ones. Set {threads.VARIABLE}=1, or give fewer."
+            )
     return sentences
 
 
 _CHECKS: tuple[Callable[[Mapping[str, Any]], list[str]], ...] = (
-    _about_kernels, _about_threads, _about_load, _about_memory, _about_speed)
+    _about_kernels,
+    _about_threads,
+    _about_load,
+    _about_memory,
+    _about_speed,
+)

@@ -17,9 +17,9 @@ from equipot.data.formats import format_of
 from equipot.data.frames import LABELS, Frame
 from equipot.data.label_keys import describe_available
 from equipot.data.reading import read_frames
+from equipot.data.structures import read_structure
 from equipot.data.writing import write_frames
 from equipot.errors import DataError, ElementError, UsageError
-from equipot.interfaces.structures import read_structure
 from equipot.models import Potential
 from equipot.report.files import refuse_existing
 from equipot.report.summary import build_summary
@@ -62,8 +62,10 @@ def find_model(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.is_dir():
         if not (path / "model.eqp").is_file():
-            raise UsageError(f"{path} is a folder without a model.eqp: give a model file or the folder of a run that "
-                             "has been trained.")
+            raise UsageError(
+                f"{path} is a folder without a model.eqp: give a model file or the folder of a run that "
+                "has been trained."
+            )
         return path / "model.eqp"
     if not path.exists():
         raise UsageError(f"There is no model {path}: give a model file (.eqp) or a run folder.")
@@ -75,8 +77,9 @@ def choose_model(path: str | Path, head: str | None) -> Path | Potential:
     return find_model(path) if head is None else load_model(find_model(path), head=head)
 
 
-def _load(model: str | Path | Potential, device: str, dtype: str | None, head: str | None) \
-        -> tuple[Potential, torch.device]:
+def _load(
+    model: str | Path | Potential, device: str, dtype: str | None, head: str | None
+) -> tuple[Potential, torch.device]:
     where = resolve_device(device)
     if isinstance(model, Potential):
         if dtype is not None or head is not None:
@@ -91,8 +94,10 @@ def graphs_of(frames: Sequence[Frame], potential: Potential) -> list[AtomicGraph
     for frame in frames:
         unknown = sorted(set(frame.atoms.get_chemical_symbols()) - known)
         if unknown:
-            raise ElementError(f"{frame.source} contains {', '.join(unknown)}, which this potential does not know; it "
-                               f"was trained on {', '.join(potential.elements)}.")
+            raise ElementError(
+                f"{frame.source} contains {', '.join(unknown)}, which this potential does not know; it "
+                f"was trained on {', '.join(potential.elements)}."
+            )
     return [frame_to_graph(frame, potential.cutoff, frame_id=number) for number, frame in enumerate(frames)]
 
 
@@ -101,14 +106,26 @@ def _check_output(output: str | Path | None, overwrite: bool) -> None:
         return
     refuse_existing(output, overwrite=overwrite)
     if not Path(output).name.lower().removesuffix(".gz").removesuffix(".xz").endswith((".xyz", ".extxyz")):
-        raise UsageError(f"{output}: frames are written as extended XYZ; the name must end in .xyz or .extxyz (.gz or "
-                         ".xz may follow).")
+        raise UsageError(
+            f"{output}: frames are written as extended XYZ; the name must end in .xyz or .extxyz (.gz or "
+            ".xz may follow)."
+        )
 
 
-def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfig = _AUTO,
-             units: UnitsConfig = _DEFAULT_UNITS, on_bad: str = "error", device: str = "auto",
-             dtype: str | None = None, head: str | None = None, batch_edges: int = 50_000,
-             output: str | Path | None = None, overwrite: bool = False) -> EvaluationResult:
+def evaluate(
+    model: str | Path | Potential,
+    data: str | Path,
+    *,
+    keys: KeysConfig = _AUTO,
+    units: UnitsConfig = _DEFAULT_UNITS,
+    on_bad: str = "error",
+    device: str = "auto",
+    dtype: str | None = None,
+    head: str | None = None,
+    batch_edges: int = 50_000,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+) -> EvaluationResult:
     """Compare a potential with labelled frames, by the code that makes the tables of a training run.
 
     Args:
@@ -133,24 +150,42 @@ def evaluate(model: str | Path | Potential, data: str | Path, *, keys: KeysConfi
     potential, where = _load(model, device, dtype, head)
     file = read_frames(data, keys=keys, units=units, on_bad=on_bad)
     if not any(count for count, _ in file.report.coverage.values()):
-        raise DataError(f"{data}: there is no label to compare with. {describe_available(file.report.available)}. Say "
-                        "which they are with --keys energy=NAME forces=NAME (in Python: keys=KeysConfig(...)).")
-    result = evaluate_graphs(potential, graphs_of(file.frames, potential), batch_edges=batch_edges, device=where,
-                             collect=True)
+        raise DataError(
+            f"{data}: there is no label to compare with. {describe_available(file.report.available)}. Say "
+            "which they are with --keys energy=NAME forces=NAME (in Python: keys=KeysConfig(...))."
+        )
+    result = evaluate_graphs(
+        potential, graphs_of(file.frames, potential), batch_edges=batch_edges, device=where, collect=True
+    )
     summary = build_summary(
-        {"data": result.metrics}, num_parameters=potential.num_parameters(), **_history(potential),
-        elements=potential.elements, cutoff=potential.cutoff,
-        model=None if isinstance(model, Potential) else str(model), file=str(data),
+        {"data": result.metrics},
+        num_parameters=potential.num_parameters(),
+        **_history(potential),
+        elements=potential.elements,
+        cutoff=potential.cutoff,
+        model=None if isinstance(model, Potential) else str(model),
+        file=str(data),
         coverage={label: list(file.report.coverage[label]) for label in LABELS},
-        keys=file.report.keys, skipped=[bad.index for bad in file.report.skipped], warnings=file.report.warnings)
+        keys=file.report.keys,
+        skipped=[bad.index for bad in file.report.skipped],
+        warnings=file.report.warnings,
+    )
     if output is not None:
         write_predictions(output, file.frames, result.predictions)
     return EvaluationResult(result.metrics, summary, file.frames, result.predictions, list(file.report.warnings))
 
 
-def predict(model: str | Path | Potential, structures: str | Path, *, output: str | Path | None = None,
-            device: str = "auto", dtype: str | None = None, head: str | None = None, batch_edges: int = 50_000,
-            overwrite: bool = False) -> list[Frame]:
+def predict(
+    model: str | Path | Potential,
+    structures: str | Path,
+    *,
+    output: str | Path | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
+    head: str | None = None,
+    batch_edges: int = 50_000,
+    overwrite: bool = False,
+) -> list[Frame]:
     """Predict energies, forces and stresses of the structures in a file; labels in it are not needed.
 
     Args:
@@ -170,8 +205,9 @@ def predict(model: str | Path | Potential, structures: str | Path, *, output: st
     potential, where = _load(model, device, dtype, head)
     frames = read_structures(structures)
     unlabelled = [Frame(frame.atoms, source=frame.source, index=frame.index) for frame in frames]
-    result = evaluate_graphs(potential, graphs_of(unlabelled, potential), batch_edges=batch_edges, device=where,
-                             collect=True)
+    result = evaluate_graphs(
+        potential, graphs_of(unlabelled, potential), batch_edges=batch_edges, device=where, collect=True
+    )
     frames = attach(frames, result.predictions)
     if output is not None:
         write_frames(output, frames)
@@ -213,5 +249,8 @@ def write_predictions(path: str | Path, frames: Sequence[Frame], predictions: Se
 def _history(potential: Potential) -> dict[str, Any]:
     """What the model file remembers of its training."""
     training = potential.metadata.get("training") or {}
-    return {"train_seconds": training.get("seconds"), "epochs": training.get("epochs"),
-            "best_epoch": training.get("epoch")}
+    return {
+        "train_seconds": training.get("seconds"),
+        "epochs": training.get("epochs"),
+        "best_epoch": training.get("epoch"),
+    }

@@ -8,26 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from equipot.check.cutoff import pairs_of
-from equipot.check.dimers import attracts_up_to, dimer_curve
-from equipot.check.subject import PotentialSubject
+from equipot.checks.model.cutoff import pairs_of
+from equipot.checks.model.dimers import attracts_up_to, dimer_curve
+from equipot.checks.model.subject import PotentialSubject
 from equipot.data.datasets import frame_to_graph
 from equipot.data.frames import Frame
 from equipot.elements import sorted_symbols
 from equipot.errors import EquipotError, Interrupted
+from equipot.finetuning.forgetting import BaseDomain, held_out_domain
 from equipot.models import Potential
 from equipot.report.points import Points, parity_points
-from equipot.signals import StopRequest
+from equipot.system.signals import StopRequest
 from equipot.training import Evaluation
 from equipot.training import evaluate as evaluate_graphs
-from equipot.tuning.forgetting import BaseDomain, held_out_domain
 
 #: The models of a comparison, in the order they are shown, and what they are called.
 BASE, ZERO_SHOT, TUNED, SCRATCH = "base", "zero_shot", "tuned", "scratch"
 LABELS = {BASE: "zero-shot", ZERO_SHOT: "zero-shot, refitted E0", TUNED: "fine-tuned", SCRATCH: "from scratch"}
 #: By where the atomic energies of the model before the first step are from, if they were not fitted anew.
-_ZERO_SHOT_LABELS = {"base": "zero-shot, kept E0", "isolated": "zero-shot, E0 of isolated atoms",
-                     "given": "zero-shot, given E0"}
+_ZERO_SHOT_LABELS = {
+    "base": "zero-shot, kept E0",
+    "isolated": "zero-shot, E0 of isolated atoms",
+    "given": "zero-shot, given E0",
+}
 #: Pairs of elements of the user's frames whose dimer curves are computed.
 MOST_PAIRS = 6
 
@@ -46,7 +49,7 @@ class Comparison:
         document: as ``finetune.json`` holds it.
         points: model -> points of a parity plot on the user's frames.
         domain_points: the same of the tuned potential against its base on held-out crystals.
-        dimers: pair -> model -> curve (see :func:`equipot.check.dimers.dimer_curve`).
+        dimers: pair -> model -> curve (see :func:`equipot.checks.model.dimers.dimer_curve`).
     """
 
     document: dict[str, Any]
@@ -72,8 +75,13 @@ class Settings:
     stop: StopRequest | None = None
 
 
-def compare_finetuned(models: Mapping[str, Potential], frames: Sequence[Frame], split: str, settings: Settings,
-                      cost: Mapping[str, Mapping[str, Any]]) -> Comparison:
+def compare_finetuned(
+    models: Mapping[str, Potential],
+    frames: Sequence[Frame],
+    split: str,
+    settings: Settings,
+    cost: Mapping[str, Mapping[str, Any]],
+) -> Comparison:
     """Compare a fine-tuned potential with what it began as.
 
     Args:
@@ -95,18 +103,29 @@ def compare_finetuned(models: Mapping[str, Potential], frames: Sequence[Frame], 
         _ask(settings.stop)
         metrics[name], points[name], slopes[name] = _on_frames(model, frames, settings.batch_edges)
     document: dict[str, Any] = {
-        "split": split, "errors": metrics, "force_slopes": slopes,
-        "models": {name: {"label": label_of(name, model), "num_parameters": model.num_parameters(),
-                          "name": model.metadata.get("name")} for name, model in models.items()},
-        "not_evaluated": {name: sorted(set(elements) - set(model.elements))
-                          for name, model in models.items() if name not in able}}
+        "split": split,
+        "errors": metrics,
+        "force_slopes": slopes,
+        "models": {
+            name: {
+                "label": label_of(name, model),
+                "num_parameters": model.num_parameters(),
+                "name": model.metadata.get("name"),
+            }
+            for name, model in models.items()
+        },
+        "not_evaluated": {
+            name: sorted(set(elements) - set(model.elements)) for name, model in models.items() if name not in able
+        },
+    }
     domain_points = None
     if BASE in models and TUNED in models:
         document["forgetting"], domain_points = _forgetting(models[BASE], models[TUNED], settings)
     _ask(settings.stop)
     dimers = _dimers(able, elements)
-    document["dimers"] = {pair: {name: _short_range(curve) for name, curve in curves.items()}
-                          for pair, curves in dimers.items()}
+    document["dimers"] = {
+        pair: {name: _short_range(curve) for name, curve in curves.items()} for pair, curves in dimers.items()
+    }
     document["cost"] = {name: dict(entry) for name, entry in cost.items()}
     return Comparison(document, points, domain_points, dimers)
 
@@ -124,16 +143,18 @@ def force_slope(reference: np.ndarray, predicted: np.ndarray) -> float | None:
     return float((reference * predicted).sum()) / square if square > 1e-12 else None
 
 
-def _on_frames(model: Potential, frames: Sequence[Frame], batch_edges: int) \
-        -> tuple[dict[str, Any], Points, dict[str, float | None]]:
+def _on_frames(
+    model: Potential, frames: Sequence[Frame], batch_edges: int
+) -> tuple[dict[str, Any], Points, dict[str, float | None]]:
     """Errors by config_type, points, and the slope of the forces of every config_type."""
     graphs = [frame_to_graph(frame, model.cutoff, frame_id=place) for place, frame in enumerate(frames)]
     result = evaluate_graphs(model, graphs, batch_edges=batch_edges, device=model.device, collect=True)
     return _described(model, graphs, result)
 
 
-def _described(model: Potential, graphs: Sequence, result: Evaluation) \
-        -> tuple[dict[str, Any], Points, dict[str, float | None]]:
+def _described(
+    model: Potential, graphs: Sequence, result: Evaluation
+) -> tuple[dict[str, Any], Points, dict[str, float | None]]:
     energies = dict(zip(model.elements, model.atomic_energies.tolist()))
     points = parity_points(graphs, result.predictions, energies)
     slopes = {"all": force_slope(*points["forces"])}
@@ -154,31 +175,42 @@ def _forgetting(base: Potential, tuned: Potential, settings: Settings) -> tuple[
         domain = held_out_domain(base, settings.num_prototypes, elements=shared)
         metrics, points, slopes = _deviation(domain, tuned, settings.batch_edges)
         rms = float(np.sqrt(np.mean(np.concatenate([np.ravel(frame.forces) for frame in domain.frames]) ** 2)))
-        found["prototypes"] = {"num_structures": len(domain.frames), "num_left_out": domain.num_left_out,
-                               "base_forces_rms_ev_per_angstrom": rms, "deviation": metrics, "force_slopes": slopes}
+        found["prototypes"] = {
+            "num_structures": len(domain.frames),
+            "num_left_out": domain.num_left_out,
+            "base_forces_rms_ev_per_angstrom": rms,
+            "deviation": metrics,
+            "force_slopes": slopes,
+        }
     for name, frames in settings.known.items():
         _ask(settings.stop)
         kept = [frame for frame in frames if set(frame.atoms.symbols) <= set(shared)]
         after = _with_zero_of(base, tuned, kept)
-        found["known"][name] = {"num_left_out": len(frames) - len(kept),
-                                "before": _on_frames(base, kept, settings.batch_edges)[0],
-                                "after": _on_frames(tuned, after, settings.batch_edges)[0]}
+        found["known"][name] = {
+            "num_left_out": len(frames) - len(kept),
+            "before": _on_frames(base, kept, settings.batch_edges)[0],
+            "after": _on_frames(tuned, after, settings.batch_edges)[0],
+        }
     return found, points
 
 
-def _deviation(domain: BaseDomain, tuned: Potential, batch_edges: int) \
-        -> tuple[dict[str, Any], Points, dict[str, float | None]]:
+def _deviation(
+    domain: BaseDomain, tuned: Potential, batch_edges: int
+) -> tuple[dict[str, Any], Points, dict[str, float | None]]:
     graphs = domain.graphs(tuned)
-    return _described(tuned, graphs, evaluate_graphs(tuned, graphs, batch_edges=batch_edges, device=tuned.device,
-                                                     collect=True))
+    return _described(
+        tuned, graphs, evaluate_graphs(tuned, graphs, batch_edges=batch_edges, device=tuned.device, collect=True)
+    )
 
 
 def _with_zero_of(base: Potential, tuned: Potential, frames: Sequence[Frame]) -> list[Frame]:
     """Frames of the base's level of theory, their energies moved by the change of the atomic energies."""
     own = dict(zip(base.elements, base.atomic_energies.tolist()))
     new = dict(zip(tuned.elements, tuned.atomic_energies.tolist()))
-    return [replace(frame, energy=frame.energy + sum(new[symbol] - own[symbol] for symbol in frame.atoms.symbols))
-            for frame in frames]
+    return [
+        replace(frame, energy=frame.energy + sum(new[symbol] - own[symbol] for symbol in frame.atoms.symbols))
+        for frame in frames
+    ]
 
 
 def _dimers(models: Mapping[str, Potential], elements: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -200,8 +232,11 @@ def _short_range(curve: Mapping[str, Any]) -> dict[str, float]:
     """Where a dimer attracts at short range, and its minimum outside the wall."""
     outside = curve["distances"] >= 0.7 * curve["covalent"]
     lowest = int(np.argmin(np.where(outside, curve["energies"], np.inf)))
-    return {"attracts_up_to_angstrom": attracts_up_to(curve),
-            "minimum_angstrom": float(curve["distances"][lowest]), "minimum_ev": float(curve["energies"][lowest])}
+    return {
+        "attracts_up_to_angstrom": attracts_up_to(curve),
+        "minimum_angstrom": float(curve["distances"][lowest]),
+        "minimum_ev": float(curve["energies"][lowest]),
+    }
 
 
 def _ask(stop: StopRequest | None) -> None:

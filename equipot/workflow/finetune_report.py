@@ -32,7 +32,7 @@ from equipot.workflow.finetune_comparison import (
 )
 
 if TYPE_CHECKING:
-    from equipot.signals import StopRequest
+    from equipot.system.signals import StopRequest
 
 #: In the run folder.
 FILE = "finetune.json"
@@ -66,8 +66,15 @@ class Given:
     scratch: Potential | None
 
 
-def write_finetune_report(run: RunDirectory, tuned: Potential, datasets: DataSets, config: Config, given: Given,
-                          cost: dict[str, Any], stop: StopRequest | None = None) -> FinetuneReport:
+def write_finetune_report(
+    run: RunDirectory,
+    tuned: Potential,
+    datasets: DataSets,
+    config: Config,
+    given: Given,
+    cost: dict[str, Any],
+    stop: StopRequest | None = None,
+) -> FinetuneReport:
     """Compare a fine-tuned potential with its base, and write ``finetune.json`` and its plots.
 
     Args:
@@ -88,8 +95,13 @@ def write_finetune_report(run: RunDirectory, tuned: Potential, datasets: DataSet
         models[SCRATCH] = given.scratch
         costs[SCRATCH] = _history(models[SCRATCH])
     split = next(name for name in ("test", "validation", "train") if datasets.frames.get(name))
-    comparison = compare_finetuned(models, datasets.frames[split], split, Settings(
-        config.finetune.report.prototypes, given.known, config.training.evaluation_batch_edges, stop), costs)
+    comparison = compare_finetuned(
+        models,
+        datasets.frames[split],
+        split,
+        Settings(config.finetune.report.prototypes, given.known, config.training.evaluation_batch_edges, stop),
+        costs,
+    )
     return save_comparison(comparison, run.path)
 
 
@@ -102,8 +114,9 @@ def save_comparison(comparison: Comparison, folder: Path) -> FinetuneReport:
     write_text(folder / FILE, to_json(document))
     for name, picture in pictures.items():
         save_figure(picture.figure, folder / "plots" / f"{name}.png")
-    return FinetuneReport(document, finetune_tables(document, groups=False),
-                          finetune_section(document, pictures, tables))
+    return FinetuneReport(
+        document, finetune_tables(document, groups=False), finetune_section(document, pictures, tables)
+    )
 
 
 def read_given(config: Config, directory: Path) -> Given:
@@ -124,8 +137,10 @@ def _known(name: str, path: Path, config: Config) -> list[Frame]:
     data = config.data
     frames = read_frames(path, keys=data.keys, units=data.units, on_bad=data.on_bad).frames
     if not any(frame.has(label) for frame in frames for label in LABELS):
-        raise DataError(f"finetune.report.known: {name} has no energies, forces or stresses, so that there is nothing "
-                        "to compare with; its keys are looked for as data.keys says.")
+        raise DataError(
+            f"finetune.report.known: {name} has no energies, forces or stresses, so that there is nothing "
+            "to compare with; its keys are looked for as data.keys says."
+        )
     return frames
 
 
@@ -133,5 +148,9 @@ def _history(potential: Potential) -> dict[str, Any]:
     """What the metadata of a model file tell of its training."""
     training = potential.metadata.get("training") or {}
     frames = (potential.metadata.get("training_data") or {}).get("num_frames") or {}
-    return {"steps": training.get("steps"), "train_seconds": training.get("seconds"),
-            "num_trained": potential.num_parameters(), "num_frames": frames.get("train")}
+    return {
+        "steps": training.get("steps"),
+        "train_seconds": training.get("seconds"),
+        "num_trained": potential.num_parameters(),
+        "num_frames": frames.get("train"),
+    }

@@ -13,9 +13,17 @@ from equipot.training import DryRun, Progress
 from equipot.workflow.training import TrainResult, train
 
 
-def finetune(base: str | Path, config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequence[str] = (),
-             resume: bool = False, overwrite: bool = False, dry_run: bool = False, progress: Progress | None = None,
-             quiet: bool = False) -> TrainResult | DryRun:
+def finetune(
+    base: str | Path,
+    config: str | Path | Mapping[str, Any] | Config,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    quiet: bool = False,
+) -> TrainResult | DryRun:
     """Tune a finished potential on frames of one's own, and show what that changed.
 
     The run is one of :func:`equipot.train` whose configuration has a section ``finetune`` (see
@@ -39,5 +47,6 @@ def finetune(base: str | Path, config: str | Path | Mapping[str, Any] | Config, 
         config = replace(config, finetune=replace(config.finetune or FinetuneConfig(), base=path))
     else:
         config = {**config, "finetune": {**(config.get("finetune") or {}), "base": path}}
-    return train(config, overrides=overrides, resume=resume, overwrite=overwrite, dry_run=dry_run, progress=progress,
-                 quiet=quiet)
+    return train(
+        config, overrides=overrides, resume=resume, overwrite=overwrite, dry_run=dry_run, progress=progress, quiet=quiet
+    )

@@ -33,8 +33,8 @@ from equipot.properties.result import PropertyResult
 from equipot.properties.store import Store, model_fingerprint
 from equipot.properties.structures import Structure
 from equipot.report.property_report import comparison_table, notes_of, value_table, write_property_report
-from equipot.signals import StopRequest, stop_on_signal
-from equipot.threads import num_threads, set_threads
+from equipot.system.signals import StopRequest, stop_on_signal
+from equipot.system.threads import num_threads, set_threads
 from equipot.workflow.console import Console
 from equipot.workflow.evaluation import find_model
 
@@ -102,9 +102,12 @@ def measure_properties(job: PropertyJob, *, console: Console | None = None) -> P
             begin = time.perf_counter()
             reports = _measure_all(job, model, calculator, structures, console)
             name = EMT_NAME.upper() if model == EMT_NAME else job.model
-            facts = {"model": name if job.head is None else f"{name} (head {job.head})",
-                     "model_fingerprint": model_fingerprint(calculator), "dtype": job.dtype,
-                     "settings": to_dict(job.settings)}
+            facts = {
+                "model": name if job.head is None else f"{name} (head {job.head})",
+                "model_fingerprint": model_fingerprint(calculator),
+                "dtype": job.dtype,
+                "settings": to_dict(job.settings),
+            }
             folders = {structure.label: job.output / structure.folder_name for structure in structures}
             files = write_property_report(job.output, reports, references, facts, folders, to_yaml(job.settings))
             for report in reports:
@@ -135,8 +138,10 @@ def _structures(names: Sequence[str]) -> list[Structure]:
     for structure, name in zip(structures, names):
         other = folders.setdefault(structure.folder_name.lower(), name)
         if other != name or names.count(name) > 1:
-            raise UsageError(f"{other} and {name} would share the folder {structure.folder_name}; rename a file, or "
-                             "measure them in two runs.")
+            raise UsageError(
+                f"{other} and {name} would share the folder {structure.folder_name}; rename a file, or "
+                "measure them in two runs."
+            )
     return structures
 
 
@@ -153,19 +158,24 @@ def _check_elements(calculator: BaseCalculator, structures: Sequence[Structure])
     for structure in structures:
         missing = sorted(set(structure.atoms.symbols) - known)
         if missing:
-            raise ElementError(f"{structure.label} holds {', '.join(missing)}, which this potential does not know; it "
-                               f"was made for {', '.join(sorted(known))}.")
+            raise ElementError(
+                f"{structure.label} holds {', '.join(missing)}, which this potential does not know; it "
+                f"was made for {', '.join(sorted(known))}."
+            )
 
 
-def _measure_all(job: PropertyJob, model: str, calculator: BaseCalculator, structures: list[Structure],
-                 console: Console) -> list[StructureReport]:
+def _measure_all(
+    job: PropertyJob, model: str, calculator: BaseCalculator, structures: list[Structure], console: Console
+) -> list[StructureReport]:
     for structure in structures:  # what does not fit what is stored is said before anything is computed
         Store(job.output / structure.folder_name)
     workers = min(job.jobs, len(structures))
     threads = max(1, num_threads(job.threads) // workers) if workers > 1 else num_threads(job.threads)
-    console.line(f"{len(structures)} structure{'s' if len(structures) != 1 else ''}, {workers} process"
-                 f"{'es' if workers != 1 else ''} of {threads} thread{'s' if threads != 1 else ''}; results in "
-                 f"{job.output}")
+    console.line(
+        f"{len(structures)} structure{'s' if len(structures) != 1 else ''}, {workers} process"
+        f"{'es' if workers != 1 else ''} of {threads} thread{'s' if threads != 1 else ''}; results in "
+        f"{job.output}"
+    )
     with stop_on_signal() as stop:
         if workers > 1:
             return _in_processes(job, model, structures, workers, threads, console, stop)
@@ -180,11 +190,26 @@ def _prefixed(line: Callable[[str], None], label: str) -> Callable[[str], None]:
     return lambda text: line(f"{label}: {text}")
 
 
-def _measure_one(job: PropertyJob, calculator: BaseCalculator, structure: Structure, stop: Callable[[], bool],
-                 say: Callable[[str], None]) -> StructureReport:
-    return compute(calculator, structure, only=job.only, skip=job.skip, also=job.also, settings=job.settings,
-                   folder=job.output / structure.folder_name, overwrite=job.overwrite, name=job.model, progress=say,
-                   stop=stop)
+def _measure_one(
+    job: PropertyJob,
+    calculator: BaseCalculator,
+    structure: Structure,
+    stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> StructureReport:
+    return compute(
+        calculator,
+        structure,
+        only=job.only,
+        skip=job.skip,
+        also=job.also,
+        settings=job.settings,
+        folder=job.output / structure.folder_name,
+        overwrite=job.overwrite,
+        name=job.model,
+        progress=say,
+        stop=stop,
+    )
 
 
 # --- several processes
@@ -193,7 +218,7 @@ _shared: dict = {}
 
 
 def _start_worker(lines, stop, threads: int) -> None:
-    from equipot.threads import limit_spinning
+    from equipot.system.threads import limit_spinning
 
     limit_spinning()
     set_threads(threads)
@@ -204,21 +229,35 @@ def _work(job: PropertyJob, model: str, label: str, structure: Structure) -> dic
     """Measure one structure in a process of its own; what comes back is plain data."""
     with stop_on_signal() as own:
         calculator = make_calculator(job, model)
-        report = _measure_one(job, calculator, structure, lambda: own() or _shared["stop"].is_set(),
-                              lambda text: _shared["lines"].put((label, text)))
+        report = _measure_one(
+            job,
+            calculator,
+            structure,
+            lambda: own() or _shared["stop"].is_set(),
+            lambda text: _shared["lines"].put((label, text)),
+        )
     return {"results": [result.to_dict() for result in report.results.values()], "resumed": report.num_resumed}
 
 
-def _in_processes(job: PropertyJob, model: str, structures: list[Structure], workers: int, threads: int,
-                  console: Console, stop: StopRequest) -> list[StructureReport]:
+def _in_processes(
+    job: PropertyJob,
+    model: str,
+    structures: list[Structure],
+    workers: int,
+    threads: int,
+    console: Console,
+    stop: StopRequest,
+) -> list[StructureReport]:
     context = multiprocessing.get_context("spawn")
     lines, stopped = context.Queue(), context.Event()
     done: dict[str, StructureReport] = {}
     problem: BaseException | None = None
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker,
-                             initargs=(lines, stopped, threads)) as pool:
-        futures: dict[Future, Structure] = {pool.submit(_work, job, model, structure.label, structure): structure
-                                            for structure in structures}
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(lines, stopped, threads)
+    ) as pool:
+        futures: dict[Future, Structure] = {
+            pool.submit(_work, job, model, structure.label, structure): structure for structure in structures
+        }
         pending = set(futures)
         while pending:
             finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -232,20 +271,25 @@ def _in_processes(job: PropertyJob, model: str, structures: list[Structure], wor
                 try:
                     answer = future.result()
                 except BrokenProcessPool:
-                    problem = EquipotError("A process ended without a word (killed, or out of memory); what was "
-                                           "finished is stored, the same command goes on. Fewer --jobs need less "
-                                           "memory.")
+                    problem = EquipotError(
+                        "A process ended without a word (killed, or out of memory); what was "
+                        "finished is stored, the same command goes on. Fewer --jobs need less "
+                        "memory."
+                    )
                 except BaseException as error:  # raised again below, after the others have stored what they have
                     if problem is None or isinstance(problem, Interrupted):
                         problem = error
                 else:
                     results = [PropertyResult.from_dict(entry) for entry in answer["results"]]
                     done[structure.label] = StructureReport(
-                        structure.label, job.model, {result.name: result for result in results}, answer["resumed"])
+                        structure.label, job.model, {result.name: result for result in results}, answer["resumed"]
+                    )
         _drain(lines, console)
     if stop() and not (problem is not None and not isinstance(problem, Interrupted)):
-        raise Interrupted(f"Stopped by {stop.signal_name}; {len(done)} of {len(structures)} structures are complete "
-                          "and every finished property is stored, the same command goes on from there.")
+        raise Interrupted(
+            f"Stopped by {stop.signal_name}; {len(done)} of {len(structures)} structures are complete "
+            "and every finished property is stored, the same command goes on from there."
+        )
     if problem is not None:
         raise problem
     return [done[structure.label] for structure in structures]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from equipot.data.check import check_frames
+from equipot.checks.data import check_frames
 from equipot.data.frames import LABELS, Frame, FrameFile, ReadReport
 from equipot.data.paths import file_sha256
 from equipot.models import Potential
@@ -35,10 +35,18 @@ _SIZES, _SECONDS = (50, 250), 0.2
 _SAID_BEFORE = ("reading",)
 
 
-def make_record(console: Console, *, model_path: Path, potential: Potential,
-                graphs: Mapping[str, Sequence[AtomicGraph]], frames: Mapping[str, Sequence[Frame]],
-                evaluations: Mapping[str, Evaluation], private: Sequence[str | Path], hashes: Mapping[str, str],
-                **more: Any) -> RunRecord:
+def make_record(
+    console: Console,
+    *,
+    model_path: Path,
+    potential: Potential,
+    graphs: Mapping[str, Sequence[AtomicGraph]],
+    frames: Mapping[str, Sequence[Frame]],
+    evaluations: Mapping[str, Evaluation],
+    private: Sequence[str | Path],
+    hashes: Mapping[str, str],
+    **more: Any,
+) -> RunRecord:
     """Put together what a report shows, and measure what is not known yet (outliers, data findings, speed).
 
     Args:
@@ -57,9 +65,16 @@ def make_record(console: Console, *, model_path: Path, potential: Potential,
     outliers = find_outliers({split: graphs[split] for split in predictions}, predictions)
     own = {model_path.name: file_sha256(model_path)}
     return RunRecord(
-        points=points, frames=frames, atomic_energies=energies, outliers=outliers, hashes={**own, **hashes},
-        findings=data_findings(console, frames, potential.cutoff), speed=speed(console, potential),
-        private=[str(folder) for folder in (*private, Path.cwd(), Path.home())], **more)
+        points=points,
+        frames=frames,
+        atomic_energies=energies,
+        outliers=outliers,
+        hashes={**own, **hashes},
+        findings=data_findings(console, frames, potential.cutoff),
+        speed=speed(console, potential),
+        private=[str(folder) for folder in (*private, Path.cwd(), Path.home())],
+        **more,
+    )
 
 
 def data_findings(console: Console, frames: Mapping[str, Sequence[Frame]], cutoff: float) -> list[tuple[str, str]]:
@@ -73,29 +88,36 @@ def data_findings(console: Console, frames: Mapping[str, Sequence[Frame]], cutof
         return []
     test = frames.get("test") if frames.get("train") else None
     try:
-        report = check_frames(_as_file("training frames", train), cutoff=cutoff,
-                              against=[_as_file("test frames", test)] if test else [])
+        report = check_frames(
+            _as_file("training frames", train), cutoff=cutoff, against=[_as_file("test frames", test)] if test else []
+        )
     except Exception as error:  # the report goes on without
         logger.debug("the data doctor raised", exc_info=True)
         console.warning(f"the data doctor could not look at the frames ({type(error).__name__}: {error})")
         return []
-    said = [(finding.status, f"{result.code}: {finding.message}.") for result in report.results
-            for finding in result.findings if finding.status in ("fail", "warn") and result.code not in _SAID_BEFORE]
+    said = [
+        (finding.status, f"{result.code}: {finding.message}.")
+        for result in report.results
+        for finding in result.findings
+        if finding.status in ("fail", "warn") and result.code not in _SAID_BEFORE
+    ]
     num_passed = report.counts["pass"] + report.counts["note"]
     return sorted(said) or [("pass", f"Nothing is wrong or doubtful: {num_passed} checks passed.")]
 
 
 def _as_file(name: str, frames: Sequence[Frame]) -> FrameFile:
     coverage = {label: (sum(frame.has(label) for frame in frames), len(frames)) for label in LABELS}
-    return FrameFile(list(frames), ReadReport(name, "as read", len(frames), keys=dict.fromkeys(LABELS, "read"),
-                                              coverage=coverage))
+    return FrameFile(
+        list(frames), ReadReport(name, "as read", len(frames), keys=dict.fromkeys(LABELS, "read"), coverage=coverage)
+    )
 
 
 def speed(console: Console, potential: Potential) -> Table | None:
     """Time a few steps of dynamics with this potential on this machine."""
     try:
-        return speed_table(benchmark(copy.deepcopy(potential), sizes=_SIZES, threads=[torch.get_num_threads()],
-                                     seconds=_SECONDS))
+        return speed_table(
+            benchmark(copy.deepcopy(potential), sizes=_SIZES, threads=[torch.get_num_threads()], seconds=_SECONDS)
+        )
     except Exception as error:  # the report goes on without
         logger.debug("the speed measurement raised", exc_info=True)
         console.warning(f"the speed could not be measured ({type(error).__name__}: {error})")

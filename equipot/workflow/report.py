@@ -22,7 +22,7 @@ from equipot.report.finetune_plots import finetune_tables
 from equipot.report.html import Section
 from equipot.report.run_report import RunRecord, library_versions, write_report
 from equipot.report.summary import build_summary
-from equipot.signals import StopRequest, stop_on_signal
+from equipot.system.signals import StopRequest, stop_on_signal
 from equipot.training import Evaluation
 from equipot.training import evaluate as evaluate_graphs
 from equipot.workflow.beginnings import elements_in
@@ -38,9 +38,18 @@ from equipot.workflow.training import SPLITS, compare_properties, describe_model
 DATA = "data"
 
 
-def report(path: str | Path, data: str | Path | None = None, *, output: str | Path | None = None,
-           keys: KeysConfig | None = None, units: UnitsConfig | None = None, check: str | None = None,
-           head: str | None = None, overwrite: bool = False, quiet: bool = False) -> Path:
+def report(
+    path: str | Path,
+    data: str | Path | None = None,
+    *,
+    output: str | Path | None = None,
+    keys: KeysConfig | None = None,
+    units: UnitsConfig | None = None,
+    check: str | None = None,
+    head: str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Path:
     """Write the report of a run or a model: one HTML file that needs nothing else.
 
     Args:
@@ -64,8 +73,9 @@ def report(path: str | Path, data: str | Path | None = None, *, output: str | Pa
     path, console = Path(path).expanduser(), Console(quiet=quiet)
     is_run = path.is_dir()
     if is_run and not RunDirectory(path).model_path.is_file():
-        raise UsageError(f"{path} is a folder without a model.eqp: give a model file or the folder of a run that has "
-                         "been trained.")
+        raise UsageError(
+            f"{path} is a folder without a model.eqp: give a model file or the folder of a run that has been trained."
+        )
     if not path.exists():
         raise UsageError(f"There is no {path}: give a run folder or a model file (.eqp).")
     if output is None:
@@ -100,8 +110,9 @@ class _Frames:
         return graphs, evaluate_graphs(potential, graphs, collect=True)
 
 
-def _of_run(console: Console, path: Path, extra: _Frames | None, form: str | None, head: str | None,
-            stop: StopRequest) -> RunRecord:
+def _of_run(
+    console: Console, path: Path, extra: _Frames | None, form: str | None, head: str | None, stop: StopRequest
+) -> RunRecord:
     run = RunDirectory(path)
     if not run.config_path.is_file():
         raise UsageError(f"{path} is a folder but not of a run: it has no config.yaml.")
@@ -114,13 +125,18 @@ def _of_run(console: Console, path: Path, extra: _Frames | None, form: str | Non
     metrics: dict[str, Any] = {split: stored[split] for split in SPLITS if isinstance(stored.get(split), Mapping)}
     notes: list[str] = []
     try:
-        data = replace(config.data, elements=tuple(potential.elements), atomic_energies=dict(
-            zip(potential.elements, potential.atomic_energies.tolist())))
+        data = replace(
+            config.data,
+            elements=tuple(potential.elements),
+            atomic_energies=dict(zip(potential.elements, potential.atomic_energies.tolist())),
+        )
         datasets = load_datasets(data, potential.cutoff, config_directory=run.path)
     except (DataError, OSError) as error:
         console.warning(f"the data of the run cannot be read, so the report has its numbers but no frames: {error}")
-        notes.append("The data of the run could not be read when this page was written: plots of predictions and "
-                     "frames are not on it.")
+        notes.append(
+            "The data of the run could not be read when this page was written: plots of predictions and "
+            "frames are not on it."
+        )
     else:
         evaluations = evaluate_splits(potential, datasets, config, stop)
         metrics = {split: evaluation.metrics for split, evaluation in evaluations.items()}
@@ -128,8 +144,10 @@ def _of_run(console: Console, path: Path, extra: _Frames | None, form: str | Non
         frames, hashes, notes = dict(datasets.frames), dict(datasets.hashes), list(datasets.warnings)
         # The resolved configuration gives them as numbers; the model file knows where those came from.
         origin = (document.get("metadata") or {}).get("atomic_energies_origin") or datasets.atomic_energies.origin
-        tables = [data_table(datasets), atomic_energies_table(
-            replace(datasets.atomic_energies, origin=origin), elements_in(datasets))]
+        tables = [
+            data_table(datasets),
+            atomic_energies_table(replace(datasets.atomic_energies, origin=origin), elements_in(datasets)),
+        ]
         if _json(run.splits_path).get("file_sha256", hashes) != hashes:
             notes.append("The data files are no longer those the model was trained on (their SHA-256 differ).")
     comparisons = compare_properties(potential, config, stop)
@@ -137,25 +155,51 @@ def _of_run(console: Console, path: Path, extra: _Frames | None, form: str | Non
         graphs[DATA], evaluations[DATA] = extra.evaluate(potential)
         frames[DATA], metrics[DATA] = extra.file.frames, evaluations[DATA].metrics
         hashes[extra.path.name] = file_sha256(extra.path)
-    checked = check_after_training(console, potential, [frame for part in frames.values() for frame in part],
-                                   form or config.physics_check, name=config.name, stop=stop)
+    checked = check_after_training(
+        console,
+        potential,
+        [frame for part in frames.values() for frame in part],
+        form or config.physics_check,
+        name=config.name,
+        stop=stop,
+    )
     summary = {**_facts_of(document), **{key: value for key, value in stored.items() if key not in SPLITS}}
     if not stored:
         notes.append("The run is not finished: the model is the best so far.")
     return make_record(
-        console, model_path=run.model_path, potential=potential, graphs=graphs, frames=frames, evaluations=evaluations,
+        console,
+        model_path=run.model_path,
+        potential=potential,
+        graphs=graphs,
+        frames=frames,
+        evaluations=evaluations,
         private=[*private_folders(config, run.path), *([extra.path.resolve().parent] if extra else [])],
-        hashes=hashes, name=config.name, model=describe_model(potential), summary=summary, metrics=metrics,
-        rows=run.read_metrics(), tables=tables, comparisons=comparisons, config=to_yaml(shareable(config)), notes=notes,
-        check=checked, document=document, sections=_finetuning(run.path))
+        hashes=hashes,
+        name=config.name,
+        model=describe_model(potential),
+        summary=summary,
+        metrics=metrics,
+        rows=run.read_metrics(),
+        tables=tables,
+        comparisons=comparisons,
+        config=to_yaml(shareable(config)),
+        notes=notes,
+        check=checked,
+        document=document,
+        sections=_finetuning(run.path),
+    )
 
 
-def _of_model(console: Console, path: Path, extra: _Frames | None, form: str | None, head: str | None,
-              stop: StopRequest) -> RunRecord:
+def _of_model(
+    console: Console, path: Path, extra: _Frames | None, form: str | None, head: str | None, stop: StopRequest
+) -> RunRecord:
     potential, document = _load(path, head)
     metadata = document.get("metadata") or {}
-    metrics = {split: groups for split, groups in (metadata.get("metrics") or {}).items()
-               if isinstance(groups, Mapping) and isinstance(groups.get("all"), Mapping)}
+    metrics = {
+        split: groups
+        for split, groups in (metadata.get("metrics") or {}).items()
+        if isinstance(groups, Mapping) and isinstance(groups.get("all"), Mapping)
+    }
     graphs, frames, evaluations = {}, {}, {}
     hashes = dict((metadata.get("training_data") or {}).get("sha256") or {})
     notes: list[str] = []
@@ -168,11 +212,25 @@ def _of_model(console: Console, path: Path, extra: _Frames | None, form: str | N
     checked = check_after_training(console, potential, frames.get(DATA, ()), form or "short", name=name, stop=stop)
     config = metadata.get("config")
     return make_record(
-        console, model_path=path, potential=potential, graphs=graphs, frames=frames, evaluations=evaluations,
-        private=[path.resolve().parent, *([extra.path.resolve().parent] if extra else [])], hashes=hashes, name=name,
-        model=describe_model(potential), summary=_facts_of(document), metrics=metrics, rows=[],
+        console,
+        model_path=path,
+        potential=potential,
+        graphs=graphs,
+        frames=frames,
+        evaluations=evaluations,
+        private=[path.resolve().parent, *([extra.path.resolve().parent] if extra else [])],
+        hashes=hashes,
+        name=name,
+        model=describe_model(potential),
+        summary=_facts_of(document),
+        metrics=metrics,
+        rows=[],
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if isinstance(config, Mapping) else "",
-        notes=notes, check=checked, document=document, subtitle="Report of an equipot model")
+        notes=notes,
+        check=checked,
+        document=document,
+        subtitle="Report of an equipot model",
+    )
 
 
 def _load(path: Path, head: str | None) -> tuple[Potential, dict[str, Any]]:
@@ -190,10 +248,16 @@ def _finetuning(folder: Path) -> list[Section]:
 def _facts_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """What ``summary.json`` would say, as far as a model file knows it."""
     training = (document.get("metadata") or {}).get("training") or {}
-    return build_summary({}, num_parameters=document["num_parameters"], train_seconds=training.get("seconds"),
-                         epochs=training.get("epochs"), best_epoch=training.get("epoch"),
-                         elements=document["elements"], cutoff=document["cutoff"],
-                         versions=document.get("created_with") or library_versions())
+    return build_summary(
+        {},
+        num_parameters=document["num_parameters"],
+        train_seconds=training.get("seconds"),
+        epochs=training.get("epochs"),
+        best_epoch=training.get("epoch"),
+        elements=document["elements"],
+        cutoff=document["cutoff"],
+        versions=document.get("created_with") or library_versions(),
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

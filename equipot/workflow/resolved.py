@@ -17,12 +17,25 @@ if TYPE_CHECKING:
     from equipot.data.datasets import DataSets
 
 #: Keys that say where and how often, but not what: a resumed run may change them.
-FREE_KEYS = frozenset({
-    "name", "run_directory", "device", "properties", "physics_check", "model_card", "data.root", "data.source",
-    "finetune.base", "finetune.report", "training.checkpoint_minutes", "training.evaluation_batch_edges",
-    "training.keep_checkpoints",
-    "training.max_bad_steps", "training.num_workers",
-})
+FREE_KEYS = frozenset(
+    {
+        "name",
+        "run_directory",
+        "device",
+        "properties",
+        "physics_check",
+        "model_card",
+        "data.root",
+        "data.source",
+        "finetune.base",
+        "finetune.report",
+        "training.checkpoint_minutes",
+        "training.evaluation_batch_edges",
+        "training.keep_checkpoints",
+        "training.max_bad_steps",
+        "training.num_workers",
+    }
+)
 
 
 def resolve(config: Config, datasets: DataSets, directory: str | Path) -> Config:
@@ -39,13 +52,21 @@ def resolve(config: Config, datasets: DataSets, directory: str | Path) -> Config
     model, statistics = config.model, datasets.statistics
     return replace(
         config,
-        data=replace(config.data, root=_root(config, directory), elements=tuple(datasets.elements),
-                     atomic_energies=dict(datasets.atomic_energies.values)),
+        data=replace(
+            config.data,
+            root=_root(config, directory),
+            elements=tuple(datasets.elements),
+            atomic_energies=dict(datasets.atomic_energies.values),
+        ),
         model=replace(
-            model, preset=None, options=resolve_options(model.architecture, model.preset, model.options),
+            model,
+            preset=None,
+            options=resolve_options(model.architecture, model.preset, model.options),
             avg_num_neighbors=_number(model.avg_num_neighbors, max(statistics.avg_num_neighbors, 1e-3)),
             scale=_number(model.scale, statistics.forces_rms),
-            shift=_number(model.shift, statistics.energy_mean_per_atom_after_e0)))
+            shift=_number(model.shift, statistics.energy_mean_per_atom_after_e0),
+        ),
+    )
 
 
 def resolve_finetune(config: Config, datasets: DataSets, directory: str | Path, base: Path) -> Config:
@@ -86,10 +107,16 @@ def potential_config(config: Config) -> PotentialConfig:
     """The configuration of the potential in a resolved configuration."""
     model = config.model
     return PotentialConfig(
-        architecture=model.architecture, elements=tuple(config.data.elements), cutoff=model.cutoff,
-        avg_num_neighbors=model.avg_num_neighbors, dtype=model.dtype, zbl=model.zbl,
-        trainable_scale_shift=model.trainable_scale_shift, exact_isolated_atoms=model.exact_isolated_atoms,
-        options=dict(model.options))
+        architecture=model.architecture,
+        elements=tuple(config.data.elements),
+        cutoff=model.cutoff,
+        avg_num_neighbors=model.avg_num_neighbors,
+        dtype=model.dtype,
+        zbl=model.zbl,
+        trainable_scale_shift=model.trainable_scale_shift,
+        exact_isolated_atoms=model.exact_isolated_atoms,
+        options=dict(model.options),
+    )
 
 
 def adopt_numbers(config: Config, stored: Config) -> Config:
@@ -106,12 +133,24 @@ def adopt_numbers(config: Config, stored: Config) -> Config:
     return replace(
         config,
         data=replace(config.data, atomic_energies=stored.data.atomic_energies),
-        model=replace(config.model, avg_num_neighbors=stored.model.avg_num_neighbors, scale=stored.model.scale,
-                      shift=stored.model.shift))
+        model=replace(
+            config.model,
+            avg_num_neighbors=stored.model.avg_num_neighbors,
+            scale=stored.model.scale,
+            shift=stored.model.shift,
+        ),
+    )
 
 
-def require_same_run(requested: Config, resolved: Config, stored: Config, *, hashes: Mapping[str, str],
-                     stored_hashes: Mapping[str, str], where: str | Path) -> None:
+def require_same_run(
+    requested: Config,
+    resolved: Config,
+    stored: Config,
+    *,
+    hashes: Mapping[str, str],
+    stored_hashes: Mapping[str, str],
+    where: str | Path,
+) -> None:
     """Refuse to resume a run with other settings or other data than it began with.
 
     Args:
@@ -134,14 +173,17 @@ def require_same_run(requested: Config, resolved: Config, stored: Config, *, has
             changed.append(f"{key} (the run has {_shown(old, key)}, now {_shown(new, key)})")
     if changed:
         more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
-        raise ConfigError(f"The run in {where} cannot be resumed with a changed configuration: "
-                          f"{'; '.join(changed[:6])}{more}. Set them back, or start a new run (another name, or "
-                          "--overwrite).")
-    names = sorted(name for name in hashes.keys() | stored_hashes.keys()
-                   if hashes.get(name) != stored_hashes.get(name))
+        raise ConfigError(
+            f"The run in {where} cannot be resumed with a changed configuration: "
+            f"{'; '.join(changed[:6])}{more}. Set them back, or start a new run (another name, or "
+            "--overwrite)."
+        )
+    names = sorted(name for name in hashes.keys() | stored_hashes.keys() if hashes.get(name) != stored_hashes.get(name))
     if names:
-        raise ConfigError(f"The run in {where} cannot be resumed: the contents of {', '.join(names)} are no longer "
-                          "those it began with. Bring the files back, or start a new run.")
+        raise ConfigError(
+            f"The run in {where} cannot be resumed: the contents of {', '.join(names)} are no longer "
+            "those it began with. Bring the files back, or start a new run."
+        )
 
 
 def _is_automatic(key: str, value: Any) -> bool:

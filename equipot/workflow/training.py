@@ -16,12 +16,13 @@ from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
 from equipot.data.datasets import DataSets
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
+from equipot.finetuning.atomic_energies import isolated_drift
 from equipot.models import Potential
 from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import library_versions, write_report
 from equipot.report.summary import build_summary
 from equipot.report.tables import Metrics, error_table
-from equipot.signals import StopRequest, stop_on_signal
+from equipot.system.signals import StopRequest, stop_on_signal
 from equipot.training import (
     DryRun,
     Evaluation,
@@ -34,7 +35,6 @@ from equipot.training import (
 )
 from equipot.training import dry_run as measure
 from equipot.training.evaluate import batches_by_edges, evaluate_batches
-from equipot.tuning.atomic_energies import isolated_drift
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
@@ -73,9 +73,16 @@ class TrainResult:
     finetuning: dict[str, Any] | None = None
 
 
-def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequence[str] = (), resume: bool = False,
-          overwrite: bool = False, dry_run: bool = False, progress: Progress | None = None,
-          quiet: bool = False) -> TrainResult | DryRun:
+def train(
+    config: str | Path | Mapping[str, Any] | Config,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    quiet: bool = False,
+) -> TrainResult | DryRun:
     """Train a potential as a configuration says, and show how good it is.
 
     Args:
@@ -116,18 +123,28 @@ def train(config: str | Path | Mapping[str, Any] | Config, *, overrides: Sequenc
         for line in estimate.lines():
             console.line(line)
         return estimate
-    with (run.resume() if resume else run.create(overwrite)), console.log_to(run.log_path):
+    with run.resume() if resume else run.create(overwrite), console.log_to(run.log_path):
         run.write_config(to_yaml(resolved))
         run.write_splits(datasets.split_record)
         prepared.save_models(run)
         console.line(f"Run folder: {run.path}\n")
         # Counted before the first step: what trains is merged at the end.
-        tuned = None if config.finetune is None else \
-            _Tuned(beginning.given, prepared.potential.num_trainable_parameters())
+        tuned = (
+            None if config.finetune is None else _Tuned(beginning.given, prepared.potential.num_trainable_parameters())
+        )
         with stop_on_signal() as stop:
-            result = fit(prepared.potential, datasets, resolved, run, resume=resume, progress=progress, stop=stop,
-                         metadata=_metadata(resolved, datasets, prepared), export=prepared.export,
-                         replay=prepared.replay)
+            result = fit(
+                prepared.potential,
+                datasets,
+                resolved,
+                run,
+                resume=resume,
+                progress=progress,
+                stop=stop,
+                metadata=_metadata(resolved, datasets, prepared),
+                export=prepared.export,
+                replay=prepared.replay,
+            )
             with _after_training(run, stop):
                 return _conclude(console, run, resolved, datasets, result, stop, tuned)
 
@@ -148,8 +165,10 @@ def _check_properties(config: Config) -> None:
     for entry in config.properties:
         unknown = sorted(set(build_crystal(entry).symbols) - set(parameters))
         if entry.reference == "emt" and unknown:
-            raise ConfigError(f"properties entry {entry.name!r}: ASE's EMT does not know {', '.join(unknown)}; give "
-                              "the reference as numbers or leave it out.")
+            raise ConfigError(
+                f"properties entry {entry.name!r}: ASE's EMT does not know {', '.join(unknown)}; give "
+                "the reference as numbers or leave it out."
+            )
 
 
 def _check_run(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
@@ -157,8 +176,10 @@ def _check_run(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
     if resume and not run.exists:
         raise UsageError(f"{run.path}: there is no run to resume; start one without --resume.")
     if run.exists and not resume and not overwrite:
-        raise UsageError(f"{run.path}: the folder already holds a run. Go on with it (--resume), replace it "
-                         "(--overwrite), or give another name or run_directory.")
+        raise UsageError(
+            f"{run.path}: the folder already holds a run. Go on with it (--resume), replace it "
+            "(--overwrite), or give another name or run_directory."
+        )
 
 
 def _continue(run: RunDirectory, config: Config, resolved: Config, datasets: DataSets) -> Config:
@@ -167,10 +188,12 @@ def _continue(run: RunDirectory, config: Config, resolved: Config, datasets: Dat
         stored = load_config(run.config_path)
         record = json.loads(run.splits_path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UsageError(f"{run.path}: the run stopped before training began and cannot be resumed; start it again "
-                         "with --overwrite.") from None
-    require_same_run(config, resolved, stored, hashes=datasets.hashes, stored_hashes=record.get("file_sha256", {}),
-                     where=run.path)
+        raise UsageError(
+            f"{run.path}: the run stopped before training began and cannot be resumed; start it again with --overwrite."
+        ) from None
+    require_same_run(
+        config, resolved, stored, hashes=datasets.hashes, stored_hashes=record.get("file_sha256", {}), where=run.path
+    )
     return adopt_numbers(resolved, stored)
 
 
@@ -179,8 +202,9 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
     console.line("")
     for line in datasets.report:
         # What the tables below hold, and the warnings, are shown once.
-        if not line.lstrip().startswith(("warning:", "energy labels", "forces labels", "stress labels",
-                                         "atomic energies", "rank ", "energies less")):
+        if not line.lstrip().startswith(
+            ("warning:", "energy labels", "forces labels", "stress labels", "atomic energies", "rank ", "energies less")
+        ):
             console.line(line)
     console.line("")
     console.table(data_table(datasets))
@@ -190,10 +214,14 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
     for warning in datasets.warnings:
         console.warning(warning)
     potential = prepared.potential
-    console.line(f"Model: {describe_model(potential)}, {potential.num_trainable_parameters():,} parameters"
-                 + ("" if config.finetune is None else " train"))
-    console.line(f"Scale {_shown(potential.scale)} eV, shift {_shown(potential.shift)} eV/atom, "
-                 f"{potential.config.avg_num_neighbors:.4g} neighbours an atom, device {resolve_device(config.device)}")
+    console.line(
+        f"Model: {describe_model(potential)}, {potential.num_trainable_parameters():,} parameters"
+        + ("" if config.finetune is None else " train")
+    )
+    console.line(
+        f"Scale {_shown(potential.scale)} eV, shift {_shown(potential.shift)} eV/atom, "
+        f"{potential.config.avg_num_neighbors:.4g} neighbours an atom, device {resolve_device(config.device)}"
+    )
     for line in prepared.lines:
         console.line(line)
 
@@ -212,12 +240,21 @@ def _shown(values: torch.Tensor) -> str:
 def _metadata(config: Config, datasets: DataSets, prepared: Prepared) -> dict[str, Any]:
     """What the model file says besides its own configuration; it is shared, so without the folders of this machine."""
     card = config.model_card
-    return {"name": config.name, "purpose": card.purpose, "level_of_theory": card.level_of_theory,
-            "licence": card.licence, "citation": card.citation,
-            "atomic_energies_origin": datasets.atomic_energies.origin,
-            "training_data": {"sha256": dict(datasets.hashes), "source": config.data.source,
-                              "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS}},
-            "config": to_dict(shareable(config)), **prepared.metadata}
+    return {
+        "name": config.name,
+        "purpose": card.purpose,
+        "level_of_theory": card.level_of_theory,
+        "licence": card.licence,
+        "citation": card.citation,
+        "atomic_energies_origin": datasets.atomic_energies.origin,
+        "training_data": {
+            "sha256": dict(datasets.hashes),
+            "source": config.data.source,
+            "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS},
+        },
+        "config": to_dict(shareable(config)),
+        **prepared.metadata,
+    }
 
 
 def shareable(config: Config) -> Config:
@@ -235,12 +272,15 @@ def _after_training(run: RunDirectory, stop: StopRequest):
         yield
     except (Interrupted, KeyboardInterrupt):
         name = getattr(stop, "signal_name", None) or "request"
-        raise Interrupted(f"Stopped by {name} after training: {run.model_path} is complete; the same command with "
-                          "--resume evaluates it and writes the report.") from None
+        raise Interrupted(
+            f"Stopped by {name} after training: {run.model_path} is complete; the same command with "
+            "--resume evaluates it and writes the report."
+        ) from None
 
 
-def evaluate_splits(potential: Potential, datasets: DataSets, config: Config, stop: StopRequest) \
-        -> dict[str, Evaluation]:
+def evaluate_splits(
+    potential: Potential, datasets: DataSets, config: Config, stop: StopRequest
+) -> dict[str, Evaluation]:
     """Evaluate the potential on every split that has frames, keeping the predictions."""
     device = resolve_device(config.device)
     potential.to(device)
@@ -290,14 +330,27 @@ class _Tuned:
     num_trained: int
 
 
-def _compare_with_base(console: Console, run: RunDirectory, potential: Potential, datasets: DataSets, config: Config,
-                       result: FitResult, stop: StopRequest, tuned: _Tuned | None) -> FinetuneReport | None:
+def _compare_with_base(
+    console: Console,
+    run: RunDirectory,
+    potential: Potential,
+    datasets: DataSets,
+    config: Config,
+    result: FitResult,
+    stop: StopRequest,
+    tuned: _Tuned | None,
+) -> FinetuneReport | None:
     """Write and print what a fine-tuning changed; None where the run was none, or where it could not be found out."""
     if tuned is None:
         return None
     _warn_of_isolated_atoms(console, potential, datasets)
-    cost = {"steps": result.steps, "epochs": result.epochs, "train_seconds": result.train_seconds,
-            "num_trained": tuned.num_trained, "num_frames": len(datasets.train)}
+    cost = {
+        "steps": result.steps,
+        "epochs": result.epochs,
+        "train_seconds": result.train_seconds,
+        "num_trained": tuned.num_trained,
+        "num_frames": len(datasets.train),
+    }
     try:
         report = write_finetune_report(run, potential, datasets, config, tuned.given, cost, stop)
     except Interrupted:
@@ -314,16 +367,28 @@ def _warn_of_isolated_atoms(console: Console, potential: Potential, datasets: Da
     """Say by how much training has moved atoms whose energies were set to those of isolated-atom frames."""
     if datasets.atomic_energies.origin != "isolated":
         return
-    moved = {element: change for element, change in isolated_drift(potential, datasets.isolated).items()
-             if abs(change) > ISOLATED_DRIFT}
+    moved = {
+        element: change
+        for element, change in isolated_drift(potential, datasets.isolated).items()
+        if abs(change) > ISOLATED_DRIFT
+    }
     if moved:
         shown = ", ".join(f"{element} {change:+.3f} eV" for element, change in moved.items())
-        console.warning(f"training has moved isolated atoms away from their frames ({shown}), since this base computes "
-                        "them with its network: energies of atomization are off by as much")
+        console.warning(
+            f"training has moved isolated atoms away from their frames ({shown}), since this base computes "
+            "them with its network: energies of atomization are off by as much"
+        )
 
 
-def _conclude(console: Console, run: RunDirectory, config: Config, datasets: DataSets, result: FitResult,
-              stop: StopRequest, tuned: _Tuned | None = None) -> TrainResult:
+def _conclude(
+    console: Console,
+    run: RunDirectory,
+    config: Config,
+    datasets: DataSets,
+    result: FitResult,
+    stop: StopRequest,
+    tuned: _Tuned | None = None,
+) -> TrainResult:
     """Evaluate, compare, write and print everything a finished run has."""
     from equipot.report.property_plots import property_table
 
@@ -336,35 +401,71 @@ def _conclude(console: Console, run: RunDirectory, config: Config, datasets: Dat
     comparisons = compare_properties(potential, config, stop)
     if comparisons:
         console.table(property_table(comparisons))
-    check = check_after_training(console, potential, [frame for split in SPLITS for frame in datasets.frames[split]],
-                                 config.physics_check, name=config.name, stop=stop)
+    check = check_after_training(
+        console,
+        potential,
+        [frame for split in SPLITS for frame in datasets.frames[split]],
+        config.physics_check,
+        name=config.name,
+        stop=stop,
+    )
     if stop():
         raise Interrupted
     summary = build_summary(
-        metrics, num_parameters=potential.num_parameters(), train_seconds=result.train_seconds, epochs=result.epochs,
-        best_epoch=result.best_epoch, elements=potential.elements, cutoff=potential.cutoff, name=config.name,
-        steps=result.steps, seconds_after_training=time.perf_counter() - begin,
-        properties={comparison.name: comparison.to_dict() for comparison in comparisons}, versions=library_versions(),
-        physics_check=None if check is None else check_summary(check))
+        metrics,
+        num_parameters=potential.num_parameters(),
+        train_seconds=result.train_seconds,
+        epochs=result.epochs,
+        best_epoch=result.best_epoch,
+        elements=potential.elements,
+        cutoff=potential.cutoff,
+        name=config.name,
+        steps=result.steps,
+        seconds_after_training=time.perf_counter() - begin,
+        properties={comparison.name: comparison.to_dict() for comparison in comparisons},
+        versions=library_versions(),
+        physics_check=None if check is None else check_summary(check),
+    )
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
     changed = _compare_with_base(console, run, potential, datasets, config, result, stop, tuned)
     try:
         record = make_record(
-            console, model_path=run.model_path, potential=potential, frames=datasets.frames, evaluations=evaluations,
+            console,
+            model_path=run.model_path,
+            potential=potential,
+            frames=datasets.frames,
+            evaluations=evaluations,
             graphs={split: getattr(datasets, split) for split in evaluations},
-            private=private_folders(config, run.path), hashes=datasets.hashes, name=config.name,
-            model=describe_model(potential), summary=summary, metrics=metrics, rows=run.read_metrics(),
+            private=private_folders(config, run.path),
+            hashes=datasets.hashes,
+            name=config.name,
+            model=describe_model(potential),
+            summary=summary,
+            metrics=metrics,
+            rows=run.read_metrics(),
             tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
-            sections=() if changed is None else (changed.section,), comparisons=comparisons,
-            config=to_yaml(shareable(config)), notes=datasets.warnings, check=check,
-            document=read_model_document(run.model_path))
+            sections=() if changed is None else (changed.section,),
+            comparisons=comparisons,
+            config=to_yaml(shareable(config)),
+            notes=datasets.warnings,
+            check=check,
+            document=read_model_document(run.model_path),
+        )
         write_report(record, run.report_path, run.plots)
     except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
         console.warning(f"the report could not be written ({error})")
     console.line(f"Best epoch {result.best_epoch} of {result.epochs}, trained for {result.train_seconds:.0f} s.")
     for label, path in (("Model", run.model_path), ("Report", run.report_path), ("Summary", run.summary_path)):
         console.line(f"{label + ':':<9}{path}")
-    return TrainResult(potential, metrics, summary, comparisons, run.path, run.model_path, run.summary_path,
-                       run.report_path, None if changed is None else changed.document)
-
+    return TrainResult(
+        potential,
+        metrics,
+        summary,
+        comparisons,
+        run.path,
+        run.model_path,
+        run.summary_path,
+        run.report_path,
+        None if changed is None else changed.document,
+    )

@@ -52,15 +52,19 @@ def test_energies_forces_and_stress(name: str, dtype: str, structure: str) -> No
 @EVERY
 @DTYPES
 def test_loss_gradients(name: str, dtype: str) -> None:
-    graph = collate([from_ase(STRUCTURES[structure](), CUTOFF)
-                     for structure in ("alloy", "skewed cell", "cell below the cutoff")])
+    graph = collate(
+        [from_ase(STRUCTURES[structure](), CUTOFF) for structure in ("alloy", "skewed cell", "cell below the cutoff")]
+    )
 
     def gradients(potential: Potential, device: torch.device) -> dict[str, torch.Tensor]:
         potential.zero_grad()
         output = potential(graph.to(device), create_graph=True)
         (output.forces.square().sum() + output.stress.square().sum() * 100).backward()
-        return {parameter: value.grad.cpu().clone() for parameter, value in potential.named_parameters()
-                if value.grad is not None}
+        return {
+            parameter: value.grad.cpu().clone()
+            for parameter, value in potential.named_parameters()
+            if value.grad is not None
+        }
 
     cpu, gpu = on_both(make_potential(name, dtype), gradients)
     assert set(cpu) == set(gpu) and cpu
@@ -84,8 +88,7 @@ def test_training_follows_the_same_path(tmp_path, optimizer: str, relative: floa
     """In float64 a few epochs on the GPU end where they end on the CPU, up to rounding."""
     rows = {}
     for device in DEVICES:
-        settings = config(training={"epochs": 3, "batch_size": 4}, device=device,
-                          optimizer={"name": optimizer})
+        settings = config(training={"epochs": 3, "batch_size": 4}, device=device, optimizer={"name": optimizer})
         with RunDirectory(tmp_path / device).create() as run:
             fit(real_potential(), datasets(), settings, run)
             rows[device] = run.read_metrics()
@@ -99,8 +102,7 @@ def test_resume_on_the_same_and_on_another_device(tmp_path, first: str, second: 
     data = datasets()
 
     def train(name: str, device: str, *, epochs: int = 4, stop=lambda: False, resume: bool = False) -> list[dict]:
-        settings = config(training={"epochs": epochs, "batch_size": 4}, device=device,
-                          optimizer={"name": "adamw"})
+        settings = config(training={"epochs": epochs, "batch_size": 4}, device=device, optimizer={"name": "adamw"})
         run = RunDirectory(tmp_path / name)
         with run.resume() if resume else run.create() as opened:
             fit(real_potential(), data, settings, opened, resume=resume, stop=stop)
@@ -129,8 +131,10 @@ def test_model_file_from_a_gpu_loads_on_a_cpu(tmp_path) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_evaluation(dtype: str) -> None:
     graphs = datasets().train
-    cpu, gpu = (evaluate(real_potential(dtype=dtype).to(device), graphs, batch_edges=500, device=device, collect=True)
-                for device in DEVICES)
+    cpu, gpu = (
+        evaluate(real_potential(dtype=dtype).to(device), graphs, batch_edges=500, device=device, collect=True)
+        for device in DEVICES
+    )
     assert len(gpu.predictions) == len(graphs)
     for expected, found in zip(cpu.predictions, gpu.predictions, strict=True):
         assert found.energy == pytest.approx(expected.energy, abs=1e-4)

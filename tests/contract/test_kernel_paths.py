@@ -43,8 +43,9 @@ def loss_gradients(potential: Potential) -> dict[str, torch.Tensor]:
     loss = output.energy.square().sum() * 1e-4 + output.forces.square().sum() + output.stress.square().sum() * 100
     with gradients_of("parameters"):
         loss.backward()
-    gradients = {name: parameter.grad.clone() for name, parameter in potential.named_parameters()
-                 if parameter.grad is not None}
+    gradients = {
+        name: parameter.grad.clone() for name, parameter in potential.named_parameters() if parameter.grad is not None
+    }
     potential.zero_grad()
     return gradients
 

@@ -32,9 +32,15 @@ def folder(tmp_path_factory):
 def predict(folder, **variables: str) -> tuple[subprocess.CompletedProcess, np.ndarray | None]:
     """Run ``equipot predict`` with these variables; the forces, where it ended well."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EQUIPOT_")}
-    done = subprocess.run([sys.executable, "-m", "equipot", "predict", "model.eqp", "cell.xyz", "-o", "out.xyz",
-                           "--overwrite"], cwd=folder, env=clean | variables, capture_output=True, text=True,
-                          check=False, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "equipot", "predict", "model.eqp", "cell.xyz", "-o", "out.xyz", "--overwrite"],
+        cwd=folder,
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     if done.returncode != 0:
         return done, None
     return done, ase.io.read(folder / "out.xyz").arrays["EQUIPOT_forces"]

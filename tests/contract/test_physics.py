@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from equipot.check import CHECKS, CheckReport, check_model
+from equipot.checks.model import CHECKS, CheckReport, check_model
 from equipot.graph import from_ase
 from equipot.report.check_plots import result_line
 from tests.systems import ARCHITECTURES, CUTOFF, STRUCTURES, force_scale, make_potential
@@ -17,8 +17,9 @@ CODES = [code for code in CHECKS if code[0] in "PGCXNA" and code != "C6"]
 EVERY = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
-@pytest.fixture(scope="module", params=[(name, dtype) for name in ARCHITECTURES for dtype in ("float64", "float32")],
-                ids=str)
+@pytest.fixture(
+    scope="module", params=[(name, dtype) for name in ARCHITECTURES for dtype in ("float64", "float32")], ids=str
+)
 def case(request: pytest.FixtureRequest) -> tuple[CheckReport, str, str]:
     name, dtype = request.param
     return check_model(make_potential(name, dtype), only=CODES, form="short"), name, dtype
@@ -76,7 +77,7 @@ def test_a_call_changes_neither_the_graph_nor_torch(name: str) -> None:
 
 def test_zbl_against_the_published_formula() -> None:
     """Cu-Au at 0.5 Angstrom, where the switch is 1 to the digits shown, by hand."""
-    from equipot.check.cutoff import dimer
+    from equipot.checks.model.cutoff import dimer
 
     potential = make_potential("mace", scale=0.0)
     with torch.no_grad():

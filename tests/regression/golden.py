@@ -27,8 +27,15 @@ HEAD = "golden"
 OPTIONS = {
     "mace": {"num_channels": 4, "l_max": 2, "feature_l_max": 1, "radial_hidden": [8]},
     # Rotations only and three layers: the couplings whose sign e3nn has changed take part.
-    "nequip": {"num_channels": 4, "l_max": 2, "feature_l_max": 2, "num_layers": 3, "parity": "none", "radial": "mlp",
-               "radial_hidden": [8]},
+    "nequip": {
+        "num_channels": 4,
+        "l_max": 2,
+        "feature_l_max": 2,
+        "num_layers": 3,
+        "parity": "none",
+        "radial": "mlp",
+        "radial_hidden": [8],
+    },
 }
 
 
@@ -44,24 +51,39 @@ def structures() -> dict[str, Atoms]:
 
 def write(architecture: str) -> None:
     """Write one model file and the JSON with its predictions."""
-    config = PotentialConfig(architecture=architecture, elements=("H", "C", "O", "Cu", "Au"), cutoff=CUTOFF,
-                             avg_num_neighbors=12.0, dtype="float64", zbl=True,
-                             options=resolve_options(architecture, "small", OPTIONS[architecture]))
+    config = PotentialConfig(
+        architecture=architecture,
+        elements=("H", "C", "O", "Cu", "Au"),
+        cutoff=CUTOFF,
+        avg_num_neighbors=12.0,
+        dtype="float64",
+        zbl=True,
+        options=resolve_options(architecture, "small", OPTIONS[architecture]),
+    )
     energies = dict(zip(config.elements, (-1.0, -2.0, -3.0, -4.0, -5.0)))
     potential = build_potential(config, atomic_energies=energies, scale=3.0, shift=-0.5, seed=1)
     path = FOLDER / f"model_v{FORMAT_VERSION}_{architecture}.eqp"
     other = build_potential(config, atomic_energies=dict.fromkeys(config.elements, 0.5), scale=2.0, seed=2)
     other.architecture.embedding = potential.architecture.embedding
     other.metadata = {"name": "another head"}
-    save_model(path, potential, heads={"other": other},
-               metadata={"licence": "CC0", "name": "golden file; weights are random", "head": HEAD})
+    save_model(
+        path,
+        potential,
+        heads={"other": other},
+        metadata={"licence": "CC0", "name": "golden file; weights are random", "head": HEAD},
+    )
     record = {}
     for name, atoms in structures().items():
         output = potential(from_ase(atoms, CUTOFF))
         record[name] = {
-            "numbers": atoms.numbers.tolist(), "positions": atoms.positions.tolist(),
-            "cell": atoms.cell.array.tolist(), "pbc": atoms.pbc.tolist(), "energy": output.energy.item(),
-            "forces": output.forces.tolist(), "stress": output.stress[0].tolist() if atoms.pbc.all() else None}
+            "numbers": atoms.numbers.tolist(),
+            "positions": atoms.positions.tolist(),
+            "cell": atoms.cell.array.tolist(),
+            "pbc": atoms.pbc.tolist(),
+            "energy": output.energy.item(),
+            "forces": output.forces.tolist(),
+            "stress": output.stress[0].tolist() if atoms.pbc.all() else None,
+        }
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from equipot.interfaces.ase import Calculator
-from equipot.interfaces.timing import Motion
 from equipot.kernels.native import library
 from equipot.models import PotentialConfig, build_potential, resolve_options
+from equipot.simulation.timing import Motion
 
-pytestmark = [pytest.mark.slow, pytest.mark.main_job,
-              pytest.mark.skipif(isinstance(library.load(), str), reason="the native kernels are not built")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.main_job,
+    pytest.mark.skipif(isinstance(library.load(), str), reason="the native kernels are not built"),
+]
 #: Reference over native, CPU time of a step on 250 atoms; 20 to 40 were measured on AVX2.
 SMALLEST_FACTOR = 8.0
 
@@ -24,8 +27,14 @@ SMALLEST_FACTOR = 8.0
 @pytest.mark.parametrize("radial", ["spline", "mlp"])
 def test_a_step_of_dynamics(architecture, radial):
     options = resolve_options(architecture, "small", {"num_layers": 2, "radial": radial})
-    config = PotentialConfig(architecture=architecture, elements=("Ta",), cutoff=5.0, avg_num_neighbors=26.0,
-                             dtype="float32", options=options)
+    config = PotentialConfig(
+        architecture=architecture,
+        elements=("Ta",),
+        cutoff=5.0,
+        avg_num_neighbors=26.0,
+        dtype="float32",
+        options=options,
+    )
     potential = build_potential(config, atomic_energies={"Ta": 0.0})
     atoms = ase.build.bulk("Ta", a=3.3, cubic=True) * (5, 5, 5)
     motion = Motion(atoms)

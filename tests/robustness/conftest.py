@@ -66,8 +66,7 @@ def mistake(here, capsys):
     from equipot.cli.main import main
 
     def files() -> dict[str, tuple[int, int]]:
-        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns)
-                for path in here.rglob("*") if path.is_file()}
+        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in here.rglob("*") if path.is_file()}
 
     def run(*arguments: str, code: int) -> str:
         before = files()

@@ -1,11 +1,10 @@
-"""A sample of scripts/fuzz_inputs.py and scripts/fault_table.py, and proof that both can fail."""
+"""A sample of tests/robustness/fuzz_inputs.py and tests/robustness/fault_table.py, and proof that both can fail."""
 
 from __future__ import annotations
 
 import faulthandler
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -13,24 +12,26 @@ import numpy as np
 import pytest
 
 from equipot.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-import fault_table
-import fuzz_inputs
-from faults import jobs, kinds, process
-from fuzzing import pool
-from fuzzing.group import DEFECT, REFUSED, SAME, Group, Wrong
-from fuzzing.kinds import ALL, prepare
-from fuzzing.table import markdown
+from tests.robustness import fault_table, fuzz_inputs
+from tests.robustness.faults import jobs, kinds, process
+from tests.robustness.fuzzing import pool
+from tests.robustness.fuzzing.group import DEFECT, REFUSED, SAME, Group, Wrong
+from tests.robustness.fuzzing.kinds import ALL, prepare
+from tests.robustness.fuzzing.table import markdown
 
 
 def fuzz(groups: list[Group], number: int | None, folder: Path, seed: int = 0) -> list[pool.Outcome]:
     """Outcomes of so many files; None: of the full run."""
     outcomes: list[pool.Outcome] = []
     prepare(groups, folder / "seeds")
-    pool.run(groups, fuzz_inputs.tasks(groups, number), seed=seed, folder=folder / "workers", processes=1,
-             done=outcomes.append)
+    pool.run(
+        groups,
+        fuzz_inputs.tasks(groups, number),
+        seed=seed,
+        folder=folder / "workers",
+        processes=1,
+        done=outcomes.append,
+    )
     return outcomes
 
 
@@ -93,12 +94,24 @@ def test_every_kind_of_defect_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "SECONDS", 0.3)
     (tmp_path / "number").write_text("0")
     outcomes: list[pool.Outcome] = []
-    pool.run([Planted()], [("planted", number) for number in range(9)], seed=0, folder=tmp_path / "workers",
-             processes=1, done=outcomes.append)
+    pool.run(
+        [Planted()],
+        [("planted", number) for number in range(9)],
+        seed=0,
+        folder=tmp_path / "workers",
+        processes=1,
+        done=outcomes.append,
+    )
     assert [outcome.outcome for outcome in outcomes] == [SAME, REFUSED, *[DEFECT] * 7]
     assert [outcome.kind for outcome in outcomes[2:]] == [
-        "message does not name the file", "raised KeyError", "other numbers", "timeout", "memory", "crash (signal 11)",
-        "wrote beside or into the file"]
+        "message does not name the file",
+        "raised KeyError",
+        "other numbers",
+        "timeout",
+        "memory",
+        "crash (signal 11)",
+        "wrote beside or into the file",
+    ]
     assert "| planted | 9 | 1 | 0 | 0 | 1 | 7 |" in markdown(outcomes, ["planted"])
 
 
@@ -143,6 +156,7 @@ def test_training_is_killed_and_goes_on(tmp_path):
     whole = kinds.Try(job, seeds, tmp_path / "whole", None, 0.0, np.random.default_rng(0))
     seconds = whole.run().wait().seconds
     for number in range(5):
-        trial = kinds.Try(job, seeds, tmp_path / "try", job.result(tmp_path / "whole"), seconds,
-                          np.random.default_rng(number))
+        trial = kinds.Try(
+            job, seeds, tmp_path / "try", job.result(tmp_path / "whole"), seconds, np.random.default_rng(number)
+        )
         assert kinds.killed(trial) == (kinds.EQUAL, "")

@@ -23,8 +23,9 @@ def _environment() -> dict[str, str]:
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *arguments], cwd=folder, env=_environment(), capture_output=True, text=True,
-                          timeout=240, check=False)
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=_environment(), capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 @pytest.fixture
@@ -35,8 +36,14 @@ def folder(tmp_path, workplace) -> Path:
 
 
 def _start_and_stop(folder: Path, number: int) -> tuple[int, str]:
-    process = subprocess.Popen([*COMMAND, "train", "run.yaml", *SETTINGS], cwd=folder, env=_environment(),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, "train", "run.yaml", *SETTINGS],
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     rows, end = folder / "runs" / "tiny" / "metrics.jsonl", time.monotonic() + 120
     try:
         while not (rows.exists() and rows.read_text().count("\n") >= 4):
@@ -84,8 +91,14 @@ def test_ctrl_c_saves_too(folder):
 
 @pytest.mark.slow
 def test_ctrl_c_before_training_is_130(folder):
-    process = subprocess.Popen([*COMMAND, "train", "run.yaml"], cwd=folder, env=_environment(), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, "train", "run.yaml"],
+        cwd=folder,
+        env=_environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     maps, deadline = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 60
     while "libtorch" not in maps.read_text():  # the program itself is running, and importing torch takes a while yet
         assert time.monotonic() < deadline and process.poll() is None

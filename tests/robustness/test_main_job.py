@@ -16,8 +16,13 @@ import equipot
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 METRICS = {
-    "num_configurations", "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "forces_mae_mev_per_angstrom",
-    "forces_rmse_mev_per_angstrom", "stress_mae_gpa", "stress_rmse_gpa",
+    "num_configurations",
+    "energy_mae_mev_per_atom",
+    "energy_rmse_mev_per_atom",
+    "forces_mae_mev_per_angstrom",
+    "forces_rmse_mev_per_angstrom",
+    "stress_mae_gpa",
+    "stress_rmse_gpa",
 }
 
 
@@ -25,8 +30,16 @@ METRICS = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished quickstart run of twelve epochs, made by the command line."""
     directory = tmp_path_factory.mktemp("main_job") / "quickstart"
-    command = [sys.executable, "-m", "equipot", "train", str(QUICKSTART), "training.epochs=12",
-               "training.checkpoint_minutes=0.2", f"run_directory={directory}"]
+    command = [
+        sys.executable,
+        "-m",
+        "equipot",
+        "train",
+        str(QUICKSTART),
+        "training.epochs=12",
+        "training.checkpoint_minutes=0.2",
+        f"run_directory={directory}",
+    ]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=1500)
     assert finished.returncode == 0, finished.stderr
     assert "C44" in finished.stdout and "forces MAE" in finished.stdout

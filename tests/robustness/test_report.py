@@ -16,8 +16,17 @@ from equipot.data.writing import write_frames
 from equipot.models import Potential
 
 HOSTILE = "<script>alert(1)</script>"
-SECTIONS = ("Model card", "Errors", "Worst frames", "Training", "Physics check", "Properties", "Data", "Speed",
-            "Provenance")
+SECTIONS = (
+    "Model card",
+    "Errors",
+    "Worst frames",
+    "Training",
+    "Physics check",
+    "Properties",
+    "Data",
+    "Speed",
+    "Provenance",
+)
 LIMIT_BYTES = 5_000_000
 
 
@@ -127,8 +136,9 @@ def test_a_failure_of_a_check_that_is_off_makes_no_sense(mistake):
 
 
 def test_the_key_is_read_from_yaml_where_off_is_a_word(tmp_path):
-    (tmp_path / "run.yaml").write_text("data: {generate: cu_au_emt}\nphysics_check: off\n"
-                                       "model_card: {licence: CC-BY-4.0, level_of_theory: PBE}\n")
+    (tmp_path / "run.yaml").write_text(
+        "data: {generate: cu_au_emt}\nphysics_check: off\nmodel_card: {licence: CC-BY-4.0, level_of_theory: PBE}\n"
+    )
     config = load_config(tmp_path / "run.yaml")
     assert config.physics_check == "off" and config.model_card.licence == "CC-BY-4.0"
 

@@ -25,10 +25,26 @@ def summary(workplace) -> dict:
 def test_a_run_leaves_what_it_promises(workplace):
     run = workplace / "done"
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
-    plots = ("learning_curve", "loss_shares", "parity_energy", "parity_forces", "parity_stress", "error_by_config_type",
-             "equation_of_state", "elastic_constants")
-    expected = {"config.yaml", "splits.json", "run.log", "metrics.jsonl", "model.eqp", "summary.json", "report.html",
-                *(f"plots/{name}.png" for name in plots)}
+    plots = (
+        "learning_curve",
+        "loss_shares",
+        "parity_energy",
+        "parity_forces",
+        "parity_stress",
+        "error_by_config_type",
+        "equation_of_state",
+        "elastic_constants",
+    )
+    expected = {
+        "config.yaml",
+        "splits.json",
+        "run.log",
+        "metrics.jsonl",
+        "model.eqp",
+        "summary.json",
+        "report.html",
+        *(f"plots/{name}.png" for name in plots),
+    }
     assert expected <= names
     assert not [name for name in names if "tmp" in name]
     assert all(name.startswith("checkpoints/") for name in names - expected)
@@ -43,7 +59,8 @@ def test_summary_carries_the_agreed_keys(summary):
         for group in summary[split].values():
             assert tuple(group) == METRIC_KEYS
         assert summary[split]["all"]["num_configurations"] == sum(
-            group["num_configurations"] for name, group in summary[split].items() if name != "all")
+            group["num_configurations"] for name, group in summary[split].items() if name != "all"
+        )
     assert summary["elements"] == ["Cu", "Au"] and summary["cutoff"] == 3.5
     assert summary["epochs"] == 2 and summary["best_epoch"] in (1, 2)
     assert summary["num_parameters"] > 100 and summary["train_seconds"] > 0
@@ -52,8 +69,15 @@ def test_summary_carries_the_agreed_keys(summary):
 
 def test_the_log_has_the_data_the_epochs_and_the_tables(workplace):
     log = (workplace / "done" / "run.log").read_text()
-    for part in ("label coverage", "Atomic energies E0", "epoch 1/2", "epoch 2/2", "Errors of the best epoch",
-                 "Crystal properties", "report.html"):
+    for part in (
+        "label coverage",
+        "Atomic energies E0",
+        "epoch 1/2",
+        "epoch 2/2",
+        "Errors of the best epoch",
+        "Crystal properties",
+        "report.html",
+    ):
         assert part in log, part
 
 
@@ -128,8 +152,9 @@ def test_predicting_twice_does_not_mix_old_predictions_in(here):
     assert main(["predict", "model.eqp", "frames.xyz", "-o", "out.xyz"]) == 0
     assert main(["predict", "model.eqp", "out.xyz", "-o", "again.xyz"]) == 0
     first, second = ase.io.read("out.xyz", ":"), ase.io.read("again.xyz", ":")
-    assert [a.info["EQUIPOT_energy"] for a in first] == pytest.approx([a.info["EQUIPOT_energy"] for a in second],
-                                                                      rel=1e-5, abs=1e-4)
+    assert [a.info["EQUIPOT_energy"] for a in first] == pytest.approx(
+        [a.info["EQUIPOT_energy"] for a in second], rel=1e-5, abs=1e-4
+    )
     assert main(["predict", "model.eqp", "frames.xyz", "-o", "out.xyz", "--overwrite"]) == 0
 
 
@@ -159,8 +184,28 @@ def test_data_check_and_make(here, capsys):
 
 def test_data_check_against_a_test_set_with_a_page_and_a_fixed_copy(here, capsys):
     before = (here / "frames.xyz").read_bytes()
-    assert main(["data", "check", "frames.xyz", "--against", "frames.xyz", "--html", "page.html", "--fix", "fixed.xyz",
-                 "--also", "leaks", "net-force", "--only", "leaks", "compositions"]) == 1
+    assert (
+        main(
+            [
+                "data",
+                "check",
+                "frames.xyz",
+                "--against",
+                "frames.xyz",
+                "--html",
+                "page.html",
+                "--fix",
+                "fixed.xyz",
+                "--also",
+                "leaks",
+                "net-force",
+                "--only",
+                "leaks",
+                "compositions",
+            ]
+        )
+        == 1
+    )
     text = capsys.readouterr().out
     assert "test frames are in the training set" in text and "Report: page.html" in text
     assert "fixed.xyz: " in text and "left out" in text
@@ -168,9 +213,13 @@ def test_data_check_against_a_test_set_with_a_page_and_a_fixed_copy(here, capsys
     assert "<svg" not in page and "data:image/svg+xml" in page and "http" not in page[300:]
     assert "What to look at" in page
     assert (here / "frames.xyz").read_bytes() == before
-    for words, part in ((["--fix", "fixed.xyz"], "exists already"), (["--also", "leaks"], "give --fix OUT"),
-                        (["--fix", "frames.xyz", "--overwrite"], "one of the files"),
-                        (["--fix", "new.cif"], ".xyz or .extxyz"), (["--only", "nonsense"], "no check nonsense")):
+    for words, part in (
+        (["--fix", "fixed.xyz"], "exists already"),
+        (["--also", "leaks"], "give --fix OUT"),
+        (["--fix", "frames.xyz", "--overwrite"], "one of the files"),
+        (["--fix", "new.cif"], ".xyz or .extxyz"),
+        (["--only", "nonsense"], "no check nonsense"),
+    ):
         assert main(["data", "check", "frames.xyz", *words]) == 2
         assert part in capsys.readouterr().err
 
@@ -208,11 +257,13 @@ def test_a_run_is_not_replaced_unasked_nor_resumed_with_other_settings(mistake, 
 
     shutil.copytree(workplace / "done", here / "runs" / "tiny")
     assert "--overwrite" in mistake("train", "run.yaml", code=2)
-    sentence = mistake("train", "run.yaml", "--resume", "training.epochs=3", "model.num_channels=8",
-                       "training.num_workers=0", code=2)
+    sentence = mistake(
+        "train", "run.yaml", "--resume", "training.epochs=3", "model.num_channels=8", "training.num_workers=0", code=2
+    )
     assert "training.epochs (the run has 2, now 3)" in sentence and "model.num_channels" in sentence
-    (here / "frames.xyz").write_text((here / "frames.xyz").read_text().replace("config_type=volume",
-                                                                               "config_type=Volume"))
+    (here / "frames.xyz").write_text(
+        (here / "frames.xyz").read_text().replace("config_type=volume", "config_type=Volume")
+    )
     assert "frames.xyz" in mistake("train", "run.yaml", "--resume", code=2)
 
 

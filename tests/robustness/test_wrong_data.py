@@ -9,11 +9,19 @@ import pytest
 CRYSTAL = 'Lattice="3.6 0 0 0 3.6 0 0 0 3.6" pbc="T T T" Properties=species:S:1:pos:R:3:REF_forces:R:3'
 
 
-def frame(*, comment: str = CRYSTAL, energy: str = "REF_energy=-1.5", symbols=("Cu", "Au"), second="1.8 1.8 0",
-          forces="0.1 0 0", count: int | None = None) -> str:
+def frame(
+    *,
+    comment: str = CRYSTAL,
+    energy: str = "REF_energy=-1.5",
+    symbols=("Cu", "Au"),
+    second="1.8 1.8 0",
+    forces="0.1 0 0",
+    count: int | None = None,
+) -> str:
     number = len(symbols) if count is None else count
-    return (f"{number}\n{comment} {energy}\n{symbols[0]} 0 0 0 {forces}\n" +
-            "".join(f"{symbol} {second} -0.1 0 0\n" for symbol in symbols[1:]))
+    return f"{number}\n{comment} {energy}\n{symbols[0]} 0 0 0 {forces}\n" + "".join(
+        f"{symbol} {second} -0.1 0 0\n" for symbol in symbols[1:]
+    )
 
 
 GOOD = "".join(frame(energy=f"REF_energy={-1.5 - 0.1 * k}", second=f"1.8 1.8 {0.05 * k}") for k in range(8))
@@ -36,10 +44,14 @@ BAD = {
     "atoms on each other": (GOOD + frame(second="0 0 0"), "frame 8"),
     "cell without volume": (GOOD + frame(comment=CRYSTAL.replace("0 0 3.6", "0 3.6 0")), "frame 8"),
     "no labels": (GOOD.replace("REF_energy", "my_value").replace("REF_forces", "my_vector"), "my_value"),
-    "labels that disagree": (GOOD.replace("REF_energy=-1.5\n", "energy=-1.5 dft_energy=-9.5\n").replace("REF_energy",
-                             "energy"), "dft_energy"),
-    "only isolated atoms": ("1\nProperties=species:S:1:pos:R:3 REF_energy=-1 config_type=IsolatedAtom\nCu 0 0 0\n",
-                            None),
+    "labels that disagree": (
+        GOOD.replace("REF_energy=-1.5\n", "energy=-1.5 dft_energy=-9.5\n").replace("REF_energy", "energy"),
+        "dft_energy",
+    ),
+    "only isolated atoms": (
+        "1\nProperties=species:S:1:pos:R:3 REF_energy=-1 config_type=IsolatedAtom\nCu 0 0 0\n",
+        None,
+    ),
 }
 
 
@@ -61,8 +73,17 @@ def test_evaluate_bad_frames(mistake, here, name):
     assert part in sentence and "bad.xyz" in sentence
 
 
-@pytest.mark.parametrize("name", ["blank line between frames", "truncated last frame", "no such element",
-                                  "atoms on each other", "position infinite", "count too large"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blank line between frames",
+        "truncated last frame",
+        "no such element",
+        "atoms on each other",
+        "position infinite",
+        "count too large",
+    ],
+)
 def test_predict_bad_structures(mistake, here, name):
     content, part = BAD[name]
     (here / "bad.xyz").write_text(content)
@@ -71,9 +92,13 @@ def test_predict_bad_structures(mistake, here, name):
 
 @pytest.mark.parametrize("verb", ["train", "eval", "predict", "data check", "md"])
 def test_a_file_that_is_not_there(mistake, verb):
-    arguments = {"train": ["train", "run.yaml", "data.train=[absent.xyz]"], "eval": ["eval", "model.eqp", "absent.xyz"],
-                 "predict": ["predict", "model.eqp", "absent.xyz", "-o", "out.xyz"],
-                 "data check": ["data", "check", "absent.xyz"], "md": ["md", "model.eqp", "absent.xyz"]}[verb]
+    arguments = {
+        "train": ["train", "run.yaml", "data.train=[absent.xyz]"],
+        "eval": ["eval", "model.eqp", "absent.xyz"],
+        "predict": ["predict", "model.eqp", "absent.xyz", "-o", "out.xyz"],
+        "data check": ["data", "check", "absent.xyz"],
+        "md": ["md", "model.eqp", "absent.xyz"],
+    }[verb]
     assert "absent.xyz" in mistake(*arguments, code=1)
 
 

@@ -26,7 +26,7 @@ def _damage(name: str, content: bytes) -> bytes:
     if name == "zeros":
         return bytes(4096)
     if name == "cut":
-        return content[:len(content) // 2]
+        return content[: len(content) // 2]
     if name == "header cut":
         return content[:100]
     flipped = bytearray(content)

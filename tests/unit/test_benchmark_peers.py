@@ -1,4 +1,4 @@
-"""scripts/benchmark_peers.py without its peers: structures, conversation with workers, rows, tables, arguments."""
+"""The benchmark against peers without its peers: structures, conversation with workers, rows, tables, arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
 
 FAKE_WORKER = f"""
 import sys, time
@@ -58,10 +58,25 @@ def module(name: str):
 def test_structures() -> None:
     structures = module("peers.structures")
     sizes = {case: structures.num_atoms(case) for case in (*structures.STRUCTURES, *structures.BATCHES)}
-    assert sizes == {"ta54": 54, "ta250": 250, "ta1000": 1000, "cu108": 108, "si64": 64, "si512": 512,
-                     "molecule21": 21, "nacl64": 64, "cu250": 250, "train-ta54": 270, "train-molecules": 168}
-    assert {symbol for case, (_, make) in structures.STRUCTURES.items() for symbol in make().symbols
-            if case not in structures.PRETRAINED_CASES} == set(structures.ELEMENTS)
+    assert sizes == {
+        "ta54": 54,
+        "ta250": 250,
+        "ta1000": 1000,
+        "cu108": 108,
+        "si64": 64,
+        "si512": 512,
+        "molecule21": 21,
+        "nacl64": 64,
+        "cu250": 250,
+        "train-ta54": 270,
+        "train-molecules": 168,
+    }
+    assert {
+        symbol
+        for case, (_, make) in structures.STRUCTURES.items()
+        for symbol in make().symbols
+        if case not in structures.PRETRAINED_CASES
+    } == set(structures.ELEMENTS)
 
 
 def test_hexanol_is_hexanol() -> None:
@@ -127,8 +142,10 @@ def test_one_worker_that_fails_does_not_stop_the_others(fake) -> None:
     driver, said = module("peers.driver"), []
     good, bad = fake("good"), fake("bad")
     workers = [good, bad]
-    assert {name: result.error for name, result in driver.run_case(
-        [good], "cu108", turns=3, seconds=0.01, timeout=60, say=said.append).items()} == {"good": None}
+    assert {
+        name: result.error
+        for name, result in driver.run_case([good], "cu108", turns=3, seconds=0.01, timeout=60, say=said.append).items()
+    } == {"good": None}
     with pytest.raises(driver.PeerError):
         bad.ask({"command": "run", "case": "ta54", "calls": 1}, 60)
     results = driver.run_case(workers, "cu108", turns=3, seconds=0.01, timeout=60, say=said.append)
@@ -180,26 +197,44 @@ def test_rows() -> None:
 
 
 def test_rows_without_equipot_have_no_ratio() -> None:
-    results = {"equipot": module("peers.driver").Measurement(error="broken"),
-               "nequip": module("peers.driver").Measurement([0.1], [0.1])}
+    results = {
+        "equipot": module("peers.driver").Measurement(error="broken"),
+        "nequip": module("peers.driver").Measurement([0.1], [0.1]),
+    }
     rows = module("peers.table").make_rows(GROUP, "ta54", results)
     assert "ratio" not in rows[1] and rows[1]["time_ms"] == pytest.approx(100.0)
 
 
 @pytest.fixture
 def document():
-    package = {"group": "nequip architecture, S, float32, 1 thread", "versions": {"nequip": "0.19.1"},
-               "note": "compiled in 95 s"}
-    machine = {"cpu": "A CPU", "cores": 2, "memory_gb": 24.0, "system": "Linux", "python": "3.11", "load_before": "0.1",
-               "load_after": "1.2"}
-    return {"rows": [*measured(), *measured(threads=2)], "packages": {"nequip": [package]}, "machine": machine,
-            "date": "2026-01-01"}
+    package = {
+        "group": "nequip architecture, S, float32, 1 thread",
+        "versions": {"nequip": "0.19.1"},
+        "note": "compiled in 95 s",
+    }
+    machine = {
+        "cpu": "A CPU",
+        "cores": 2,
+        "memory_gb": 24.0,
+        "system": "Linux",
+        "python": "3.11",
+        "load_before": "0.1",
+        "load_after": "1.2",
+    }
+    return {
+        "rows": [*measured(), *measured(threads=2)],
+        "packages": {"nequip": [package]},
+        "machine": machine,
+        "date": "2026-01-01",
+    }
 
 
 def test_tables(document) -> None:
     tables = module("peers.table").make_tables(document["rows"])
-    assert [table.title for table in tables] == ["nequip architecture, S, float32, 1 thread",
-                                                 "nequip architecture, S, float32, 2 threads"]
+    assert [table.title for table in tables] == [
+        "nequip architecture, S, float32, 1 thread",
+        "nequip architecture, S, float32, 2 threads",
+    ]
     table = tables[0]
     assert table.rows[0] == ("Ta, 250 atoms", "equipot", "2.00", "1.50–2.50", "8.00", "0.67", "100", "1.00")
     assert table.rows[2] == ("", "nequip", "30.0", "20.0–40.0", "120", "1.00", "700", "15.0")
@@ -212,9 +247,16 @@ def test_markdown_and_notes(document) -> None:
     assert "| **Ta, 250 atoms** | **equipot** | **2.00** |" in text
     assert "|  | nequip | 30.0 | 20.0–40.0 | 120 | 1.00 | 700 | 15.0 |" in text
     notes = "\n".join(module("peers.table").notes(document))
-    for sentence in ("first of its variants", "32x0e+32x1o", "64x0e+64x1o+64x2e", "self-connection",
-                     "nequip: nequip 0.19.1", "compiled in 95 s", "Machine: A CPU, 2 cores, 24 GB",
-                     "First call (compilation): nequip"):
+    for sentence in (
+        "first of its variants",
+        "32x0e+32x1o",
+        "64x0e+64x1o+64x2e",
+        "self-connection",
+        "nequip: nequip 0.19.1",
+        "compiled in 95 s",
+        "Machine: A CPU, 2 cores, 24 GB",
+        "First call (compilation): nequip",
+    ):
         assert sentence in notes, sentence
     assert notes in text.replace("\n- ", "\n")
 
@@ -236,8 +278,9 @@ def test_arguments() -> None:
     assert "nequip-compiled" in parse(["--compiled"]).packages
 
 
-@pytest.mark.parametrize("words", [["--only", "gold"], ["--repeats", "0"], ["--threads", "0"], ["--turn", "0"],
-                                   ["--sizes", "XL"]])
+@pytest.mark.parametrize(
+    "words", [["--only", "gold"], ["--repeats", "0"], ["--threads", "0"], ["--turn", "0"], ["--sizes", "XL"]]
+)
 def test_wrong_arguments(words, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         module("benchmark_peers").arguments(words)
@@ -283,7 +326,13 @@ def test_who_takes_part_in_what() -> None:
     assert plan.group_cases(pretrained, cases) == ["nacl64", "cu250"]
     assert plan.group_cases(matched_group, cases) == cases[:7] + cases[9:]
     assert [name for name in peers if plan._takes_part(name, matched_group)] == [
-        "equipot", "equipot mlp", "nequip", "nequip-compiled", "sevenn", "snap"]
+        "equipot",
+        "equipot mlp",
+        "nequip",
+        "nequip-compiled",
+        "sevenn",
+        "snap",
+    ]
     assert [name for name in peers if plan._takes_part(name, pretrained)] == ["equipot", "equipot mlp", "sevenn"]
     mace = {"architecture": "mace", "size": "converted"}
     assert [name for name in peers if plan._takes_part(name, mace)] == ["equipot", "equipot mlp", "mace-torch"]
@@ -330,9 +379,29 @@ def test_equipot_worker_runs_a_converted_model() -> None:
 
 def test_a_run_with_equipot_alone(tmp_path, monkeypatch, capsys) -> None:
     """The whole program, without peers: its worker is a real process."""
-    words = ["--only", "molecule21", "train-molecules", "--environments", str(tmp_path), "--architectures", "nequip",
-             "--sizes", "S", "--dtypes", "float64", "--threads", "1", "--repeats", "1", "--turn", "0.01", "--json",
-             str(tmp_path / "out.json"), "--markdown", str(tmp_path / "out.md")]
+    words = [
+        "--only",
+        "molecule21",
+        "train-molecules",
+        "--environments",
+        str(tmp_path),
+        "--architectures",
+        "nequip",
+        "--sizes",
+        "S",
+        "--dtypes",
+        "float64",
+        "--threads",
+        "1",
+        "--repeats",
+        "1",
+        "--turn",
+        "0.01",
+        "--json",
+        str(tmp_path / "out.json"),
+        "--markdown",
+        str(tmp_path / "out.md"),
+    ]
     program = module("benchmark_peers")
     monkeypatch.setattr(sys, "argv", ["benchmark_peers.py", *words])
     monkeypatch.setattr(program, "PACKAGES", {})
@@ -340,6 +409,8 @@ def test_a_run_with_equipot_alone(tmp_path, monkeypatch, capsys) -> None:
     printed = capsys.readouterr()
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert [(row["package"], row["case"], row["ratio"]) for row in rows] == [
-        ("equipot", "molecule21", 1.0), ("equipot", "train-molecules", 1.0)], rows
+        ("equipot", "molecule21", 1.0),
+        ("equipot", "train-molecules", 1.0),
+    ], rows
     assert "1-hexanol, 21 atoms" in printed.out and "done" in printed.err
     assert "## nequip architecture, S, float64, 1 thread" in (tmp_path / "out.md").read_text()

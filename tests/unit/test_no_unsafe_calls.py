@@ -12,10 +12,27 @@ import equipot
 PACKAGE = Path(equipot.__file__).parent
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "hickle"}
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}
-FORBIDDEN_CALLS = {"torch.load", "torch.save", "torch.jit.load", "torch.package.PackageImporter", "torch.hub.load",
-                   "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "yaml.unsafe_load_all",
-                   "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "numpy.fromfile",
-                   "np.memmap", "pandas.read_pickle", "pd.read_pickle", "importlib.__import__"}
+FORBIDDEN_CALLS = {
+    "torch.load",
+    "torch.save",
+    "torch.jit.load",
+    "torch.package.PackageImporter",
+    "torch.hub.load",
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "yaml.unsafe_load_all",
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "numpy.fromfile",
+    "np.memmap",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+    "importlib.__import__",
+}
 FORBIDDEN_LOADERS = {"Loader", "UnsafeLoader", "FullLoader", "CLoader", "CUnsafeLoader", "CFullLoader"}
 
 
@@ -51,18 +68,41 @@ def test_package():
     assert {file: lines for file, lines in found.items() if lines} == {}
 
 
-@pytest.mark.parametrize("source", [
-    "import pickle", "from pickle import loads", "import pickle as p", "import torch\ntorch.load('x')",
-    "from torch import load", "eval('1')", "exec('1')", "import yaml\nyaml.load('x', Loader=yaml.Loader)",
-    "yaml.UnsafeLoader", "import subprocess\nsubprocess.run('x', shell=True)", "np.load('x', allow_pickle=True)",
-    "np.load('x', allow_pickle=flag)", "os.system('x')", "__import__('os')", "import joblib",
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import pickle as p",
+        "import torch\ntorch.load('x')",
+        "from torch import load",
+        "eval('1')",
+        "exec('1')",
+        "import yaml\nyaml.load('x', Loader=yaml.Loader)",
+        "yaml.UnsafeLoader",
+        "import subprocess\nsubprocess.run('x', shell=True)",
+        "np.load('x', allow_pickle=True)",
+        "np.load('x', allow_pickle=flag)",
+        "os.system('x')",
+        "__import__('os')",
+        "import joblib",
+    ],
+)
 def test_scan_sees_each(source):
     assert violations(source)
 
 
-@pytest.mark.parametrize("source", ["model.eval()", "re.compile('x')", "np.load('x', allow_pickle=False)",
-                                    "subprocess.run(['x'], shell=False)", "yaml.SafeLoader", "json.load(f)"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "model.eval()",
+        "re.compile('x')",
+        "np.load('x', allow_pickle=False)",
+        "subprocess.run(['x'], shell=False)",
+        "yaml.SafeLoader",
+        "json.load(f)",
+    ],
+)
 def test_scan_lets_pass(source):
     assert not violations(source)
 

@@ -17,7 +17,9 @@ from equipot.models import Potential
 
 #: Family -> its importer.
 FAMILIES: dict[str, Callable[[Archive, str | None, str], Imported]] = {
-    "sevennet": read_sevennet, "mace": read_mace, "nequip": read_nequip,
+    "sevennet": read_sevennet,
+    "mace": read_mace,
+    "nequip": read_nequip,
 }
 DTYPES = ("float32", "float64")
 
@@ -50,8 +52,7 @@ def convert_heads(family: str, source: str | Path, *, dtype: str = "float32") ->
     archive = _read(family, source, dtype)
     first = _take_in(family, archive, FIRST, dtype)
     others = [name for name in first.heads if name != first.head]
-    return {first.head: first.potential,
-            **{name: _take_in(family, archive, name, dtype).potential for name in others}}
+    return {first.head: first.potential, **{name: _take_in(family, archive, name, dtype).potential for name in others}}
 
 
 def _read(family: str, source: str | Path, dtype: str) -> Archive:
@@ -76,8 +77,10 @@ def _take_in(family: str, archive: Archive, head: str | None, dtype: str) -> Imp
         raise CheckpointError(f"{archive.path}: {error}") from None
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise CheckpointError(f"{archive.path}: its settings or tensors are not those of a checkpoint of {family} that "
-                              f"is covered ({reason}); it is damaged or of another version.") from error
+        raise CheckpointError(
+            f"{archive.path}: its settings or tensors are not those of a checkpoint of {family} that "
+            f"is covered ({reason}); it is damaged or of another version."
+        ) from error
     imported.potential.metadata = _metadata(family, archive, imported)
     return imported
 
@@ -88,14 +91,18 @@ def _find(family: str, source: str | Path) -> Path:
     names = [alias for facts in PUBLISHED.values() for alias in facts.aliases] if family == "sevennet" else []
     if path.exists() or name not in names:
         if not path.exists() and family == "sevennet" and "/" not in name and "." not in name:
-            raise UsageError(f"There is no file {source}, and no model of that name: those of an installed sevenn are "
-                             f"{', '.join(names)}.")
+            raise UsageError(
+                f"There is no file {source}, and no model of that name: those of an installed sevenn are "
+                f"{', '.join(names)}."
+            )
         return path
     try:
         files = distribution("sevenn").files or []
     except PackageNotFoundError:
-        raise UsageError(f"{source} is looked for in an installed sevenn distribution; there is none here, so give the "
-                         "checkpoint's path.") from None
+        raise UsageError(
+            f"{source} is looked for in an installed sevenn distribution; there is none here, so give the "
+            "checkpoint's path."
+        ) from None
     folder = next(facts.file for facts in PUBLISHED.values() if name in facts.aliases)
     for file in files:
         if folder in file.parts and file.suffix == ".pth":
@@ -116,6 +123,11 @@ def _metadata(family: str, archive: Archive, imported: Imported) -> dict:
         "training_data": None if facts is None else {"source": facts.training_data},
         "level_of_theory": theory,
         "head": imported.head,
-        "converted_from": {"family": family, "file": archive.path.name, "sha256": archive.sha256,
-                           "heads": list(imported.heads), **dict(imported.source)},
+        "converted_from": {
+            "family": family,
+            "file": archive.path.name,
+            "sha256": archive.sha256,
+            "heads": list(imported.heads),
+            **dict(imported.source),
+        },
     }

@@ -27,8 +27,9 @@ class Tensors:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        self._tensors = {name: tensor.to(torch.float64) if tensor.is_floating_point() else tensor
-                         for name, tensor in tensors.items()}
+        self._tensors = {
+            name: tensor.to(torch.float64) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+        }
         self.where, self._taken = where, set()
 
     def __contains__(self, name: str) -> bool:
@@ -53,9 +54,12 @@ class Tensors:
         tensor = self[name]
         known = [n for n in shape if n >= 0]
         if (len(known) == len(shape) and tensor.numel() != math.prod(shape)) or (
-                len(known) < len(shape) and (tensor.numel() % max(math.prod(known), 1) or not tensor.numel())):
-            raise CheckpointError(f"{self.where}: the tensor {name} has {tensor.numel()} numbers, expected "
-                                  f"{' x '.join(str(n) if n >= 0 else 'any' for n in shape)}.")
+            len(known) < len(shape) and (tensor.numel() % max(math.prod(known), 1) or not tensor.numel())
+        ):
+            raise CheckpointError(
+                f"{self.where}: the tensor {name} has {tensor.numel()} numbers, expected "
+                f"{' x '.join(str(n) if n >= 0 else 'any' for n in shape)}."
+            )
         return tensor.reshape(shape)
 
     def names(self, prefix: str) -> list[str]:
@@ -64,15 +68,20 @@ class Tensors:
 
     def left_over(self, is_constant: Callable[[str], bool]) -> list[str]:
         """Names of non-empty tensors that were not taken and are no constants of the code."""
-        return [name for name, tensor in self._tensors.items()
-                if name not in self._taken and tensor.numel() and not is_constant(name)]
+        return [
+            name
+            for name, tensor in self._tensors.items()
+            if name not in self._taken and tensor.numel() and not is_constant(name)
+        ]
 
     def refuse_left_over(self, is_constant: Callable[[str], bool]) -> None:
         """Raise CheckpointError where :meth:`left_over` finds any: a part of the model that would be lost."""
         names = self.left_over(is_constant)
         if names:
-            raise CheckpointError(f"{self.where}: the model has parts that equipot does not take in: "
-                                  f"{', '.join(names[:6])}{' and more' if len(names) > 6 else ''}.")
+            raise CheckpointError(
+                f"{self.where}: the model has parts that equipot does not take in: "
+                f"{', '.join(names[:6])}{' and more' if len(names) > 6 else ''}."
+            )
 
 
 def split_linear(flat: Tensor, irreps_in: Irreps, irreps_out: Irreps, where: str) -> dict[tuple[int, int], Tensor]:
@@ -154,11 +163,14 @@ def set_radial_network(message: Message, matrices: Sequence[Tensor], paths: Sequ
     for path in paths:
         columns[path.source, path.l2, path.result] = path.factor * matrices[-1][:, position : position + path.channels]
         position += path.channels
-    wanted = [(plan.input.blocks[path.input].irrep, path.l2, plan.output.blocks[path.output].irrep)
-              for path in plan.paths]
+    wanted = [
+        (plan.input.blocks[path.input].irrep, path.l2, plan.output.blocks[path.output].irrep) for path in plan.paths
+    ]
     if position != matrices[-1].shape[1] or set(wanted) != set(columns):
-        raise CheckpointError(f"{where}: a radial network has {matrices[-1].shape[1]} weights in {len(columns)} paths, "
-                              f"expected {plan.num_weights} in {len(plan.paths)}.")
+        raise CheckpointError(
+            f"{where}: a radial network has {matrices[-1].shape[1]} weights in {len(columns)} paths, "
+            f"expected {plan.num_weights} in {len(plan.paths)}."
+        )
     set_network(message.radial_network, [*matrices[:-1], torch.cat([columns[key] for key in wanted], dim=1)], where)
 
 
@@ -183,9 +195,11 @@ class CouplingSigns:
         table = self._tables.get((l1, l2, l3))
         if table is None:
             if (l1 + l2 + l3) % 2 and 0 not in (l1, l2, l3):
-                raise CheckpointError(f"{self._where}: has no Clebsch-Gordan table ({l1}, {l2}, {l3}), whose "
-                                      "sign differs between releases of e3nn, so that its weights cannot be read "
-                                      "with certainty.")
+                raise CheckpointError(
+                    f"{self._where}: has no Clebsch-Gordan table ({l1}, {l2}, {l3}), whose "
+                    "sign differs between releases of e3nn, so that its weights cannot be read "
+                    "with certainty."
+                )
             return 1.0
         for sign in (1.0, -1.0):
             if table.shape == here.shape and torch.allclose(table.to(torch.float64), sign * here, atol=1e-5):

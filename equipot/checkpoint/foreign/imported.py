@@ -47,8 +47,9 @@ def whole_number(where: str, settings: Mapping[str, Any], name: str, most: int) 
     """
     value = settings.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise CheckpointError(f"{where}: its setting {name} is {repr(value)[:60]}, expected a whole number from 0 to "
-                              f"{most}.")
+        raise CheckpointError(
+            f"{where}: its setting {name} is {repr(value)[:60]}, expected a whole number from 0 to {most}."
+        )
     return value
 
 

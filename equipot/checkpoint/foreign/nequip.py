@@ -44,7 +44,10 @@ from equipot.models import Potential, PotentialConfig, resolve_options
 
 #: Setting -> the value that is taken in, and what it is where the file does not say.
 _COVERED: dict[str, Any] = {
-    "resnet": False, "nonlinearity_type": "gate", "use_sc": True, "edge_sh_normalization": "component",
+    "resnet": False,
+    "nonlinearity_type": "gate",
+    "use_sc": True,
+    "edge_sh_normalization": "component",
 }
 _CONSTANTS = ("_w3j_", "output_mask", "scale_by", "shift_by")
 
@@ -96,8 +99,11 @@ class _Reader:
         self.tensors = Tensors({name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, where)
         #: What the outer modules multiply and shift the total energy with.
         outer = [module for name, module in modules.items() if prefix.startswith(name)]
-        self.scale_by = math.prod(float(module.get("scale_by")) for module in outer
-                                  if isinstance(module.get("scale_by"), Tensor) and module.get("scale_by").numel())
+        self.scale_by = math.prod(
+            float(module.get("scale_by"))
+            for module in outer
+            if isinstance(module.get("scale_by"), Tensor) and module.get("scale_by").numel()
+        )
         if any(isinstance(module.get("shift_by"), Tensor) and bool(module.get("shift_by").any()) for module in outer):
             raise refuse(where, "NequIP with a shift of total energies", "shifts by species")
         self._check_settings()
@@ -133,8 +139,9 @@ class _Reader:
         network, num_elements = potential.architecture, len(self.numbers)
         with torch.no_grad():
             network.radial.basis.wave_numbers.copy_(self.tensors["radial_basis.basis.bessel_weights"])
-            embedding = self.tensors.shaped("chemical_embedding.linear.weight", num_elements,
-                                            network.embedding.shape[1])
+            embedding = self.tensors.shaped(
+                "chemical_embedding.linear.weight", num_elements, network.embedding.shape[1]
+            )
             network.embedding.copy_(embedding[self.rows] / math.sqrt(num_elements))
             before: Irreps = [(network.embedding.shape[1], (0, 1))]
             for t, layer in enumerate(network.layers):
@@ -145,9 +152,13 @@ class _Reader:
             potential.scale.copy_(self.scale_by * self._by_species("scales", 1.0))
             potential.atomic_energies.copy_(self.scale_by * self._by_species("shifts", 0.0))
         self.tensors.refuse_left_over(lambda name: any(part in name for part in _CONSTANTS))
-        return Imported(potential, None, (), "the per-species shifts of the file: not of isolated atoms unless it "
-                        "was trained so", {"nequip_version": self.extra.get("nequip_version"),
-                                           "flipped_couplings": sorted(self.flipped)})
+        return Imported(
+            potential,
+            None,
+            (),
+            "the per-species shifts of the file: not of isolated atoms unless it was trained so",
+            {"nequip_version": self.extra.get("nequip_version"), "flipped_couplings": sorted(self.flipped)},
+        )
 
     def _by_species(self, name: str, default: float) -> Tensor:
         key = f"per_species_rescale.{name}"
@@ -164,43 +175,69 @@ class _Reader:
         hidden = self._irreps(settings.get("feature_irreps_hidden") or self._default_hidden())
         irreps = {irrep: channels for channels, irrep in hidden}
         feature_l_max = max(l for l, _ in irreps)
-        kinds = {"natural": [(l, (-1) ** l) for l in range(feature_l_max + 1)],
-                 "both": [(l, p) for p in (1, -1) for l in range(feature_l_max + 1)],
-                 "none": [(l, 1) for l in range(feature_l_max + 1)]}
-        parity = next((name for name in (("natural", "both") if has_parity else ("none",))
-                       if set(kinds[name]) == set(irreps)), None)
+        kinds = {
+            "natural": [(l, (-1) ** l) for l in range(feature_l_max + 1)],
+            "both": [(l, p) for p in (1, -1) for l in range(feature_l_max + 1)],
+            "none": [(l, 1) for l in range(feature_l_max + 1)],
+        }
+        parity = next(
+            (name for name in (("natural", "both") if has_parity else ("none",)) if set(kinds[name]) == set(irreps)),
+            None,
+        )
         channels = [irreps.get((l, 1), irreps.get((l, -1))) for l in range(feature_l_max + 1)]
-        if (parity is None or len(irreps) != len(hidden)
-                or any(irreps[l, p] != channels[l] for l, p in irreps)
-                or [irrep for _, irrep in sphere]
-                != [(l, (-1) ** l if has_parity else 1) for l in range(self.l_max + 1)]):
-            raise refuse(self.where, f"NequIP with the features {settings.get('feature_irreps_hidden')}",
-                         "every l with one number of channels, of natural, both or no parities")
+        if (
+            parity is None
+            or len(irreps) != len(hidden)
+            or any(irreps[l, p] != channels[l] for l, p in irreps)
+            or [irrep for _, irrep in sphere] != [(l, (-1) ** l if has_parity else 1) for l in range(self.l_max + 1)]
+        ):
+            raise refuse(
+                self.where,
+                f"NequIP with the features {settings.get('feature_irreps_hidden')}",
+                "every l with one number of channels, of natural, both or no parities",
+            )
         embedding = settings.get("chemical_embedding_irreps_out")
         if embedding and sum(channels for channels, _ in self._irreps(embedding)) != irreps.get((0, 1)):
-            raise refuse(self.where, f"NequIP with chemical_embedding_irreps_out: {embedding}",
-                         f"as many channels as features: {irreps.get((0, 1))}x0e")
+            raise refuse(
+                self.where,
+                f"NequIP with chemical_embedding_irreps_out: {embedding}",
+                f"as many channels as features: {irreps.get((0, 1))}x0e",
+            )
         self.hidden = hidden
         self.cutoff = float(self.extra.get("r_max") or settings["r_max"])
         norm = self.modules["layer0_convnet.conv"].get("avg_num_neighbors")
         #: Where messages are only summed the norm is 1.
         self.average = 1.0 if norm is None else float(norm)
         layers = sum(1 for name in self.tensors.names("layer") if name.endswith("_convnet.conv.linear_1.weight"))
-        sizes = [len(self.tensors[f"layer0_convnet.conv.fc.layer{n}.weight"])
-                 for n in range(1, len([name for name in self.tensors.names("layer0_convnet.conv.fc.")
-                                        if name.endswith(".weight")]))]
+        sizes = [
+            len(self.tensors[f"layer0_convnet.conv.fc.layer{n}.weight"])
+            for n in range(
+                1, len([name for name in self.tensors.names("layer0_convnet.conv.fc.") if name.endswith(".weight")])
+            )
+        ]
         options = {
-            "num_layers": layers, "num_channels": tuple(channels), "l_max": self.l_max, "feature_l_max": feature_l_max,
-            "parity": parity, "num_bessel": self.tensors["radial_basis.basis.bessel_weights"].numel(),
+            "num_layers": layers,
+            "num_channels": tuple(channels),
+            "l_max": self.l_max,
+            "feature_l_max": feature_l_max,
+            "parity": parity,
+            "num_bessel": self.tensors["radial_basis.basis.bessel_weights"].numel(),
             "trainable_bessel": bool(settings.get("BesselBasis_trainable", True)),
-            "envelope_power": int(settings.get("PolynomialCutoff_p", 6)), "radial_hidden": tuple(sizes),
-            "radial": "mlp", "readout_hidden": (),
+            "envelope_power": int(settings.get("PolynomialCutoff_p", 6)),
+            "radial_hidden": tuple(sizes),
+            "radial": "mlp",
+            "readout_hidden": (),
             "solid_harmonics": not self._setting("edge_sh_normalize", True),
         }
         config = PotentialConfig(
-            architecture="nequip", elements=sorted_symbols(self.symbols), cutoff=self.cutoff,
-            avg_num_neighbors=max(self.average, 1.0), dtype=self.dtype, exact_isolated_atoms=False,
-            options=resolve_options("nequip", None, options))
+            architecture="nequip",
+            elements=sorted_symbols(self.symbols),
+            cutoff=self.cutoff,
+            avg_num_neighbors=max(self.average, 1.0),
+            dtype=self.dtype,
+            exact_isolated_atoms=False,
+            options=resolve_options("nequip", None, options),
+        )
         return build_empty(config, self.where, self.tensors.num_numbers)
 
     def _default_sphere(self) -> str:
@@ -210,25 +247,37 @@ class _Reader:
 
     def _default_hidden(self) -> str:
         parities = ("e", "o") if self.settings.get("parity", True) else ("e",)
-        l_max, channels = (whole_number(self.where, self.settings, name, most)
-                           for name, most in (("l_max", MAX_L), ("num_features", MAX_CHANNELS)))
+        l_max, channels = (
+            whole_number(self.where, self.settings, name, most)
+            for name, most in (("l_max", MAX_L), ("num_features", MAX_CHANNELS))
+        )
         return "+".join(f"{channels}x{l}{p}" for p in parities for l in range(l_max + 1))
 
     def _layer(self, t: int, layer: torch.nn.Module, before: Irreps) -> Irreps:
         """Copies a layer's weights; returns the irreps after the file's own layer, in its order."""
         prefix = f"layer{t}_convnet.conv"
-        reached = {(l3, p1 * self._sphere_parity(l2)) for _, (l1, p1) in before for l2 in range(self.l_max + 1)
-                   for l3 in range(abs(l1 - l2), l1 + l2 + 1)}
+        reached = {
+            (l3, p1 * self._sphere_parity(l2))
+            for _, (l1, p1) in before
+            for l2 in range(self.l_max + 1)
+            for l3 in range(abs(l1 - l2), l1 + l2 + 1)
+        }
         scalars = [part for part in self.hidden if part[1][0] == 0 and part[1] in reached]
         gated = [part for part in self.hidden if part[1][0] > 0 and part[1] in reached]
         num_scalars = next(channels for channels, irrep in scalars if irrep == (0, 1))
-        pre = [(num_scalars + sum(channels for channels, _ in gated), (0, 1)),
-               *[part for part in scalars if part[1] != (0, 1)], *gated]
+        pre = [
+            (num_scalars + sum(channels for channels, _ in gated), (0, 1)),
+            *[part for part in scalars if part[1] != (0, 1)],
+            *gated,
+        ]
         pre.sort(key=lambda part: _order(part[1]))
-        paths = [FilePath((l1, p1), l2, (l3, p1 * self._sphere_parity(l2)), channels)
-                 for channels, (l1, p1) in before for l2 in range(self.l_max + 1)
-                 for l3 in range(abs(l1 - l2), l1 + l2 + 1)
-                 if (l3, p1 * self._sphere_parity(l2)) in {irrep for _, irrep in pre}]
+        paths = [
+            FilePath((l1, p1), l2, (l3, p1 * self._sphere_parity(l2)), channels)
+            for channels, (l1, p1) in before
+            for l2 in range(self.l_max + 1)
+            for l3 in range(abs(l1 - l2), l1 + l2 + 1)
+            if (l3, p1 * self._sphere_parity(l2)) in {irrep for _, irrep in pre}
+        ]
         middle: dict[tuple[int, int], int] = {}
         for path in sorted(paths, key=lambda path: _order(path.result)):
             middle[path.result] = middle.get(path.result, 0) + path.channels
@@ -251,8 +300,10 @@ class _Reader:
     def _radial(self, t: int, layer: torch.nn.Module, paths: list[FilePath]) -> None:
         prefix = f"layer{t}_convnet.conv"
         signs = CouplingSigns(coupling_tables(self.tensors, f"{prefix}.tp."), self.where)
-        signed = [FilePath(path.source, path.l2, path.result, path.channels,
-                           signs(path.source[0], path.l2, path.result[0])) for path in paths]
+        signed = [
+            FilePath(path.source, path.l2, path.result, path.channels, signs(path.source[0], path.l2, path.result[0]))
+            for path in paths
+        ]
         self.flipped |= signs.flipped
         count = len([name for name in self.tensors.names(f"{prefix}.fc.") if name.endswith(".weight")])
         matrices = [self.tensors[f"{prefix}.fc.layer{n}.weight"] for n in range(count)]

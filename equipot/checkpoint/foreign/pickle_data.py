@@ -58,9 +58,28 @@ class _Mark:
 
 _MARK = _Mark()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_VALUES = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-           "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE",
-           "BINUNICODE", "BINUNICODE8"}
+_VALUES = {
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "FLOAT",
+    "BINFLOAT",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+    "UNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE",
+    "BINUNICODE8",
+}
 _IGNORED = {"PROTO", "FRAME"}
 
 
@@ -80,8 +99,9 @@ def read_pickle(content: bytes, where: str, makers: Makers, persistent: Callable
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(content))):
             if count > MAX_OPCODES:
-                raise CheckpointError(f"{where}: its pickle has more than {MAX_OPCODES} instructions; it is damaged "
-                                      "or made to do harm.")
+                raise CheckpointError(
+                    f"{where}: its pickle has more than {MAX_OPCODES} instructions; it is damaged or made to do harm."
+                )
             if opcode.name == "STOP":
                 return machine.pop()
             machine.step(opcode.name, argument)

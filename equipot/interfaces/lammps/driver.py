@@ -30,16 +30,26 @@ _VOIGT = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS: xx yy zz xy xz yz
 class Driver:
     """The callback of one LAMMPS. Made by :func:`attach`."""
 
-    def __init__(self, lmp: Any, comm: Any, program: Program, fix_id: str, cutoff: float, skin: float,
-                 min_distance: float, species_of_type: np.ndarray) -> None:
+    def __init__(
+        self,
+        lmp: Any,
+        comm: Any,
+        program: Program,
+        fix_id: str,
+        cutoff: float,
+        skin: float,
+        min_distance: float,
+        species_of_type: np.ndarray,
+    ) -> None:
         self._lmp, self._comm, self._program, self._fix_id = lmp, comm, program, fix_id
         self._reach, self._skin, self._min_distance = cutoff + skin, skin, min_distance
         self._species_of_type = species_of_type
         self._tags: np.ndarray | None = None
         self._searched = np.empty((0, 3))
 
-    def __call__(self, caller: Any, step: int, num_local: int, tags: np.ndarray, x: np.ndarray,
-                 forces: np.ndarray) -> None:
+    def __call__(
+        self, caller: Any, step: int, num_local: int, tags: np.ndarray, x: np.ndarray, forces: np.ndarray
+    ) -> None:
         """What LAMMPS calls in every step; a failure stops all ranks."""
         try:
             self._compute(step, num_local, forces)
@@ -54,14 +64,20 @@ class Driver:
         tags = np.array(self._lmp.numpy.extract_atom("id", nelem=total), dtype=np.int64).reshape(total)
         x = np.array(self._lmp.numpy.extract_atom("x", nelem=total, dim=3), dtype=float).reshape(total, 3)
         types = np.array(self._lmp.numpy.extract_atom("type", nelem=total)).reshape(total)
-        is_old = (self._tags is None or len(self._own) != num_local or not np.array_equal(tags, self._tags)
-                  or bool((((x - self._searched) ** 2).sum(1) > (self._skin / 2) ** 2).any()))
+        is_old = (
+            self._tags is None
+            or len(self._own) != num_local
+            or not np.array_equal(tags, self._tags)
+            or bool((((x - self._searched) ** 2).sum(1) > (self._skin / 2) ** 2).any())
+        )
         if self._comm.allreduce(int(is_old)):
             self._take(tags, x, types, num_local)
         i, j, distance = self._program.update(x, None, 1)
         if distance < self._min_distance:
-            raise StructureError(f"Atoms {tags[i]} and {tags[j]} are {distance:.4g} Angstrom apart at step {step}, "
-                                 f"nearer than min_distance {self._min_distance:g}.")
+            raise StructureError(
+                f"Atoms {tags[i]} and {tags[j]} are {distance:.4g} Angstrom apart at step {step}, "
+                f"nearer than min_distance {self._min_distance:g}."
+            )
         energy, point_forces, virial = np.zeros(num_local), np.zeros((total, 3)), np.zeros((3, 3))
         self._program.run(1, (energy, point_forces, virial, None), self._exchange if self._comm.size > 1 else None)
         if not (np.isfinite(energy).all() and np.isfinite(point_forces).all()):
@@ -83,19 +99,22 @@ class Driver:
         first = np.zeros(len(nodes), dtype=np.int64)
         first[self._point_node[::-1]] = np.arange(len(tags))[::-1]
         species = self._species_of_type[types[first] - 1]
-        found = ([] if num_local == 0 else cKDTree(x).query_ball_point(x[:num_local], self._reach))
+        found = [] if num_local == 0 else cKDTree(x).query_ball_point(x[:num_local], self._reach)
         rows = [np.setdiff1d(np.array(row, dtype=np.int32), [k]) for k, row in enumerate(found)]
         start = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
         point = np.concatenate([np.empty(0, dtype=np.int32), *rows]).astype(np.int32)
-        self._places = self._program.set_points(species, np.arange(num_local, dtype=np.int32), self._point_node, start,
-                                                point, x)
+        self._places = self._program.set_points(
+            species, np.arange(num_local, dtype=np.int32), self._point_node, start, point, x
+        )
         self._tags, self._searched, self._own = tags, x, own
         owned = self._comm.allgather(own)
         wanted = [np.intersect1d(self._remote, part) for part in owned]
         self._asked = [np.searchsorted(self._remote, part) for part in wanted]  # rows of ours, by owner
         order = np.argsort(own)
-        self._given = [order[np.searchsorted(own, part, sorter=order)] if len(part) else np.empty(0, dtype=np.int64)
-                       for part in self._comm.alltoall(wanted)]
+        self._given = [
+            order[np.searchsorted(own, part, sorter=order)] if len(part) else np.empty(0, dtype=np.int64)
+            for part in self._comm.alltoall(wanted)
+        ]
 
     def _exchange(self, rows: np.ndarray) -> None:
         received = self._comm.alltoall([rows[self._places[part]] for part in self._given])
@@ -110,8 +129,16 @@ class Driver:
         return result
 
 
-def attach(lmp: Any, model: str | Path | Potential, elements: Sequence[str], *, dtype: str | None = None,
-           fix_id: str = "equipot", min_distance: float = 0.05, skin: float = 1.0) -> Driver:
+def attach(
+    lmp: Any,
+    model: str | Path | Potential,
+    elements: Sequence[str],
+    *,
+    dtype: str | None = None,
+    fix_id: str = "equipot",
+    min_distance: float = 0.05,
+    skin: float = 1.0,
+) -> Driver:
     """Let a potential act on a LAMMPS that has its atoms, in units metal; on all ranks.
 
     Args:
@@ -135,17 +162,31 @@ def attach(lmp: Any, model: str | Path | Potential, elements: Sequence[str], *, 
     if lmp.extract_global("units") != "metal":
         raise UsageError(f"The driver needs units metal, not {lmp.extract_global('units')}.")
     if len(elements) != lmp.extract_setting("ntypes"):
-        raise UsageError(f"LAMMPS has {lmp.extract_setting('ntypes')} atom types and {len(elements)} "
-                         "elements were given.")
+        raise UsageError(
+            f"LAMMPS has {lmp.extract_setting('ntypes')} atom types and {len(elements)} elements were given."
+        )
     potential = model if isinstance(model, Potential) else checkpoint.load_model(model, dtype=dtype)
     unique = tuple(dict.fromkeys(elements))
     document, _ = lowered(potential, unique)
     cutoff = potential.cutoff
-    driver = Driver(lmp, MPI.COMM_WORLD, Program(document), fix_id, cutoff, skin, min_distance,
-                    np.array([unique.index(element) for element in elements], dtype=np.int32))
-    for command in (f"pair_style zero {cutoff!r} nocoeff", "pair_coeff * *", f"neighbor {skin!r} bin",
-                    f"comm_modify cutoff {cutoff + skin!r}", f"fix {fix_id} all external pf/callback 1 1",
-                    f"fix_modify {fix_id} energy yes virial yes"):
+    driver = Driver(
+        lmp,
+        MPI.COMM_WORLD,
+        Program(document),
+        fix_id,
+        cutoff,
+        skin,
+        min_distance,
+        np.array([unique.index(element) for element in elements], dtype=np.int32),
+    )
+    for command in (
+        f"pair_style zero {cutoff!r} nocoeff",
+        "pair_coeff * *",
+        f"neighbor {skin!r} bin",
+        f"comm_modify cutoff {cutoff + skin!r}",
+        f"fix {fix_id} all external pf/callback 1 1",
+        f"fix_modify {fix_id} energy yes virial yes",
+    ):
         lmp.command(command)
     lmp.set_fix_external_callback(fix_id, driver)
     return driver

@@ -36,16 +36,19 @@ def lowered(model: str | Path | Potential, elements: Sequence[str], dtype: str |
     potential = model if isinstance(model, Potential) else checkpoint.load_model(model, dtype=dtype)
     unknown = [element for element in elements if element not in potential.elements]
     if unknown:
-        raise ElementError(f"the potential {model} does not know the element {unknown[0]}; it knows "
-                           f"{', '.join(potential.elements)}")
+        raise ElementError(
+            f"the potential {model} does not know the element {unknown[0]}; it knows {', '.join(potential.elements)}"
+        )
     potential = potential.eval().requires_grad_(False)
     try:
         document = lower_potential(potential, tuple(elements))
     except NotCompiled as reason:
         raise NotCompiled(f"{reason} (The ASE calculator runs such models through torch.)") from None
     name = model if not isinstance(model, Potential) else "potential"
-    return document, (f"{name}: {potential.config.architecture}, {str(potential.dtype).removeprefix('torch.')}, cutoff "
-                      f"{potential.cutoff:g} Angstrom, elements {' '.join(elements)}")
+    return document, (
+        f"{name}: {potential.config.architecture}, {str(potential.dtype).removeprefix('torch.')}, cutoff "
+        f"{potential.cutoff:g} Angstrom, elements {' '.join(elements)}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

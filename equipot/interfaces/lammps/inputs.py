@@ -95,9 +95,13 @@ def atom_types(atoms: Atoms) -> tuple[list[tuple[str, float]], np.ndarray]:
 def data_file(atoms: Atoms) -> str:
     """The structure as a data file of ``atom_style atomic`` in units metal, every number in full precision."""
     box, (types, numbers) = lammps_box(atoms), atom_types(atoms)
-    lines = [f"LAMMPS data file of {atoms.get_chemical_formula()}, written by equipot; units metal, "
-             "atom_style atomic", "",
-             f"{len(atoms)} atoms", f"{len(types)} atom types", ""]
+    lines = [
+        f"LAMMPS data file of {atoms.get_chemical_formula()}, written by equipot; units metal, atom_style atomic",
+        "",
+        f"{len(atoms)} atoms",
+        f"{len(types)} atom types",
+        "",
+    ]
     for axis, name in enumerate("xyz"):
         low = float(box.low[axis])
         lines.append(f"{low!r} {low + float(box.cell[axis, axis])!r} {name}lo {name}hi")
@@ -115,8 +119,10 @@ def data_file(atoms: Atoms) -> str:
 
 
 def _rows(vectors: np.ndarray, numbers: np.ndarray | None = None) -> list[str]:
-    return [" ".join([str(k + 1), *([] if numbers is None else [str(numbers[k])]), *map(repr, vector)])
-            for k, vector in enumerate(vectors.tolist())]
+    return [
+        " ".join([str(k + 1), *([] if numbers is None else [str(numbers[k])]), *map(repr, vector)])
+        for k, vector in enumerate(vectors.tolist())
+    ]
 
 
 def has_velocities(atoms: Atoms) -> bool:
@@ -140,24 +146,28 @@ def input_file(atoms: Atoms, model: Path, data_name: str, config: InputConfig) -
     if config.ensemble not in ENSEMBLES:
         raise UsageError(f"There is no ensemble {config.ensemble!r}; there are {', '.join(ENSEMBLES)}.")
     if config.ensemble in ("npt", "melt", "deform") and not all(box.pbc):
-        raise UsageError(f"{config.ensemble} changes the box, and the structure does not repeat in every direction: "
-                         "use nve or nvt.")
+        raise UsageError(
+            f"{config.ensemble} changes the box, and the structure does not repeat in every direction: use nve or nvt."
+        )
     start = config.temperature
-    velocities = ("# Velocities are those of the data file." if has_velocities(atoms) else
-                  f"velocity all create {start!r} {config.seed} mom yes rot no dist gaussian")
+    velocities = (
+        "# Velocities are those of the data file."
+        if has_velocities(atoms)
+        else f"velocity all create {start!r} {config.seed} mom yes rot no dist gaussian"
+    )
     return f"""# Written by equipot: {config.ensemble}, {len(atoms)} atoms.
 # Units metal: Angstrom, eV, ps, K, bar (1 GPa = 10000 bar), g/mol.
 units metal
 atom_style atomic
 atom_modify map yes          # the pair style finds atoms by number
 newton on
-boundary {' '.join('p' if periodic else 's' for periodic in box.pbc)}
+boundary {" ".join("p" if periodic else "s" for periodic in box.pbc)}
 box tilt large
 read_data {data_name}
 
 # One model file, then the element of every atom type.
 pair_style equipot
-pair_coeff * * "{model.resolve()}" {' '.join(symbol for symbol, _ in types)}
+pair_coeff * * "{model.resolve()}" {" ".join(symbol for symbol, _ in types)}
 
 neighbor 1.0 bin             # skin in Angstrom; changes speed, not results
 neigh_modify every 1 delay 0 check yes
@@ -171,7 +181,7 @@ thermo_style custom step time temp pe etotal press vol
 thermo_modify norm no
 thermo 100
 dump frames all custom 100 dump.lammpstrj id type element xu yu zu
-dump_modify frames element {' '.join(symbol for symbol, _ in types)} sort id
+dump_modify frames element {" ".join(symbol for symbol, _ in types)} sort id
 restart 5000 restart.a restart.b  # to go on: read_restart in place of read_data, and no velocity line
 
 run {config.steps}
@@ -187,13 +197,19 @@ def _integrator(config: InputConfig) -> str:
     if config.ensemble == "nvt":
         return f"fix motion all nvt temp {temperature!r} {temperature!r} {heat!r}"
     if config.ensemble == "npt":
-        return (f"fix motion all npt temp {temperature!r} {temperature!r} {heat!r} iso {pressure!r} "
-                f"{pressure!r} {squeeze!r}")
+        return (
+            f"fix motion all npt temp {temperature!r} {temperature!r} {heat!r} iso {pressure!r} "
+            f"{pressure!r} {squeeze!r}"
+        )
     if config.ensemble == "melt":
         end = 3 * temperature if config.final_temperature is None else config.final_temperature
-        return (f"# Heated evenly over the run; the enthalpy jumps where it melts (superheated without a surface).\n"
-                f"fix motion all npt temp {temperature!r} {end!r} {heat!r} iso {pressure!r} {pressure!r} {squeeze!r}")
-    return (f"# Pulled along x by {config.strain_rate:g} of its first length per ps; y and z answer to the pressure.\n"
-            f"fix motion all npt temp {temperature!r} {temperature!r} {heat!r} y {pressure!r} {pressure!r} {squeeze!r} "
-            f"z {pressure!r} {pressure!r} {squeeze!r}\n"
-            f"fix pull all deform 1 x erate {config.strain_rate!r} remap x")
+        return (
+            f"# Heated evenly over the run; the enthalpy jumps where it melts (superheated without a surface).\n"
+            f"fix motion all npt temp {temperature!r} {end!r} {heat!r} iso {pressure!r} {pressure!r} {squeeze!r}"
+        )
+    return (
+        f"# Pulled along x by {config.strain_rate:g} of its first length per ps; y and z answer to the pressure.\n"
+        f"fix motion all npt temp {temperature!r} {temperature!r} {heat!r} y {pressure!r} {pressure!r} {squeeze!r} "
+        f"z {pressure!r} {pressure!r} {squeeze!r}\n"
+        f"fix pull all deform 1 x erate {config.strain_rate!r} remap x"
+    )

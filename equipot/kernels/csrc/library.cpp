@@ -1,5 +1,5 @@
 // What the library says of itself: which instruction set it was compiled for, and which one this CPU can run.
-#include "vector.hpp"
+#include "simd/vector.hpp"
 
 // Raised with every change of an entry point, together with KERNELS_ABI_VERSION in equipot/version.py.
 EQUIPOT_API int equipot_abi_version() { return 3; }

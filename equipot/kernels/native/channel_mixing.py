@@ -72,9 +72,15 @@ def _mix(
 ) -> Tensor:
     table = _mixing(key)
     before, after = (table.out_dim, table.in_dim) if transposed else (table.in_dim, table.out_dim)
-    if (x.dim() != 2 or x.shape[1] != before or weights.dim() != 2 or weights.shape[1] != table.weight_size
-            or weights.dtype != x.dtype or not _species_fit(species, x, weights.shape[0])
-            or (addend is not None and (addend.shape != (len(x), after) or addend.dtype != x.dtype))):
+    if (
+        x.dim() != 2
+        or x.shape[1] != before
+        or weights.dim() != 2
+        or weights.shape[1] != table.weight_size
+        or weights.dtype != x.dtype
+        or not _species_fit(species, x, weights.shape[0])
+        or (addend is not None and (addend.shape != (len(x), after) or addend.dtype != x.dtype))
+    ):
         raise _misfit(
             f"Mixing takes features (N, {before}), weights (species, {table.weight_size}) of the same type, species "
             f"(N,) of int64 (None for one set of weights) and an addend (N, {after}) or None",
@@ -103,12 +109,24 @@ def _outer(x: Tensor, g: Tensor, species: Tensor | None, key: str, num_species: 
     return sum_of_outers(x, g, None, None, species, key, num_species)
 
 
-def sum_of_outers(x: Tensor, g: Tensor, second_x: Tensor | None, second_g: Tensor | None, species: Tensor | None,
-                  key: str, num_species: int) -> Tensor:
+def sum_of_outers(
+    x: Tensor,
+    g: Tensor,
+    second_x: Tensor | None,
+    second_g: Tensor | None,
+    species: Tensor | None,
+    key: str,
+    num_species: int,
+) -> Tensor:
     """Sum over atoms of x^T g and, if given, of the second pair's (of the same shapes), (species, size)."""
     table = _mixing(key)
-    if (x.dim() != 2 or x.shape[1] != table.in_dim or g.shape != (x.shape[0], table.out_dim) or g.dtype != x.dtype
-            or not _species_fit(species, x, num_species)):
+    if (
+        x.dim() != 2
+        or x.shape[1] != table.in_dim
+        or g.shape != (x.shape[0], table.out_dim)
+        or g.dtype != x.dtype
+        or not _species_fit(species, x, num_species)
+    ):
         raise _misfit(
             f"The gradient of mixing takes features (N, {table.in_dim}) and (N, {table.out_dim}) of the same type, and "
             "species (N,) of int64 (None for one set of weights)", x, g, species,

@@ -26,12 +26,13 @@ _POINTERS = ("x", "harmonics", "basis", "knot", "weights")
 _COTANGENTS = ("g", "hx", "h_harmonics", "h_basis", "h_weights", "b")
 _OUTPUTS = ("out", "gx", "g_harmonics", "g_basis", "g_weights")
 _SCHEMA_INPUTS = "Tensor features, Tensor harmonics, Tensor? basis, Tensor? knot, Tensor weights"
-_SCHEMA_EDGES = ("Tensor center, Tensor neighbor, Tensor center_ptr, Tensor neighbor_order, Tensor neighbor_ptr, "
-                 "str plan")
+_SCHEMA_EDGES = (
+    "Tensor center, Tensor neighbor, Tensor center_ptr, Tensor neighbor_order, Tensor neighbor_ptr, str plan"
+)
 
 
 class _Arguments(ctypes.Structure):
-    """``Arguments`` of csrc/convolution_entry.cpp, field by field."""
+    """``Arguments`` of csrc/convolution/convolution_entry.cpp, field by field."""
 
     _fields_ = [
         ("plan", ctypes.c_void_p), ("num_atoms", ctypes.c_int64), *((name, ctypes.c_void_p) for name in _EDGES),
@@ -90,8 +91,10 @@ def _check(inputs: tuple, edges: tuple, key: str) -> None:
     )
     for tensor, shape, expected_dtype, name in expected:
         if tensor is not None and (tensor.shape != shape or tensor.dtype != expected_dtype):
-            raise UsageError(f"The convolution expects {name} of shape {shape} and {expected_dtype}, found "
-                             f"{tuple(tensor.shape)} and {tensor.dtype}.")
+            raise UsageError(
+                f"The convolution expects {name} of shape {shape} and {expected_dtype}, found "
+                f"{tuple(tensor.shape)} and {tensor.dtype}."
+            )
 
 
 def _forward(*arguments: Any) -> Tensor:
@@ -200,34 +203,44 @@ _convolution_double_backward = operator(
     f"convolution_double_backward({_SCHEMA_INPUTS}, Tensor g, Tensor? h_features, Tensor? h_harmonics, "
     f"Tensor? h_basis, Tensor? h_weights, {_SCHEMA_EDGES}, bool wants_g, bool wants_features, bool wants_harmonics, "
     "bool wants_basis, bool wants_weights) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    compute=_double_backward, fake=_shape_double_backward,
+    compute=_double_backward,
+    fake=_shape_double_backward,
 )
 convolution_backward_operator = operator(
     f"convolution_backward({_SCHEMA_INPUTS}, Tensor g, {_SCHEMA_EDGES}, bool constant_features, bool wants_features, "
     "bool wants_harmonics, bool wants_basis, bool wants_weights) -> (Tensor, Tensor, Tensor, Tensor)",
-    compute=_backward, fake=_shape_backward, setup_context=_setup_backward, backward=_backward_of_backward,
+    compute=_backward,
+    fake=_shape_backward,
+    setup_context=_setup_backward,
+    backward=_backward_of_backward,
 )
 convolution_operator = operator(
     f"convolution({_SCHEMA_INPUTS}, {_SCHEMA_EDGES}, bool constant_features) -> Tensor",
-    compute=_forward, fake=_shape_forward, setup_context=_setup_forward, backward=_backward_of_forward,
+    compute=_forward,
+    fake=_shape_forward,
+    setup_context=_setup_forward,
+    backward=_backward_of_forward,
 )
 
 
-def convolution_tangent(inputs: tuple, h_features: Tensor | None, h_harmonics: Tensor, h_basis: Tensor, edges: tuple,
-                        key: str) -> Tensor:
+def convolution_tangent(
+    inputs: tuple, h_features: Tensor | None, h_harmonics: Tensor, h_basis: Tensor, edges: tuple, key: str
+) -> Tensor:
     """How the result moves as features (None: not at all), harmonics and basis do, with spline weights.
 
     ``inputs`` are features, harmonics, basis, knot and table.
     """
     out = inputs[0].new_empty(len(inputs[0]), plan_of(key).output.dim)
-    call, _kept = _arguments(inputs, edges, key, (None, h_features, h_harmonics, h_basis, None, None),
-                             (out, None, None, None, None))
+    call, _kept = _arguments(
+        inputs, edges, key, (None, h_features, h_harmonics, h_basis, None, None), (out, None, None, None, None)
+    )
     _run("receive", out.dtype, call, True)
     return out
 
 
-def convolution_adjoint(inputs: tuple, g: Tensor, tangents: tuple, b: Tensor, edges: tuple,
-                        key: str) -> tuple[Tensor, Tensor]:
+def convolution_adjoint(
+    inputs: tuple, g: Tensor, tangents: tuple, b: Tensor, edges: tuple, key: str
+) -> tuple[Tensor, Tensor]:
     """Gradients in features and table of sum(b * result) + sum(g * convolution_tangent)."""
     features, table = torch.empty_like(inputs[0]), torch.empty_like(inputs[4])
     call, _kept = _arguments(inputs, edges, key, (g, *tangents, None, b), (None, features, None, None, table))
@@ -255,7 +268,13 @@ def convolution(features: Tensor, harmonics: Tensor, weights: Tensor, edges: Edg
 
 
 def spline_convolution(
-    features: Tensor, harmonics: Tensor, basis: Tensor, knot: Tensor, table: Tensor, edges: EdgeIndex, key: str,
+    features: Tensor,
+    harmonics: Tensor,
+    basis: Tensor,
+    knot: Tensor,
+    table: Tensor,
+    edges: EdgeIndex,
+    key: str,
     constant_features: bool = False,
 ) -> Tensor:
     """The same with the weights ``w_ij = sum_k basis_k table[knot + k]``.

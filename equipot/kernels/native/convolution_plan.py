@@ -44,8 +44,16 @@ def plan_numbers(plan: ConvolutionPlan) -> tuple[list[int], list[float]]:
     rows, coefficients = [], []
     for path, weight_offset in zip(plan.paths, plan.weight_offsets):
         source, target = plan.input.blocks[path.input], plan.output.blocks[path.output]
-        rows += [source.l, path.l2, target.l, source.channels, plan.input.offsets[path.input],
-                 plan.output.offsets[path.output] + path.channel_offset, target.channels, weight_offset]
+        rows += [
+            source.l,
+            path.l2,
+            target.l,
+            source.channels,
+            plan.input.offsets[path.input],
+            plan.output.offsets[path.output] + path.channel_offset,
+            target.channels,
+            weight_offset,
+        ]
         coefficients += plan.coefficients(path).flatten().tolist()
     return rows, coefficients
 
@@ -64,8 +72,10 @@ def plan_pointer(key: str) -> int:
     create = loaded.functions.equipot_convolution_plan
     create.restype = ctypes.c_void_p
     pointer = create(
-        ctypes.c_int(plan.l_max), *map(ctypes.c_int64, (plan.input.dim, plan.output.dim, plan.num_weights)),
-        ctypes.c_int64(len(plan.paths)), (ctypes.c_int64 * max(1, len(rows)))(*rows),
+        ctypes.c_int(plan.l_max),
+        *map(ctypes.c_int64, (plan.input.dim, plan.output.dim, plan.num_weights)),
+        ctypes.c_int64(len(plan.paths)),
+        (ctypes.c_int64 * max(1, len(rows)))(*rows),
         (ctypes.c_double * max(1, len(coefficients)))(*coefficients),
     )
     if pointer is None:

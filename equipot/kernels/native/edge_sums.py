@@ -30,16 +30,39 @@ def _coordination(vector: Tensor, center_ptr: Tensor, cutoff: float, power: int)
 
 def _coordination_backward(vector: Tensor, center_ptr: Tensor, g_number: Tensor, cutoff: float, power: int) -> Tensor:
     g_vector = torch.empty_like(vector, memory_format=torch.contiguous_format)
-    _call("coordination_backward", (power, cutoff, len(g_number)), _COORDINATION, vector.contiguous(), center_ptr,
-          g_number.contiguous(), g_vector)
+    _call(
+        "coordination_backward",
+        (power, cutoff, len(g_number)),
+        _COORDINATION,
+        vector.contiguous(),
+        center_ptr,
+        g_number.contiguous(),
+        g_vector,
+    )
     return g_vector
 
 
-def _coordination_double_backward(vector: Tensor, center_ptr: Tensor, g_number: Tensor, h_vector: Tensor, cutoff: float,
-                                  power: int, wants_vector: bool) -> tuple[Tensor, Tensor]:
+def _coordination_double_backward(
+    vector: Tensor,
+    center_ptr: Tensor,
+    g_number: Tensor,
+    h_vector: Tensor,
+    cutoff: float,
+    power: int,
+    wants_vector: bool,
+) -> tuple[Tensor, Tensor]:
     gg_number, g_vector = torch.empty_like(g_number), vector.new_empty(vector.shape if wants_vector else (0,))
-    _call("coordination_double_backward", (power, cutoff, len(g_number)), _COORDINATION, vector.contiguous(),
-          center_ptr, g_number.contiguous(), h_vector.contiguous(), gg_number, g_vector)
+    _call(
+        "coordination_double_backward",
+        (power, cutoff, len(g_number)),
+        _COORDINATION,
+        vector.contiguous(),
+        center_ptr,
+        g_number.contiguous(),
+        h_vector.contiguous(),
+        gg_number,
+        g_vector,
+    )
     return gg_number, g_vector
 
 
@@ -67,37 +90,74 @@ _double_backward = operator(
     "int power, bool wants_vector) -> (Tensor, Tensor)",
     compute=_coordination_double_backward,
     fake=lambda vector, center_ptr, g_number, h_vector, cutoff, power, wants_vector: (
-        torch.empty_like(g_number), vector.new_empty(vector.shape if wants_vector else (0,))),
+        torch.empty_like(g_number),
+        vector.new_empty(vector.shape if wants_vector else (0,)),
+    ),
 )
 _backward = operator(
     "coordination_backward(Tensor vector, Tensor center_ptr, Tensor g_number, float cutoff, int power) -> Tensor",
-    compute=_coordination_backward, fake=lambda vector, *_: torch.empty_like(vector),
-    setup_context=_setup, backward=_gradient_of_backward,
+    compute=_coordination_backward,
+    fake=lambda vector, *_: torch.empty_like(vector),
+    setup_context=_setup,
+    backward=_gradient_of_backward,
 )
 #: (vector (E, 3) float64, center_ptr (N+1,), cutoff, power) -> sum of envelopes (N,).
 coordination = operator(
     "coordination(Tensor vector, Tensor center_ptr, float cutoff, int power) -> Tensor",
-    compute=_coordination, fake=lambda vector, center_ptr, *_: vector.new_empty(len(center_ptr) - 1),
-    setup_context=_setup, backward=_gradient_of_coordination,
+    compute=_coordination,
+    fake=lambda vector, center_ptr, *_: vector.new_empty(len(center_ptr) - 1),
+    setup_context=_setup,
+    backward=_gradient_of_coordination,
 )
 
 # --- forces and virials
 
 
-def _assemble(gradient: Tensor, vector: Tensor, center_ptr: Tensor, neighbor: Tensor, neighbor_order: Tensor,
-              neighbor_ptr: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+def _assemble(
+    gradient: Tensor,
+    vector: Tensor,
+    center_ptr: Tensor,
+    neighbor: Tensor,
+    neighbor_order: Tensor,
+    neighbor_ptr: Tensor,
+    num_nodes: int,
+) -> tuple[Tensor, Tensor]:
     forces, node_virial = gradient.new_empty(num_nodes, 3), gradient.new_empty(num_nodes, 9)
-    _call("assemble", (num_nodes,), (c_int64,), gradient.contiguous(), vector.contiguous(), center_ptr, neighbor_order,
-          neighbor_ptr, forces, node_virial)
+    _call(
+        "assemble",
+        (num_nodes,),
+        (c_int64,),
+        gradient.contiguous(),
+        vector.contiguous(),
+        center_ptr,
+        neighbor_order,
+        neighbor_ptr,
+        forces,
+        node_virial,
+    )
     return forces, node_virial
 
 
-def _assemble_backward(vector: Tensor, center_ptr: Tensor, neighbor: Tensor, h_forces: Tensor | None,
-                       h_node_virial: Tensor | None, num_nodes: int) -> Tensor:
+def _assemble_backward(
+    vector: Tensor,
+    center_ptr: Tensor,
+    neighbor: Tensor,
+    h_forces: Tensor | None,
+    h_node_virial: Tensor | None,
+    num_nodes: int,
+) -> Tensor:
     h_gradient = torch.empty_like(vector, memory_format=torch.contiguous_format)
-    _call("assemble_backward", (num_nodes,), (c_int64,), vector.contiguous(), center_ptr, neighbor,
-          None if h_forces is None else h_forces.contiguous(),
-          None if h_node_virial is None else h_node_virial.contiguous(), h_gradient)
+    _call(
+        "assemble_backward",
+        (num_nodes,),
+        (c_int64,),
+        vector.contiguous(),
+        center_ptr,
+        neighbor,
+        None if h_forces is None else h_forces.contiguous(),
+        None if h_node_virial is None else h_node_virial.contiguous(),
+        h_gradient,
+    )
     return h_gradient
 
 
@@ -115,7 +175,8 @@ def _gradient_of_assemble(ctx: Any, h_forces: Tensor | None, h_node_virial: Tens
 _assemble_backward_operator = operator(
     "assemble_backward(Tensor vector, Tensor center_ptr, Tensor neighbor, Tensor? h_forces, Tensor? h_node_virial, "
     "int num_nodes) -> Tensor",
-    compute=_assemble_backward, fake=lambda vector, *_: torch.empty_like(vector),
+    compute=_assemble_backward,
+    fake=lambda vector, *_: torch.empty_like(vector),
 )
 #: (dE/d vector (E, 3), vector (E, 3), both float64, center_ptr, neighbor, neighbor_order, neighbor_ptr, N) ->
 #: forces (N, 3) and node virials (N, 9) of the edges each atom is the centre of. The vectors count as constants.
@@ -124,6 +185,9 @@ assemble = operator(
     "Tensor neighbor_ptr, SymInt num_nodes) -> (Tensor, Tensor)",
     compute=_assemble,
     fake=lambda gradient, vector, center_ptr, neighbor, neighbor_order, neighbor_ptr, num_nodes: (
-        gradient.new_empty(num_nodes, 3), gradient.new_empty(num_nodes, 9)),
-    setup_context=_setup_assemble, backward=_gradient_of_assemble,
+        gradient.new_empty(num_nodes, 3),
+        gradient.new_empty(num_nodes, 9),
+    ),
+    setup_context=_setup_assemble,
+    backward=_gradient_of_assemble,
 )

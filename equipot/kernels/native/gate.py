@@ -37,12 +37,17 @@ def _call(name: str, table: _Table, x: Tensor, *tensors: Tensor | None) -> None:
 
 def _check(table: _Table, x: Tensor, g: Tensor | None = None, hx: Tensor | None = None) -> None:
     """The shapes C++ relies on."""
-    if (x.dim() != 2 or x.shape[1] != table.in_dim
-            or (g is not None and (g.shape != (x.shape[0], table.out_dim) or g.dtype != x.dtype))
-            or (hx is not None and (hx.shape != x.shape or hx.dtype != x.dtype))):
+    if (
+        x.dim() != 2
+        or x.shape[1] != table.in_dim
+        or (g is not None and (g.shape != (x.shape[0], table.out_dim) or g.dtype != x.dtype))
+        or (hx is not None and (hx.shape != x.shape or hx.dtype != x.dtype))
+    ):
         found = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in (x, g, hx) if t is not None)
-        raise UsageError(f"This gate takes features (N, {table.in_dim}) and gradients (N, {table.out_dim}) of one "
-                         f"type, found {found}.")
+        raise UsageError(
+            f"This gate takes features (N, {table.in_dim}) and gradients (N, {table.out_dim}) of one "
+            f"type, found {found}."
+        )
 
 
 def _gate(x: Tensor, key: str) -> Tensor:

@@ -37,24 +37,58 @@ def _forward(vector: Tensor, l_max: int, cutoff: float, num_intervals: int) -> t
     return outputs
 
 
-def _backward(vector: Tensor, g_harmonics: Tensor | None, g_basis: Tensor | None, l_max: int, cutoff: float,
-              num_intervals: int) -> Tensor:
+def _backward(
+    vector: Tensor, g_harmonics: Tensor | None, g_basis: Tensor | None, l_max: int, cutoff: float, num_intervals: int
+) -> Tensor:
     g_vector = torch.empty_like(vector, memory_format=torch.contiguous_format)
-    _call("edge_geometry_backward", vector.contiguous(), l_max, cutoff, num_intervals, _contiguous(g_harmonics),
-          _contiguous(g_basis), g_vector)
+    _call(
+        "edge_geometry_backward",
+        vector.contiguous(),
+        l_max,
+        cutoff,
+        num_intervals,
+        _contiguous(g_harmonics),
+        _contiguous(g_basis),
+        g_vector,
+    )
     return g_vector
 
 
-def _double_backward(vector: Tensor, g_harmonics: Tensor | None, g_basis: Tensor | None, h_vector: Tensor, l_max: int,
-                     cutoff: float, num_intervals: int, wants_vector: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _double_backward(
+    vector: Tensor,
+    g_harmonics: Tensor | None,
+    g_basis: Tensor | None,
+    h_vector: Tensor,
+    l_max: int,
+    cutoff: float,
+    num_intervals: int,
+    wants_vector: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     outputs = _double_shapes(vector, g_harmonics, g_basis, h_vector, l_max, cutoff, num_intervals, wants_vector)
-    _call("edge_geometry_double_backward", vector.contiguous(), l_max, cutoff, num_intervals, _contiguous(g_harmonics),
-          _contiguous(g_basis), h_vector.contiguous(), *outputs)
+    _call(
+        "edge_geometry_double_backward",
+        vector.contiguous(),
+        l_max,
+        cutoff,
+        num_intervals,
+        _contiguous(g_harmonics),
+        _contiguous(g_basis),
+        h_vector.contiguous(),
+        *outputs,
+    )
     return outputs
 
 
-def _double_shapes(vector: Tensor, g_harmonics: Tensor | None, g_basis: Tensor | None, h_vector: Tensor, l_max: int,
-                   cutoff: float, num_intervals: int, wants_vector: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _double_shapes(
+    vector: Tensor,
+    g_harmonics: Tensor | None,
+    g_basis: Tensor | None,
+    h_vector: Tensor,
+    l_max: int,
+    cutoff: float,
+    num_intervals: int,
+    wants_vector: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     num_edges = len(vector)
     return (
         vector.new_empty(num_edges, (l_max + 1) ** 2) if g_harmonics is not None else vector.new_empty(0),
@@ -99,24 +133,32 @@ def _backward_of_backward(ctx: Any, h_vector: Tensor | None) -> tuple:
         g_vector if wants_vector else None,
         None if g_harmonics is None else gg_harmonics,
         None if g_basis is None else gg_basis,
-        None, None, None,
+        None,
+        None,
+        None,
     )
 
 
 edge_geometry_double_backward = operator(
     "edge_geometry_double_backward(Tensor vector, Tensor? g_harmonics, Tensor? g_basis, Tensor h_vector, int l_max, "
     "float cutoff, int num_intervals, bool wants_vector) -> (Tensor, Tensor, Tensor)",
-    compute=_double_backward, fake=_double_shapes,
+    compute=_double_backward,
+    fake=_double_shapes,
 )
 edge_geometry_backward = operator(
     "edge_geometry_backward(Tensor vector, Tensor? g_harmonics, Tensor? g_basis, int l_max, float cutoff, "
     "int num_intervals) -> Tensor",
-    compute=_backward, fake=lambda vector, *_: torch.empty_like(vector), setup_context=_setup_backward,
+    compute=_backward,
+    fake=lambda vector, *_: torch.empty_like(vector),
+    setup_context=_setup_backward,
     backward=_backward_of_backward,
 )
 #: (vector (E, 3), l_max, cutoff, num_intervals or 0) -> harmonics (E, (l_max+1)^2), basis (E, 4), knot (E,) int32;
 #: without a spline the last two are empty.
 edge_geometry = operator(
     "edge_geometry(Tensor vector, int l_max, float cutoff, int num_intervals) -> (Tensor, Tensor, Tensor)",
-    compute=_forward, fake=_shapes, setup_context=_setup_forward, backward=_backward_of_forward,
+    compute=_forward,
+    fake=_shapes,
+    setup_context=_setup_forward,
+    backward=_backward_of_forward,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equipot.kernels.native.operator import address, entry_point
 
-#: Forms of a loss term, in the order of ``Form`` in csrc/loss.cpp.
+#: Forms of a loss term, in the order of ``Form`` in csrc/training/loss.cpp.
 FORMS = ("mse", "mae", "huber", "norm")
 
 
@@ -30,18 +30,23 @@ class Label(NamedTuple):
 
 
 class _Label(Structure):
-    """``Label`` of csrc/loss.cpp, field by field."""
+    """``Label`` of csrc/training/loss.cpp, field by field."""
 
-    _fields_ = [("num_rows", c_int64), ("width", c_int64),
-                *((name, c_void_p) for name in ("graph", "label", "weight", "prediction", "mask", "error", "slope"))]
+    _fields_ = [
+        ("num_rows", c_int64),
+        ("width", c_int64),
+        *((name, c_void_p) for name in ("graph", "label", "weight", "prediction", "mask", "error", "slope")),
+    ]
 
 
 def _structures(labels: Sequence[Label], *others: Sequence[Tensor | None]) -> tuple[Structure, list]:
     """The C structures, and the tensors that must outlive the call; ``others`` from prediction to slope."""
     kept, rows = [], []
     for label, *rest in zip(labels, *others):
-        tensors = [tensor if tensor is None else tensor.contiguous()
-                   for tensor in (label.graph_index, label.values, label.weight, *rest)]
+        tensors = [
+            tensor if tensor is None else tensor.contiguous()
+            for tensor in (label.graph_index, label.values, label.weight, *rest)
+        ]
         kept.append(tensors)
         count = len(label.values)
         rows.append(_Label(count, label.values.numel() // max(count, 1), *map(address, tensors)))
@@ -74,13 +79,23 @@ def weighted_loss(
         (3,) sums, the errors and the slopes (derivatives of the sums in the predictions) of each kind.
     """
     predictions = [None if prediction is None else prediction.detach() for prediction in predictions]
-    errors, slopes = ([None if each is None else torch.empty(each.shape, dtype=each.dtype) for each in predictions]
-                      for _ in range(2))
+    errors, slopes = (
+        [None if each is None else torch.empty(each.shape, dtype=each.dtype) for each in predictions] for _ in range(2)
+    )
     parts = torch.empty(3, dtype=torch.float64)
     structures, _kept = _structures(labels, predictions, masks, errors, slopes)
-    function = entry_point("loss", None, (POINTER(_Label), c_int * 3, c_double, c_double * 3, c_double,
-                                          *(c_void_p,) * 3))
+    function = entry_point(
+        "loss", None, (POINTER(_Label), c_int * 3, c_double, c_double * 3, c_double, *(c_void_p,) * 3)
+    )
     energy_scales, forces_scale, stress_scales = scales
-    function(structures, (c_int * 3)(*map(FORMS.index, forms)), delta, (c_double * 3)(*factors), forces_scale,
-             address(energy_scales), address(stress_scales), address(parts))
+    function(
+        structures,
+        (c_int * 3)(*map(FORMS.index, forms)),
+        delta,
+        (c_double * 3)(*factors),
+        forces_scale,
+        address(energy_scales),
+        address(stress_scales),
+        address(parts),
+    )
     return parts, errors, slopes

@@ -60,14 +60,18 @@ def _path(name: str) -> Path:
 def _open(name: str) -> ctypes.CDLL | str:
     path = _path(name)
     if not path.exists():
-        return (f"The native kernels were not built ({path.name} is missing); install the package again where there is "
-                "a C++ compiler.")
+        return (
+            f"The native kernels were not built ({path.name} is missing); install the package again where there is "
+            "a C++ compiler."
+        )
     try:
         functions = ctypes.CDLL(str(path))
     except OSError as error:
         return f"The native kernels cannot be loaded: {error}."
     found = functions.equipot_abi_version()
     if found != KERNELS_ABI_VERSION:
-        return (f"The native kernels are of another version of the package (interface {found}, expected "
-                f"{KERNELS_ABI_VERSION}); install the package again.")
+        return (
+            f"The native kernels are of another version of the package (interface {found}, expected "
+            f"{KERNELS_ABI_VERSION}); install the package again."
+        )
     return functions

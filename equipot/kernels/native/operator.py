@@ -79,8 +79,10 @@ def operator(
         @staticmethod
         def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
             if backward is None:
-                raise UsageError(f"The native kernels have no derivative of {NAMESPACE}::{name}: energies can be "
-                                 "differentiated twice. For a third derivative use the reference kernels.")
+                raise UsageError(
+                    f"The native kernels have no derivative of {NAMESPACE}::{name}: energies can be "
+                    "differentiated twice. For a third derivative use the reference kernels."
+                )
             return backward(ctx, *gradients)
 
     Function.__name__ = f"{name}_function"
@@ -94,8 +96,9 @@ def operator(
         if setup_context is not None:
             setup_context(ctx, inputs, output)
 
-    torch.library.register_autograd(f"{NAMESPACE}::{name}", Function.backward, setup_context=traced_context,
-                                    lib=_definitions)
+    torch.library.register_autograd(
+        f"{NAMESPACE}::{name}", Function.backward, setup_context=traced_context, lib=_definitions
+    )
 
     def call(*inputs: Any) -> Any:
         if not is_eager(inputs[0]):

@@ -64,10 +64,17 @@ def program_numbers(program: ProductProgram) -> tuple[list[int], list[float]]:
     for terms in entries:
         first_term.append(first_term[-1] + len(terms))
     integers = [
-        program.num_inputs, len(program.outputs), program.num_paths,
-        len(program.products), *(node for pair in program.products for node in pair),
-        len(groups), *first_group, *rows,
-        len(entries), *(factor for group in groups for factor in group.factors), *first_term,
+        program.num_inputs,
+        len(program.outputs),
+        program.num_paths,
+        len(program.products),
+        *(node for pair in program.products for node in pair),
+        len(groups),
+        *first_group,
+        *rows,
+        len(entries),
+        *(factor for group in groups for factor in group.factors),
+        *first_term,
         *(path for terms in entries for path, _ in terms),
     ]
     return integers, [value for terms in entries for _, value in terms]
@@ -114,8 +121,14 @@ def _sizes(key: str) -> tuple[int, int]:
 def _check(features: Tensor, weights: Tensor, species: Tensor, key: str) -> None:
     """The shapes C++ relies on."""
     inputs, paths = _sizes(key)
-    if (features.dim() != 3 or features.shape[1] != inputs or weights.shape[1:] != (paths, features.shape[2])
-            or weights.dtype != features.dtype or species.shape != features.shape[:1] or species.dtype != torch.int64):
+    if (
+        features.dim() != 3
+        or features.shape[1] != inputs
+        or weights.shape[1:] != (paths, features.shape[2])
+        or weights.dtype != features.dtype
+        or species.shape != features.shape[:1]
+        or species.dtype != torch.int64
+    ):
         raise UsageError(
             f"The product basis {key} takes features (N, {inputs}, C), weights (species, {paths}, C) of the same type "
             f"and species (N,) of int64, not {tuple(features.shape)}, {tuple(weights.shape)} and "
@@ -237,8 +250,9 @@ def product_basis_tangent(features: Tensor, h: Tensor, weights: Tensor, species:
     return out
 
 
-def product_basis_adjoint(features: Tensor, g: Tensor, h: Tensor, b: Tensor, weights: Tensor, species: Tensor,
-                          key: str) -> tuple[Tensor, Tensor]:
+def product_basis_adjoint(
+    features: Tensor, g: Tensor, h: Tensor, b: Tensor, weights: Tensor, species: Tensor, key: str
+) -> tuple[Tensor, Tensor]:
     """Gradients in features and weights of sum(b * result) + sum(g * product_basis_tangent)."""
     features, g, h, b = (tensor.contiguous() for tensor in (features, g, h, b))
     outputs = torch.empty_like(features), torch.empty_like(weights)
@@ -246,9 +260,7 @@ def product_basis_adjoint(features: Tensor, g: Tensor, h: Tensor, b: Tensor, wei
     return outputs
 
 
-def product_basis(
-    features: Tensor, weights: Tensor, species: Tensor, plan: ProductBasisPlan
-) -> Tensor:
+def product_basis(features: Tensor, weights: Tensor, species: Tensor, plan: ProductBasisPlan) -> Tensor:
     """Contract products of the features.
 
     Args:

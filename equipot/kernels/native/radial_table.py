@@ -27,11 +27,17 @@ def _call(name: str, embedding: Tensor, sizes: list[int], scale: float, *tensors
 
 def _check(embedding: Tensor, weights: Tensor, sizes: list[int]) -> None:
     expected = sum(a * b for a, b in itertools.pairwise(sizes))
-    if embedding.shape[1] != sizes[0] or len(embedding) < 5 or weights.shape != (1, expected) \
-            or weights.dtype != embedding.dtype:
-        raise UsageError(f"A radial network of sizes {list(sizes)} takes a {sizes[0]}-dimensional embedding of 5 knots "
-                         f"or more and {expected} weights of its dtype, found {tuple(embedding.shape)} and "
-                         f"{tuple(weights.shape)}.")
+    if (
+        embedding.shape[1] != sizes[0]
+        or len(embedding) < 5
+        or weights.shape != (1, expected)
+        or weights.dtype != embedding.dtype
+    ):
+        raise UsageError(
+            f"A radial network of sizes {list(sizes)} takes a {sizes[0]}-dimensional embedding of 5 knots "
+            f"or more and {expected} weights of its dtype, found {tuple(embedding.shape)} and "
+            f"{tuple(weights.shape)}."
+        )
 
 
 def _forward(embedding: Tensor, weights: Tensor, sizes: list[int], scale: float) -> Tensor:
@@ -45,16 +51,26 @@ def _fake(embedding: Tensor, weights: Tensor, sizes: list[int], scale: float) ->
     return embedding.new_empty(len(embedding) + 2, sizes[-1])
 
 
-def _backward(embedding: Tensor, weights: Tensor, g_table: Tensor, sizes: list[int], scale: float,
-              wants_embedding: bool) -> tuple[Tensor, Tensor]:
+def _backward(
+    embedding: Tensor, weights: Tensor, g_table: Tensor, sizes: list[int], scale: float, wants_embedding: bool
+) -> tuple[Tensor, Tensor]:
     g_embedding, g_weights = _fake_backward(embedding, weights, g_table, sizes, scale, wants_embedding)
-    _call("radial_table_backward", embedding.contiguous(), sizes, scale, weights.contiguous(), g_table.contiguous(),
-          g_embedding, g_weights)
+    _call(
+        "radial_table_backward",
+        embedding.contiguous(),
+        sizes,
+        scale,
+        weights.contiguous(),
+        g_table.contiguous(),
+        g_embedding,
+        g_weights,
+    )
     return g_embedding, g_weights
 
 
-def _fake_backward(embedding: Tensor, weights: Tensor, g_table: Tensor, sizes: list[int], scale: float,
-                   wants_embedding: bool) -> tuple[Tensor, Tensor]:
+def _fake_backward(
+    embedding: Tensor, weights: Tensor, g_table: Tensor, sizes: list[int], scale: float, wants_embedding: bool
+) -> tuple[Tensor, Tensor]:
     return embedding.new_empty(embedding.shape if wants_embedding else (0,)), weights.new_empty(weights.shape)
 
 
@@ -74,11 +90,15 @@ def _gradient(ctx: Any, g_table: Tensor | None) -> tuple:
 radial_table_backward = operator(
     "radial_table_backward(Tensor embedding, Tensor weights, Tensor g_table, int[] sizes, float scale, "
     "bool wants_embedding) -> (Tensor, Tensor)",
-    compute=_backward, fake=_fake_backward,
+    compute=_backward,
+    fake=_fake_backward,
 )
 #: (embedding (knots, sizes[0]), all matrices in one row (1, numbers), sizes, scale) -> (knots + 2, sizes[-1]).
 #: Differentiable once: nothing but the parameters depends on it.
 radial_table = operator(
     "radial_table(Tensor embedding, Tensor weights, int[] sizes, float scale) -> Tensor",
-    compute=_forward, fake=_fake, setup_context=_setup, backward=_gradient,
+    compute=_forward,
+    fake=_fake,
+    setup_context=_setup,
+    backward=_gradient,
 )

@@ -17,8 +17,17 @@ _TURN = (*(c_int64,) * 3, *(c_void_p,) * 3, c_int, c_void_p, c_int)
 _ORTHONORMAL = (c_int64, c_int64, c_void_p, c_void_p, c_int)
 
 
-def soap_step(gradient: Tensor, first: Tensor, second: Tensor, matrices: Mapping[int, Tensor],
-              bases: Mapping[int, Tensor], *, beta1: float, beta2: float, eps: float) -> Tensor:
+def soap_step(
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    matrices: Mapping[int, Tensor],
+    bases: Mapping[int, Tensor],
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> Tensor:
     """Take gradients into the moments and matrices of a stack.
 
     Args:
@@ -32,10 +41,19 @@ def soap_step(gradient: Tensor, first: Tensor, second: Tensor, matrices: Mapping
     """
     count, rows, columns, left, right = _sides(gradient)
     direction = torch.empty_like(gradient)
-    tensors = (gradient, first, second, matrices.get(left), matrices.get(right), bases.get(left), bases.get(right),
-               direction)
-    entry_point("soap_step", gradient.dtype, _STEP)(count, rows, columns, beta1, beta2, eps, *map(address, tensors),
-                                                    torch.get_num_threads())
+    tensors = (
+        gradient,
+        first,
+        second,
+        matrices.get(left),
+        matrices.get(right),
+        bases.get(left),
+        bases.get(right),
+        direction,
+    )
+    entry_point("soap_step", gradient.dtype, _STEP)(
+        count, rows, columns, beta1, beta2, eps, *map(address, tensors), torch.get_num_threads()
+    )
     return direction
 
 
@@ -49,9 +67,17 @@ def turn(stack: Tensor, bases: Mapping[int, Tensor], *, back: bool = False) -> T
     """
     count, rows, columns, left, right = _sides(stack)
     turned = torch.empty_like(stack)
-    entry_point("soap_turn", stack.dtype, _TURN)(count, rows, columns, address(stack), address(bases.get(left)),
-                                                 address(bases.get(right)), back, address(turned),
-                                                 torch.get_num_threads())
+    entry_point("soap_turn", stack.dtype, _TURN)(
+        count,
+        rows,
+        columns,
+        address(stack),
+        address(bases.get(left)),
+        address(bases.get(right)),
+        back,
+        address(turned),
+        torch.get_num_threads(),
+    )
     return turned
 
 
@@ -66,6 +92,7 @@ def orthonormal(matrices: Tensor) -> Tensor:
     """Q of the decomposition Q R of each of (B, n, n) matrices, up to the signs of its columns."""
     matrices = matrices.contiguous()
     bases = torch.empty_like(matrices)
-    entry_point("orthonormal", matrices.dtype, _ORTHONORMAL)(len(matrices), matrices.shape[1], address(matrices),
-                                                             address(bases), torch.get_num_threads())
+    entry_point("orthonormal", matrices.dtype, _ORTHONORMAL)(
+        len(matrices), matrices.shape[1], address(matrices), address(bases), torch.get_num_threads()
+    )
     return bases

@@ -1,7 +1,7 @@
 """Writes small SevenNet checkpoints with random weights, and what sevenn itself says in float64; run with it (0.13).
 
-    python oracle_sevennet.py           # sevennet_*.pth and sevennet.json beside this file
-    python oracle_sevennet.py published # sevennet_published.json, for the checkpoints that come with sevenn
+python oracle_sevennet.py           # sevennet_*.pth and sevennet.json beside this file
+python oracle_sevennet.py published # sevennet_published.json, for the checkpoints that come with sevenn
 """
 
 from __future__ import annotations
@@ -39,14 +39,31 @@ PUBLISHED = {
     "7net-mf-0": (const.SEVENNET_MF_0, ("PBE", "R2SCAN")),
 }
 MODELS = {
-    "xplor": {"cutoff_function": {"cutoff_function_name": "XPLOR", "cutoff_on": 4.0}, "lmax": 2,
-              "irreps_manual": ["6x0e", "6x0e+4x1e+3x2e", "6x0e+4x1e+3x2e", "6x0e"]},
-    "polynomial": {"cutoff_function": {"cutoff_function_name": "poly_cut", "poly_cut_p_value": 6}, "lmax": 3,
-                   "num_convolution_layer": 2, "channel": 4},
-    "modal": {"cutoff_function": {"cutoff_function_name": "XPLOR", "cutoff_on": 4.0}, "lmax": 2,
-              "num_convolution_layer": 3, "channel": 4, "use_modality": True, "use_modal_node_embedding": True,
-              "use_modal_self_inter_intro": True, "use_modal_self_inter_outro": True, "use_modal_output_block": True,
-              "use_modal_wise_shift": True, "use_modal_wise_scale": True, "modalities": ["PBE", "R2SCAN"]},
+    "xplor": {
+        "cutoff_function": {"cutoff_function_name": "XPLOR", "cutoff_on": 4.0},
+        "lmax": 2,
+        "irreps_manual": ["6x0e", "6x0e+4x1e+3x2e", "6x0e+4x1e+3x2e", "6x0e"],
+    },
+    "polynomial": {
+        "cutoff_function": {"cutoff_function_name": "poly_cut", "poly_cut_p_value": 6},
+        "lmax": 3,
+        "num_convolution_layer": 2,
+        "channel": 4,
+    },
+    "modal": {
+        "cutoff_function": {"cutoff_function_name": "XPLOR", "cutoff_on": 4.0},
+        "lmax": 2,
+        "num_convolution_layer": 3,
+        "channel": 4,
+        "use_modality": True,
+        "use_modal_node_embedding": True,
+        "use_modal_self_inter_intro": True,
+        "use_modal_self_inter_outro": True,
+        "use_modal_output_block": True,
+        "use_modal_wise_shift": True,
+        "use_modal_wise_scale": True,
+        "modalities": ["PBE", "R2SCAN"],
+    },
 }
 
 
@@ -110,13 +127,25 @@ def random_model(name: str) -> tuple[dict, torch.nn.Module]:
     config.update(chemical_species_preprocess(list(SYMBOLS)))
     random = np.random.default_rng(len(name))
     count = len(SYMBOLS)
-    config.update({
-        "cutoff": 4.5, "is_parity": False, "self_connection_type": "linear", "radial_basis": {"radial_basis_name":
-        "bessel", "bessel_basis_num": 8}, "weight_nn_hidden_neurons": [12, 12], "is_train_stress": True,
-        "conv_denominator": 4.0, "train_denominator": False, "num_convolution_layer": 3, "channel": 4,
-        "shift": random.normal(size=count).tolist(), "scale": random.uniform(1, 2, size=count).tolist(),
-        "version": sevenn.__version__, "_normalize_sph": True, **settings,
-    })
+    config.update(
+        {
+            "cutoff": 4.5,
+            "is_parity": False,
+            "self_connection_type": "linear",
+            "radial_basis": {"radial_basis_name": "bessel", "bessel_basis_num": 8},
+            "weight_nn_hidden_neurons": [12, 12],
+            "is_train_stress": True,
+            "conv_denominator": 4.0,
+            "train_denominator": False,
+            "num_convolution_layer": 3,
+            "channel": 4,
+            "shift": random.normal(size=count).tolist(),
+            "scale": random.uniform(1, 2, size=count).tolist(),
+            "version": sevenn.__version__,
+            "_normalize_sph": True,
+            **settings,
+        }
+    )
     if modalities:
         config["_modal_map"] = {modal: k for k, modal in enumerate(modalities)}
         config["_number_of_modalities"] = len(modalities)
@@ -134,17 +163,27 @@ def main() -> None:
             model = make_double(SevenNetCheckpoint(path).build_model())
             for modal in modals:
                 results[name if modal is None else f"{name}/{modal}"] = {
-                    key: evaluate(model, atoms, float(model.cutoff), modal) for key, atoms in structures().items()}
+                    key: evaluate(model, atoms, float(model.cutoff), modal) for key, atoms in structures().items()
+                }
         target = HERE / "sevennet_published.json"
     else:
         for name in MODELS:
             config, model = random_model(name)
-            torch.save({"model_state_dict": model.state_dict(), "config": config, "epoch": 0,
-                        "optimizer_state_dict": {}, "scheduler_state_dict": {}}, HERE / f"sevennet_{name}.pth")
+            torch.save(
+                {
+                    "model_state_dict": model.state_dict(),
+                    "config": config,
+                    "epoch": 0,
+                    "optimizer_state_dict": {},
+                    "scheduler_state_dict": {},
+                },
+                HERE / f"sevennet_{name}.pth",
+            )
             model = make_double(SevenNetCheckpoint(str(HERE / f"sevennet_{name}.pth")).build_model())
             for modal in config.get("_modal_map", {}) or (None,):
                 results[name if modal is None else f"{name}/{modal}"] = {
-                    key: evaluate(model, atoms, 4.5, modal) for key, atoms in structures().items()}
+                    key: evaluate(model, atoms, 4.5, modal) for key, atoms in structures().items()
+                }
         target = HERE / "sevennet.json"
     target.write_text(json.dumps(results), encoding="utf-8")
 

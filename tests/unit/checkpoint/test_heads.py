@@ -34,12 +34,15 @@ CASES = {
     "belong to no head": lambda tensors, document: tensors.update({"heads/three/evil": torch.ones(1)}),
     "has shape": lambda tensors, document: tensors.update({OWN: torch.zeros(2, 2)}),
     "is not part of the model": lambda tensors, document: (
-        document["heads"]["two"]["tensors"].append("evil"), tensors.update({"heads/two/evil": torch.ones(1)})),
+        document["heads"]["two"]["tensors"].append("evil"),
+        tensors.update({"heads/two/evil": torch.ones(1)}),
+    ),
     "'heads' is not what it should be": lambda tensors, document: document.update(heads=["one", "two"]),
     "'heads' is not what": lambda tensors, document: document["heads"]["one"].pop("probe"),
     "'heads' is not what it": lambda tensors, document: document["heads"]["two"].update(tensors=[1]),
     "atomic energies in its document": lambda tensors, document: document["heads"]["two"].update(
-        atomic_energies={"H": 1.0}),
+        atomic_energies={"H": 1.0}
+    ),
     "on its test cluster": lambda tensors, document: document["heads"]["two"].update(probe=[0.0] * 8),
 }
 
@@ -68,7 +71,11 @@ def test_files_with_one_head_stay_in_the_version_others_read(tmp_path):
 def test_choosing():
     assert choose_head("x", None, []) is None and choose_head("x", None, ["a"]) == "a"
     assert choose_head("x", "A", ["a", "b"]) == "a" and choose_head("x", "A", ["a", "A"]) == "A"
-    for head, heads, message in ((None, ["a", "b"], "several heads"), ("c", ["a", "b"], "its heads are a, b"),
-                                 ("c", [], "one head, without a name"), ("Aa", ["aa", "AA"], "no head 'Aa'")):
+    for head, heads, message in (
+        (None, ["a", "b"], "several heads"),
+        ("c", ["a", "b"], "its heads are a, b"),
+        ("c", [], "one head, without a name"),
+        ("Aa", ["aa", "AA"], "no head 'Aa'"),
+    ):
         with pytest.raises(UsageError, match=message):
             choose_head("x", head, heads)

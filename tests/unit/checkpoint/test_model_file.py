@@ -91,8 +91,13 @@ def test_document(file, potential):
     assert document["num_parameters"] == potential.num_parameters()
     assert document["units"]["energy"] == "eV" and "tension positive" in document["units"]["stress"]
     assert len(document["clebsch_gordan"]["fingerprint"]) >= 8
-    assert document["metadata"] == {"licence": "MIT", "citation": None, "training_data": None, "metrics": None,
-                                    "atomic_energies_origin": None}
+    assert document["metadata"] == {
+        "licence": "MIT",
+        "citation": None,
+        "training_data": None,
+        "metrics": None,
+        "atomic_energies_origin": None,
+    }
 
 
 def test_frozen_weights_are_counted(tmp_path, potential):
@@ -108,8 +113,13 @@ def load_model_of(path, potential):
 
 
 def test_metadata_goes_round(tmp_path, potential):
-    metadata = {"licence": "CC-BY-4.0", "citation": "Someone, é 2024", "training_data": {"train.xyz": "ab12"},
-                "metrics": {"forces_mae": 12.5, "stress_mae": float("nan")}, "own": [1, (2, 3)]}
+    metadata = {
+        "licence": "CC-BY-4.0",
+        "citation": "Someone, é 2024",
+        "training_data": {"train.xyz": "ab12"},
+        "metrics": {"forces_mae": 12.5, "stress_mae": float("nan")},
+        "own": [1, (2, 3)],
+    }
     save_model(tmp_path / "a.eqp", potential, metadata=metadata)
     loaded = load_model(tmp_path / "a.eqp")
     assert loaded.metadata["metrics"] == {"forces_mae": 12.5, "stress_mae": None}
@@ -289,10 +299,10 @@ def test_checkpoint_is_not_a_model(tmp_path):
 def test_deep_document_behind_a_valid_header(file):
     content = file.read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8:8 + length])
+    header = json.loads(content[8 : 8 + length])
     header["__metadata__"]["equipot"] = '{"a":' * 1000 + "1" + "}" * 1000
     text = json.dumps(header).encode()
-    file.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length:])
+    file.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
     for read in (load_model, read_model_document):
         with pytest.raises(CheckpointError, match="damaged"):
             read(file)
@@ -312,8 +322,10 @@ def test_damage(file):
             load_model(file)
 
 
-@pytest.mark.parametrize("arguments", [{"device": "gpu"}, {"device": "tpu:0"}, {"dtype": "float16"},
-                                       {"dtype": torch.int32}, {"device": None}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"device": "gpu"}, {"device": "tpu:0"}, {"dtype": "float16"}, {"dtype": torch.int32}, {"device": None}],
+)
 def test_wrong_arguments(file, arguments):
     with pytest.raises(UsageError):
         load_model(file, **arguments)
@@ -331,6 +343,7 @@ def test_loading_changes_no_global_state(file):
 
 def test_migrations_run_one_after_another(file, monkeypatch):
     """A file of version 1 opened by a package whose present version is 3."""
+
     def one(document, tensors):
         document = {**document, "clebsch_gordan": document["clebsch_gordan"] | {"note": "1 to 2"}}
         return document, None if tensors is None else {f"x.{name}": tensor for name, tensor in tensors.items()}

@@ -99,8 +99,10 @@ def test_all_damaged_is_an_error(run):
         run.latest()
 
 
-@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "step-00000001.safetensors", 3, None,
-                                  "x/../step-00000002.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    ["../outside.safetensors", "/etc/passwd", "step-00000001.safetensors", 3, None, "x/../step-00000002.safetensors"],
+)
 def test_manifest_that_points_elsewhere(run, name):
     save(run, 1)
     manifest = save(run, 2).with_suffix(".json")
@@ -153,6 +155,7 @@ def test_disk_full_leaves_the_old_one(run, monkeypatch):
     save(run, 1)
     real = atomic.os.replace
     for failing in ("safetensors", "json"):
+
         def replace(source, target, failing=failing):
             if str(target).endswith(failing):
                 raise OSError(28, "No space left on device")
@@ -180,7 +183,7 @@ def test_writer_that_fails_half_way(run, monkeypatch):
             self.file.close()
 
         def write(self, content):
-            self.file.write(content[:len(content) // 2])
+            self.file.write(content[: len(content) // 2])
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, "fdopen", lambda *args: Full(real(*args)))

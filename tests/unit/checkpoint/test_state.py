@@ -14,11 +14,23 @@ from equipot.checkpoint import flatten_state, tensor_file, unflatten_state
 from equipot.errors import CheckpointError
 
 keys = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
-leaves = (st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.floats() | st.text(max_size=5)
-          | st.sampled_from([torch.float32, torch.float64, torch.int64, torch.bool, torch.bfloat16]).map(
-              lambda dtype: torch.ones(2, 3, dtype=dtype)))
-nests = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple)
-                     | st.dictionaries(keys, inner, max_size=3), max_leaves=12)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**200), 2**200)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([torch.float32, torch.float64, torch.int64, torch.bool, torch.bfloat16]).map(
+        lambda dtype: torch.ones(2, 3, dtype=dtype)
+    )
+)
+nests = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(keys, inner, max_size=3)
+    ),
+    max_leaves=12,
+)
 
 
 def same(a, b) -> bool:
@@ -76,8 +88,19 @@ def test_bottomless():
         flatten_state(nested)
 
 
-@pytest.mark.parametrize("skeleton", [{"tensor": "b"}, {"float": "x"}, {}, {"a": 1, "b": 2}, {"dict": [1]},
-                                      {"dict": [[[], 1]]}, {"tuple": None}, {"eval": "1"}])
+@pytest.mark.parametrize(
+    "skeleton",
+    [
+        {"tensor": "b"},
+        {"float": "x"},
+        {},
+        {"a": 1, "b": 2},
+        {"dict": [1]},
+        {"dict": [[[], 1]]},
+        {"tuple": None},
+        {"eval": "1"},
+    ],
+)
 def test_skeletons_that_do_not_fit(skeleton):
     with pytest.raises(CheckpointError):
         unflatten_state({"a": torch.ones(1)}, skeleton)

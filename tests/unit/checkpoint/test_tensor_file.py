@@ -19,8 +19,20 @@ from equipot.checkpoint import atomic, tensor_file
 from equipot.checkpoint.header import METADATA_KEY, read_header
 from equipot.errors import CheckpointError
 
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16,
-          torch.int8, torch.uint8, torch.bool, torch.complex64, torch.complex128]
+DTYPES = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
+    torch.bool,
+    torch.complex64,
+    torch.complex128,
+]
 
 
 @pytest.fixture
@@ -50,9 +62,16 @@ def test_special_numbers_keep_their_bits(tmp_path):
 
 def test_shared_and_non_contiguous(tmp_path):
     base = torch.randn(6, 4, dtype=torch.complex64).real
-    tensors = {"a": base, "tied": base, "transposed": base.t(), "rows": base[1:3], "every": base[::2],
-               "expanded": base[0].expand(3, 4), "conjugate": torch.randn(3, dtype=torch.complex64).conj(),
-               "parameter": torch.nn.Parameter(torch.randn(3))}
+    tensors = {
+        "a": base,
+        "tied": base,
+        "transposed": base.t(),
+        "rows": base[1:3],
+        "every": base[::2],
+        "expanded": base[0].expand(3, 4),
+        "conjugate": torch.randn(3, dtype=torch.complex64).conj(),
+        "parameter": torch.nn.Parameter(torch.randn(3)),
+    }
     tensor_file.write(tmp_path / "x", tensors, {})
     found, _ = tensor_file.read(tmp_path / "x")
     assert list(found) and set(found) == set(tensors)
@@ -80,15 +99,18 @@ def test_any_safetensors_reader_opens_it_and_bytes_do_not_depend_on_the_run(file
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
 
 
-@pytest.mark.parametrize(("tensors", "document", "part"), [
-    ({"a": torch.eye(2).to_sparse()}, {}, "a is sparse"),
-    ({"a": torch.empty(2, device="meta")}, {}, "without data"),
-    ({"a": [1.0]}, {}, "'a' is list"),
-    ({}, {"a": float("nan")}, "not plain JSON"),
-    ({}, {"a": {1: 2}}, "not plain JSON"),
-    ({}, {"a": (1, 2)}, "not plain JSON"),
-    ({}, {"a": object()}, "not plain JSON"),
-])
+@pytest.mark.parametrize(
+    ("tensors", "document", "part"),
+    [
+        ({"a": torch.eye(2).to_sparse()}, {}, "a is sparse"),
+        ({"a": torch.empty(2, device="meta")}, {}, "without data"),
+        ({"a": [1.0]}, {}, "'a' is list"),
+        ({}, {"a": float("nan")}, "not plain JSON"),
+        ({}, {"a": {1: 2}}, "not plain JSON"),
+        ({}, {"a": (1, 2)}, "not plain JSON"),
+        ({}, {"a": object()}, "not plain JSON"),
+    ],
+)
 def test_what_cannot_be_stored_leaves_the_old_file(file, tensors, document, part):
     before = file.read_bytes()
     with pytest.raises(CheckpointError, match=part):
@@ -194,22 +216,30 @@ def craft(path, header, data=b""):
 BODY = {"sha256": "0", "aliases": {}, "views": {}, "document": {}}
 
 
-@pytest.mark.parametrize(("header", "data"), [
-    ({"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}, b""),
-    ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"0000"),
-    ({"a": {"dtype": "F32", "shape": [2**61, 8], "data_offsets": [0, 0]}}, b""),
-    ({"a": {"dtype": "os.system", "shape": [1], "data_offsets": [0, 4]}}, b"0000"),
-    ({"a": {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}}, b"0000"),
-    ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
-      "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}}, b"000000"),
-    ({"a": 3}, b""),
-    ({"a": {"dtype": ["F32"], "shape": {}, "data_offsets": None}}, b""),
-    ([], b""),
-    (b"{" * 1000, b""),
-    (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b""),
-    (b'{"a":' + b"9" * 10_000 + b"}", b""),
-    (b"\xff\xfe{", b""),
-])
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [
+        ({"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}, b""),
+        ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"0000"),
+        ({"a": {"dtype": "F32", "shape": [2**61, 8], "data_offsets": [0, 0]}}, b""),
+        ({"a": {"dtype": "os.system", "shape": [1], "data_offsets": [0, 4]}}, b"0000"),
+        ({"a": {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}}, b"0000"),
+        (
+            {
+                "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+                "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]},
+            },
+            b"000000",
+        ),
+        ({"a": 3}, b""),
+        ({"a": {"dtype": ["F32"], "shape": {}, "data_offsets": None}}, b""),
+        ([], b""),
+        (b"{" * 1000, b""),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b""),
+        (b'{"a":' + b"9" * 10_000 + b"}", b""),
+        (b"\xff\xfe{", b""),
+    ],
+)
 def test_crafted_headers(tmp_path, header, data):
     path = tmp_path / "x"
     if isinstance(header, dict):
@@ -220,11 +250,20 @@ def test_crafted_headers(tmp_path, header, data):
         tensor_file.read(path)
 
 
-@pytest.mark.parametrize("body", [
-    {}, [], "x", {**BODY, "more": 1}, {**BODY, "document": []}, {**BODY, "sha256": None},
-    {**BODY, "document": json.loads("[" * 190 + "]" * 190)},
-    {**BODY, "aliases": {"a": "b"}}, {**BODY, "views": {"a": "complex64"}},
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        [],
+        "x",
+        {**BODY, "more": 1},
+        {**BODY, "document": []},
+        {**BODY, "sha256": None},
+        {**BODY, "document": json.loads("[" * 190 + "]" * 190)},
+        {**BODY, "aliases": {"a": "b"}},
+        {**BODY, "views": {"a": "complex64"}},
+    ],
+)
 def test_crafted_documents(tmp_path, body):
     path = tmp_path / "x"
     safetensors.torch.save_file({}, path, {METADATA_KEY: json.dumps(body, separators=(",", ":"))})
@@ -233,8 +272,9 @@ def test_crafted_documents(tmp_path, body):
 
 
 def test_1000_deep_document(tmp_path):
-    text = json.dumps(BODY, separators=(",", ":")).replace('"document":{}', '"document":' + '{"a":' * 1000 + "1"
-                                                           + "}" * 1001)
+    text = json.dumps(BODY, separators=(",", ":")).replace(
+        '"document":{}', '"document":' + '{"a":' * 1000 + "1" + "}" * 1001
+    )
     safetensors.torch.save_file({}, tmp_path / "x", {METADATA_KEY: text})
     with pytest.raises(CheckpointError, match="damaged"):
         tensor_file.read(tmp_path / "x")
@@ -258,9 +298,10 @@ def test_huge_length_and_other_files(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_when_the_file_is_written_again(tmp_path):
-    """Found by scripts/fault_table.py: the temporary file of a killed `equipot convert` stayed for ever."""
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True,
-                           check=True)
+    """Found by tests/robustness/fault_table.py: the temporary file of a killed `equipot convert` stayed for ever."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     path = tmp_path / "model.eqp"
     with atomic.temporary_name(path) as name:
         name.write_bytes(b"half")

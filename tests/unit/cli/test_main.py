@@ -18,6 +18,7 @@ from equipot.errors import DataError, EquipotError, Interrupted, UsageError
 @pytest.fixture
 def raises(monkeypatch):
     """Makes a verb ``boom`` that raises what it is given."""
+
     def install(error: BaseException) -> None:
         def run(arguments):
             raise error
@@ -29,18 +30,27 @@ def raises(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize(("error", "code", "text"), [
-    (EquipotError("it failed."), 1, "equipot: error: it failed.\n"),
-    (DataError("frame 3 is bad."), 1, "equipot: error: frame 3 is bad.\n"),
-    (UsageError("no."), 2, "equipot: error: no.\n"),
-    (Interrupted("saved."), 75, "equipot: stopped: saved.\n"),
-    (KeyboardInterrupt(), 130, "equipot: stopped: Interrupted; nothing was saved.\n"),
-    (FileNotFoundError(2, "No such file or directory", "x.xyz"), 1,
-     "equipot: error: x.xyz: No such file or directory.\n"),
-    (OSError(28, "No space left on device", "runs/a/model.eqp"), 1,
-     "equipot: error: runs/a/model.eqp: No space left on device.\n"),
-    (MemoryError(), 1, "memory of this machine"),
-])
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (EquipotError("it failed."), 1, "equipot: error: it failed.\n"),
+        (DataError("frame 3 is bad."), 1, "equipot: error: frame 3 is bad.\n"),
+        (UsageError("no."), 2, "equipot: error: no.\n"),
+        (Interrupted("saved."), 75, "equipot: stopped: saved.\n"),
+        (KeyboardInterrupt(), 130, "equipot: stopped: Interrupted; nothing was saved.\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x.xyz"),
+            1,
+            "equipot: error: x.xyz: No such file or directory.\n",
+        ),
+        (
+            OSError(28, "No space left on device", "runs/a/model.eqp"),
+            1,
+            "equipot: error: runs/a/model.eqp: No space left on device.\n",
+        ),
+        (MemoryError(), 1, "memory of this machine"),
+    ],
+)
 def test_every_foreseen_end_is_one_sentence(raises, capsys, error, code, text):
     raises(error)
     assert main(["boom"]) == code
@@ -58,9 +68,11 @@ def test_a_bug_keeps_its_traceback_and_says_that_it_is_one(raises, capsys):
 
 def test_help_is_quick_and_imports_nothing_heavy():
     begin = time.perf_counter()
-    code = ("import sys; from equipot.cli.main import main; main(['--help']); main(['train', '--help']);"
-            "main(['md', '--help']); heavy = {'torch', 'numpy', 'ase', 'matplotlib', 'e3nn'} & set(sys.modules);"
-            "sys.exit(f'{heavy}' if heavy else 0)")
+    code = (
+        "import sys; from equipot.cli.main import main; main(['--help']); main(['train', '--help']);"
+        "main(['md', '--help']); heavy = {'torch', 'numpy', 'ase', 'matplotlib', 'e3nn'} & set(sys.modules);"
+        "sys.exit(f'{heavy}' if heavy else 0)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - begin < 10.0
@@ -69,12 +81,15 @@ def test_help_is_quick_and_imports_nothing_heavy():
 def test_a_closed_pipe_ends_quietly():
     reader, writer = os.pipe()
     os.close(reader)
-    code = ("import sys; from types import SimpleNamespace as N; from equipot.cli import main as program;"
-            "program.VERBS['boom'] = ('nowhere', ''); program.import_module = lambda name: N("
-            "parser=lambda words: N(verbose=False), run=lambda arguments: print('many lines\\n' * 100000));"
-            "sys.exit(program.main(['boom']))")
-    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
-                          timeout=60)
+    code = (
+        "import sys; from types import SimpleNamespace as N; from equipot.cli import main as program;"
+        "program.VERBS['boom'] = ('nowhere', ''); program.import_module = lambda name: N("
+        "parser=lambda words: N(verbose=False), run=lambda arguments: print('many lines\\n' * 100000));"
+        "sys.exit(program.main(['boom']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+    )
     os.close(writer)
     assert done.returncode == 1 and done.stderr == ""
 

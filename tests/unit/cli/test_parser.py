@@ -33,12 +33,15 @@ def test_no_abbreviations():
         train_verb.parser(["run.yaml", "--resu"])
 
 
-@pytest.mark.parametrize(("kind", "good", "bad"), [
-    (positive_integer, {"1": 1, "10_000": 10000}, ["0", "-1", "1.5", "x", "nan", ""]),
-    (positive, {"0.5": 0.5, "1e-3": 1e-3}, ["0", "-1", "nan", "inf", "x"]),
-    (not_negative, {"0": 0.0, "2": 2.0}, ["-0.1", "nan", "inf"]),
-    (finite, {"-3": -3.0}, ["nan", "-inf", "x"]),
-])
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (positive_integer, {"1": 1, "10_000": 10000}, ["0", "-1", "1.5", "x", "nan", ""]),
+        (positive, {"0.5": 0.5, "1e-3": 1e-3}, ["0", "-1", "nan", "inf", "x"]),
+        (not_negative, {"0": 0.0, "2": 2.0}, ["-0.1", "nan", "inf"]),
+        (finite, {"-3": -3.0}, ["nan", "-inf", "x"]),
+    ],
+)
 def test_numbers(kind, good, bad):
     for text, value in good.items():
         assert kind(text) == value
@@ -51,8 +54,12 @@ def test_numbers(kind, good, bad):
 
 def test_pairs():
     assert pairs(["a=1", "b=x=y"], "--keys", ("a", "b")) == {"a": "1", "b": "x=y"}
-    for words, text in ((["a"], "KEY=VALUE"), (["a="], "KEY=VALUE"), (["c=1"], "no key 'c'"),
-                        (["a=1", "a=2"], "twice")):
+    for words, text in (
+        (["a"], "KEY=VALUE"),
+        (["a="], "KEY=VALUE"),
+        (["c=1"], "no key 'c'"),
+        (["a=1", "a=2"], "twice"),
+    ):
         with pytest.raises(UsageError, match=text):
             pairs(words, "--keys", ("a", "b"))
 
@@ -61,8 +68,9 @@ def test_label_options_become_configurations():
     parser = Parser("p")
     parser.add_argument("--keys", nargs="+", default=[])
     parser.add_argument("--units", nargs="+", default=[])
-    keys, units = label_configs(parser.parse(["--keys", "energy=E", "stress=null", "--units", "energy=Ha",
-                                              "stress_sign=compression_positive"]))
+    keys, units = label_configs(
+        parser.parse(["--keys", "energy=E", "stress=null", "--units", "energy=Ha", "stress_sign=compression_positive"])
+    )
     assert (keys.energy, keys.forces, keys.stress) == ("E", "auto", None)
     assert (units.energy, units.forces, units.stress_sign) == ("Ha", "eV/A", "compression_positive")
 

@@ -23,8 +23,9 @@ def test_names_in_the_help_are_those_of_the_registry():
 
 def test_measure_compare_and_go_on(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "reference.yaml").write_text("references:\n  - {name: DFT, values: {C11: 170}}\n"
-                                             "  - {name: old, structures: [bcc:Fe], values: {C11: 1}}\n")
+    (tmp_path / "reference.yaml").write_text(
+        "references:\n  - {name: DFT, values: {C11: 170}}\n  - {name: old, structures: [bcc:Fe], values: {C11: 1}}\n"
+    )
     assert main(["properties", "emt", "fcc:Cu", *QUICK, "--output", "out", "--reference", "reference.yaml"]) == 0
     captured = capsys.readouterr()
     assert "Fm-3m (225)" in captured.out and "surface_energy_111" in captured.out
@@ -46,19 +47,52 @@ def test_measure_compare_and_go_on(tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_processes_give_what_one_process_gives(tmp_path):
     for jobs in ("1", "2"):
-        assert main(["properties", "emt", "fcc:Cu", "fcc:Au", *QUICK, "--output", str(tmp_path / jobs), "--jobs", jobs,
-                     "--threads", "1"]) == 0
+        assert (
+            main(
+                [
+                    "properties",
+                    "emt",
+                    "fcc:Cu",
+                    "fcc:Au",
+                    *QUICK,
+                    "--output",
+                    str(tmp_path / jobs),
+                    "--jobs",
+                    jobs,
+                    "--threads",
+                    "1",
+                ]
+            )
+            == 0
+        )
     one, two = (json.loads((tmp_path / jobs / "properties.json").read_text())["structures"] for jobs in ("1", "2"))
     for first, second in zip(one, two):
-        assert [result["values"] for result in first["results"].values()] == \
-               [result["values"] for result in second["results"].values()]
+        assert [result["values"] for result in first["results"].values()] == [
+            result["values"] for result in second["results"].values()
+        ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_signal_stops_and_the_same_command_goes_on(tmp_path, jobs):
-    command = [sys.executable, "-m", "equipot", "properties", "emt", "fcc:Cu", "fcc:Au", "--skip", "expansion",
-               "distribution", "--output", str(tmp_path / "out"), "--jobs", jobs, "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "equipot",
+        "properties",
+        "emt",
+        "fcc:Cu",
+        "fcc:Au",
+        "--skip",
+        "expansion",
+        "distribution",
+        "--output",
+        str(tmp_path / "out"),
+        "--jobs",
+        jobs,
+        "--threads",
+        "1",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/*/elastic.json")) and time.monotonic() < deadline:

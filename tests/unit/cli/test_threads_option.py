@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from equipot import threads
 from equipot.cli.main import main
+from equipot.system import threads
 
-WORDS = {"train": ["config.yaml"], "eval": ["model.eqp", "data.xyz"], "md": ["model.eqp", "cell.xyz"],
-         "predict": ["model.eqp", "data.xyz", "-o", "o.xyz"]}
+WORDS = {
+    "train": ["config.yaml"],
+    "eval": ["model.eqp", "data.xyz"],
+    "md": ["model.eqp", "cell.xyz"],
+    "predict": ["model.eqp", "data.xyz", "-o", "o.xyz"],
+}
 
 
 @pytest.mark.parametrize("verb", WORDS)

@@ -23,10 +23,22 @@ def path(tmp_path):
 
 
 def test_values_of_every_kind(path):
-    config = load_config(path, [
-        "optimizer.learning_rate=1e-3", "data.elements=[No, Cu]", "training.clip_norm=null", "model.zbl=true",
-        "data.config_weights={bulk: 2, '1': 3}", "properties.0.name=Cu3Au", "loss.stage_two.start=0.5",
-        "model.l_max=3", "name='ab'", "training.batch_size=null", "training.batch_edges=900"])
+    config = load_config(
+        path,
+        [
+            "optimizer.learning_rate=1e-3",
+            "data.elements=[No, Cu]",
+            "training.clip_norm=null",
+            "model.zbl=true",
+            "data.config_weights={bulk: 2, '1': 3}",
+            "properties.0.name=Cu3Au",
+            "loss.stage_two.start=0.5",
+            "model.l_max=3",
+            "name='ab'",
+            "training.batch_size=null",
+            "training.batch_edges=900",
+        ],
+    )
     assert config.optimizer.learning_rate == 1e-3
     assert config.data.elements == ("No", "Cu")
     assert config.training.clip_norm is None and config.training.batch_size is None
@@ -45,24 +57,27 @@ def test_whole_section_is_replaced(path):
     assert load_config(path, ["training={epochs: 3}"]).training.batch_size == 5
 
 
-@pytest.mark.parametrize(("override", "parts"), [
-    ("training.epochs", ["expected section.key=value"]),
-    ("=3", ["expected section.key=value"]),
-    ("training..epochs=3", ["expected section.key=value"]),
-    ("training.epochs=", ["no value after '='", "training.epochs=null"]),
-    ("training.epoch=3", ["training.epoch is not a known key", "did you mean training.epochs?"]),
-    ("train.epochs=3", ["train is not a known key", "training"]),
-    ("epochs=3", ["did you mean training.epochs?"]),
-    ("training.epochs=ten", ["training.epochs is the text 'ten'"]),
-    ("training.epochs.x=3", ["training.epochs is a mapping"]),
-    ("training.batch_size.x=3", ["training.batch_size is 4, which has no 'x'"]),
-    ("properties.1.name=Cu", ["properties.1 picks no item of a list of 1"]),
-    ("properties.x.name=Cu", ["properties.x picks no item"]),
-    ("data.validation=[a", ["override"]),
-    ("data.validation=*x", ["anchors"]),
-    ("data.validation=!!python/name:os.system", ["the tag"]),
-    ("training.batch_edges=100", ["training.batch_edges is 100 and training.batch_size is 4"]),
-])
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("training.epochs", ["expected section.key=value"]),
+        ("=3", ["expected section.key=value"]),
+        ("training..epochs=3", ["expected section.key=value"]),
+        ("training.epochs=", ["no value after '='", "training.epochs=null"]),
+        ("training.epoch=3", ["training.epoch is not a known key", "did you mean training.epochs?"]),
+        ("train.epochs=3", ["train is not a known key", "training"]),
+        ("epochs=3", ["did you mean training.epochs?"]),
+        ("training.epochs=ten", ["training.epochs is the text 'ten'"]),
+        ("training.epochs.x=3", ["training.epochs is a mapping"]),
+        ("training.batch_size.x=3", ["training.batch_size is 4, which has no 'x'"]),
+        ("properties.1.name=Cu", ["properties.1 picks no item of a list of 1"]),
+        ("properties.x.name=Cu", ["properties.x picks no item"]),
+        ("data.validation=[a", ["override"]),
+        ("data.validation=*x", ["anchors"]),
+        ("data.validation=!!python/name:os.system", ["the tag"]),
+        ("training.batch_edges=100", ["training.batch_edges is 100 and training.batch_size is 4"]),
+    ],
+)
 def test_wrong(path, override, parts):
     with pytest.raises(ConfigError) as caught:
         load_config(path, [override])

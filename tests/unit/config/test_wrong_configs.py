@@ -26,8 +26,10 @@ WRONG = [
     ("__class__: 3\n", ["__class__ is not a known key"]),
     ("model: {options: {l_max: 1}}\n", ["model.options is not a key", "directly under model"]),
     ("loss: {stage_two: {beginning: 0.5}}\n", ["loss.stage_two.beginning is not a known key"]),
-    ("properties: [{name: Cu, lattice: fcc, lattice_constant: 3.6, latice: bcc}]\n",
-     ["properties.0.latice", "did you mean properties.0.lattice?"]),
+    (
+        "properties: [{name: Cu, lattice: fcc, lattice_constant: 3.6, latice: bcc}]\n",
+        ["properties.0.latice", "did you mean properties.0.lattice?"],
+    ),
     # wrong types
     ("training: {epochs: ten}\n", ["training.epochs is the text 'ten'", "a whole number of at least 1"]),
     ("training: {epochs: 12.5}\n", ["training.epochs is 12.5", "a whole number"]),
@@ -75,10 +77,14 @@ WRONG = [
     ("properties: [{name: Cu, lattice: fc, lattice_constant: 3.6}]\n", ["properties.0.lattice", "did you mean 'fcc'?"]),
     ("properties: [{name: Xx, lattice: fcc, lattice_constant: 3.6}]\n", ["name is 'Xx'", "chemical formula"]),
     ("properties: [{name: Cu, lattice: fcc}]\n", ["properties.0 has no 'lattice_constant'"]),
-    ("properties: [{name: Cu, lattice: fcc, lattice_constant: 3.6, reference: {C45: 1}}]\n",
-     ["properties.0.reference.C45 is not a valid key", "did you mean 'C44'?"]),
-    ("properties: [{name: Cu, lattice: fcc, lattice_constant: 3.6}, {name: Cu, lattice: bcc, lattice_constant: 3}]\n",
-     ["properties.1.name is 'Cu' a second time"]),
+    (
+        "properties: [{name: Cu, lattice: fcc, lattice_constant: 3.6, reference: {C45: 1}}]\n",
+        ["properties.0.reference.C45 is not a valid key", "did you mean 'C44'?"],
+    ),
+    (
+        "properties: [{name: Cu, lattice: fcc, lattice_constant: 3.6}, {name: Cu, lattice: bcc, lattice_constant: 3}]",
+        ["properties.1.name is 'Cu' a second time"],
+    ),
     # keys without effect, keys that do not go together
     ("training: {batch_size: 5, batch_edges: 100}\n", ["training.batch_edges is 100", "training.batch_size is 5"]),
     ("optimizer: {name: soap, momentum: 0.9}\n", ["optimizer.momentum has no effect", "sgd"]),
@@ -115,8 +121,10 @@ WRONG_DATA = [
     ("{train: [a.xyz], split: {validation: 0.6, test: 0.6}}", ["data.split.validation", "less than 1"]),
     ("{train: [a.xyz], split: {method: group}}", ["data.split.group_key is not given"]),
     ("{train: [a.xyz], split: {group_key: sys}}", ["data.split.group_key has no effect", "method: group"]),
-    ("{train: [a.xyz], validation: [b.xyz], split: {validation: 0.1}}",
-     ["data.split.validation has no effect", "data.validation names the files"]),
+    (
+        "{train: [a.xyz], validation: [b.xyz], split: {validation: 0.1}}",
+        ["data.split.validation has no effect", "data.validation names the files"],
+    ),
     ("{train: [a.xyz], validation: [b.xyz], test: [c.xyz], split: {seed: 3}}", ["data.split.seed has no effect"]),
     ("{train: [a.xyz], min_distance: -0.1}", ["data.min_distance is -0.1", "at least 0"]),
 ]

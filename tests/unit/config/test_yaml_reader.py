@@ -10,21 +10,54 @@ from equipot.config.yaml_reader import parse_yaml, read_yaml
 from equipot.errors import ConfigError
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("1e-3", 1e-3), ("1E5", 1e5), ("1.", 1.0), (".5", 0.5), ("-2", -2), ("0", 0), ("3.0", 3.0), ("-1.5e+3", -1500.0),
-    ("No", "No"), ("On", "On"), ("Off", "Off"), ("yes", "yes"), ("y", "y"), ("N", "N"),
-    ("010", "010"), ("0o10", "0o10"), ("0x10", "0x10"), ("1_000", "1_000"), ("12:30:00", "12:30:00"),
-    ("2024-01-01", "2024-01-01"), ("nan", "nan"), ("inf", "inf"), ("=", "="),
-    ("true", True), ("False", False), ("null", None), ("~", None), ("'1'", "1"), ('"true"', "true"), ("''", ""),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("-2", -2),
+        ("0", 0),
+        ("3.0", 3.0),
+        ("-1.5e+3", -1500.0),
+        ("No", "No"),
+        ("On", "On"),
+        ("Off", "Off"),
+        ("yes", "yes"),
+        ("y", "y"),
+        ("N", "N"),
+        ("010", "010"),
+        ("0o10", "0o10"),
+        ("0x10", "0x10"),
+        ("1_000", "1_000"),
+        ("12:30:00", "12:30:00"),
+        ("2024-01-01", "2024-01-01"),
+        ("nan", "nan"),
+        ("inf", "inf"),
+        ("=", "="),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("'1'", "1"),
+        ('"true"', "true"),
+        ("''", ""),
+    ],
+)
 def test_scalars(text, value):
     found = parse_yaml(f"key: {text}", "x.yaml")["key"]
     assert found == value and type(found) is type(value)
 
 
 def test_keys_are_text():
-    assert parse_yaml("{No: 1, 1: 2, true: 3, null: 4, 1e-3: 5}", "x") == {"No": 1, "1": 2, "true": 3, "null": 4,
-                                                                        "1e-3": 5}
+    assert parse_yaml("{No: 1, 1: 2, true: 3, null: 4, 1e-3: 5}", "x") == {
+        "No": 1,
+        "1": 2,
+        "true": 3,
+        "null": 4,
+        "1e-3": 5,
+    }
 
 
 def test_nobelium_and_nitrogen_stay_elements():
@@ -34,25 +67,28 @@ def test_nobelium_and_nitrogen_stay_elements():
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
 
 
-@pytest.mark.parametrize(("text", "part"), [
-    (BOMB, "line 1: anchors"),
-    ("a: 1\nb: *a\n", "line 2: anchors"),
-    ("a: !!python/object/apply:os.system [echo]\n", "line 1: the tag"),
-    ("a: !!str 1\n", "line 1: the tag"),
-    ("a: !x 1\n", "line 1: the tag"),
-    ('a: 1\nb: "\\U00110000"\n', "line 2: an escape in double quotes"),
-    ("a: 1\nb:\n  c: 1\n  c: 2\n", "line 4: the key 'c' is given a second time (first at line 3)"),
-    ("? [a, b]\n: 1\n", "line 1: a key is a list"),
-    ("a: 1\n---\nb: 1\n", "line 2: a second document"),
-    ("a: [1, 2\n", "line 2"),
-    ("a: 1\n\tb: 2\n", "line 2"),
-    ("a: \x01\n", "not readable as YAML"),
-    ("[" * 1000, "more than 32 levels"),
-    ("{a: " * 1000, "more than 32 levels"),
-    ("a: " + "9" * 5000, "has 5000 digits"),
-    ("- 1\n- 2\n", "line 1: the file holds a list of 2 values"),
-    ("just words\n", "line 1: the file holds the text"),
-])
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (BOMB, "line 1: anchors"),
+        ("a: 1\nb: *a\n", "line 2: anchors"),
+        ("a: !!python/object/apply:os.system [echo]\n", "line 1: the tag"),
+        ("a: !!str 1\n", "line 1: the tag"),
+        ("a: !x 1\n", "line 1: the tag"),
+        ('a: 1\nb: "\\U00110000"\n', "line 2: an escape in double quotes"),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", "line 4: the key 'c' is given a second time (first at line 3)"),
+        ("? [a, b]\n: 1\n", "line 1: a key is a list"),
+        ("a: 1\n---\nb: 1\n", "line 2: a second document"),
+        ("a: [1, 2\n", "line 2"),
+        ("a: 1\n\tb: 2\n", "line 2"),
+        ("a: \x01\n", "not readable as YAML"),
+        ("[" * 1000, "more than 32 levels"),
+        ("{a: " * 1000, "more than 32 levels"),
+        ("a: " + "9" * 5000, "has 5000 digits"),
+        ("- 1\n- 2\n", "line 1: the file holds a list of 2 values"),
+        ("just words\n", "line 1: the file holds the text"),
+    ],
+)
 def test_refused(tmp_path, text, part):
     path = tmp_path / "run.yaml"
     path.write_text(text)

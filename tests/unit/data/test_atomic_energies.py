@@ -17,8 +17,11 @@ TRUE = {"H": -13.6, "C": -1027.0, "O": -2041.5}
 def _frame(formula: str, *, noise: float = 0.0, config_type: str = "default") -> Frame:
     atoms = Atoms(formula)
     atoms.positions[:, 0] = 1.1 * np.arange(len(atoms))
-    return Frame(atoms, sum(TRUE[symbol] for symbol in atoms.get_chemical_symbols()) + noise * len(atoms),
-                 config_type=config_type)
+    return Frame(
+        atoms,
+        sum(TRUE[symbol] for symbol in atoms.get_chemical_symbols()) + noise * len(atoms),
+        config_type=config_type,
+    )
 
 
 def test_least_squares_recovers_the_values():
@@ -88,8 +91,12 @@ def test_given_values():
     fit = fit_atomic_energies([_frame("H2O"), *ISOLATED], ["H", "O"], method={"H": -13.0, "O": -2041.5, "C": -1.0})
     assert fit.origin == "given" and fit.values == {"H": -13.0, "O": -2041.5}
     assert any("given atomic energy of H" in warning for warning in fit.warnings)
-    for wrong, part in (({"H": 1.0}, "no value for O"), ({"H": 1.0, "O": float("nan")}, "finite number"),
-                        ({"H": 1.0, "O": True}, "finite number"), ({"H": 1.0, "O": 1.0, "Qq": 1.0}, "'Qq'")):
+    for wrong, part in (
+        ({"H": 1.0}, "no value for O"),
+        ({"H": 1.0, "O": float("nan")}, "finite number"),
+        ({"H": 1.0, "O": True}, "finite number"),
+        ({"H": 1.0, "O": 1.0, "Qq": 1.0}, "'Qq'"),
+    ):
         with pytest.raises(ConfigError, match=part):
             fit_atomic_energies([_frame("H2O")], ["H", "O"], method=wrong)
 

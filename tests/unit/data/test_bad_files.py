@@ -27,7 +27,7 @@ def _props(properties: str, rows: list[str]) -> str:
 
 #: name -> (file content, parts of the message)
 LAYOUT = {
-    # Every one of these was read once, with a wrong number: found by scripts/fuzz_inputs.py.
+    # Every one of these was read once, with a wrong number: found by tests/robustness/fuzz_inputs.py.
     "digit_glued_to_a_quote": (frame(header=HEADER.replace('4"', '4"9', 1)), ["frame 0", "line 2", "closing quote"]),
     "quote_inside_a_number": (frame(extra=' charge=1"5"'), ["frame 0", "line 2", "quote"]),
     "blank_line_between": (frame() + "\n" + frame(), ["frame 1", "line 5", "blank line"]),
@@ -226,8 +226,15 @@ def test_not_files(tmp_path):
     (tmp_path / "zeros.xyz").write_bytes(b"\0" * 5000)
     (tmp_path / "utf16.xyz").write_bytes(good().encode("utf-16"))
     (tmp_path / "one_line.xyz").write_bytes(b"a" * 5_000_000)
-    for name, part in (("folder", "is a folder"), ("empty", "is empty"), ("binary", "not text"), ("zeros", "zero byte"),
-                       ("utf16", "not text"), ("missing", "does not exist"), ("one_line", "longer than")):
+    for name, part in (
+        ("folder", "is a folder"),
+        ("empty", "is empty"),
+        ("binary", "not text"),
+        ("zeros", "zero byte"),
+        ("utf16", "not text"),
+        ("missing", "does not exist"),
+        ("one_line", "longer than"),
+    ):
         with pytest.raises(DataError, match=part) as caught:
             read_frames(tmp_path / f"{name}.xyz")
         assert f"{name}.xyz" in str(caught.value)
@@ -259,8 +266,13 @@ def test_compressed_files(suffix, compress, tmp_path):
     path = tmp_path / f"frames.xyz{suffix}"
     path.write_bytes(content)
     assert len(read_frames(path)) == 5
-    for broken in (content[: len(content) // 2], content[:-1], b"\x1f\x8b" + b"z" * 40, good(5).encode(),
-                   content[:30] + b"\xff\xff\xff" + content[33:]):
+    for broken in (
+        content[: len(content) // 2],
+        content[:-1],
+        b"\x1f\x8b" + b"z" * 40,
+        good(5).encode(),
+        content[:30] + b"\xff\xff\xff" + content[33:],
+    ):
         path.write_bytes(broken)
         with pytest.raises(EquipotError, match=r"frames\.xyz"):
             read_frames(path)

@@ -14,12 +14,12 @@ from ase.calculators.emt import EMT
 from ase.io import write
 from scipy.spatial.transform import Rotation
 
+from equipot.checks.data import fix_frames
+from equipot.checks.data.equivalence import find_isometry
+from equipot.checks.data.registry import CHECKS
+from equipot.checks.data.result import GROUPS
+from equipot.checks.data.step_fits import reorder_shear
 from equipot.data import check_frames, read_frames, write_frames
-from equipot.data.check import fix_frames
-from equipot.data.check.equivalence import find_isometry
-from equipot.data.check.registry import CHECKS
-from equipot.data.check.result import GROUPS
-from equipot.data.check.step_fits import reorder_shear
 from equipot.data.frames import Frame, FrameFile, ReadReport
 from equipot.errors import UsageError
 from equipot.units import GPA_PER_EV_A3
@@ -71,8 +71,13 @@ def turned(atoms: Atoms, seed: int = 0, mirror: bool = True) -> tuple[Atoms, np.
 
 def turned_frame(frame: Frame, seed: int = 0) -> Frame:
     atoms, rotation, order = turned(frame.atoms, seed)
-    return Frame(atoms, frame.energy, frame.forces[order] @ rotation,
-                 None if frame.stress is None else rotation.T @ frame.stress @ rotation, frame.config_type)
+    return Frame(
+        atoms,
+        frame.energy,
+        frame.forces[order] @ rotation,
+        None if frame.stress is None else rotation.T @ frame.stress @ rotation,
+        frame.config_type,
+    )
 
 
 def test_quiet_on_a_sound_set(cu_au):
@@ -84,10 +89,15 @@ def test_quiet_on_a_sound_set(cu_au):
     assert {entry.group for entry in CHECKS.values()} == set(GROUPS)
 
 
-@pytest.mark.parametrize(("factor", "words", "units"), [
-    (-1.0, "opposite sign", "stress_sign=compression_positive"), (GPA_PER_EV_A3, "in GPa", "stress=GPa"),
-    (10 * GPA_PER_EV_A3, "in kbar", "stress=kbar"),
-    (-10 * GPA_PER_EV_A3, "opposite sign (compression positive) and in kbar", "stress=kbar stress_sign")])
+@pytest.mark.parametrize(
+    ("factor", "words", "units"),
+    [
+        (-1.0, "opposite sign", "stress_sign=compression_positive"),
+        (GPA_PER_EV_A3, "in GPa", "stress=GPa"),
+        (10 * GPA_PER_EV_A3, "in kbar", "stress=kbar"),
+        (-10 * GPA_PER_EV_A3, "opposite sign (compression positive) and in kbar", "stress=kbar stress_sign"),
+    ],
+)
 def test_wrong_sign_and_unit_of_the_stress(factor, words, units, small):
     file = as_file(small)
     scale_stress(file.frames, factor)
@@ -138,8 +148,9 @@ def test_a_pulay_stress_is_no_wrong_sign(offset, small):
     assert len(elastic) == 5 and report.get("stress-unit").status == "note"
 
 
-@pytest.mark.parametrize(("order", "words"), [((2, 0, 1), "xy, yz, xz"), ((2, 1, 0), "xy, xz, yz"),
-                                              ((1, 0, 2), "xz, yz, xy")])
+@pytest.mark.parametrize(
+    ("order", "words"), [((2, 0, 1), "xy, yz, xz"), ((2, 1, 0), "xy, xz, yz"), ((1, 0, 2), "xz, yz, xy")]
+)
 def test_shuffled_shear_components(order, words, small):
     """``order`` is where the file took yz, xz, xy from: VASP's is xy, yz, zx."""
     file = as_file(small)
@@ -326,8 +337,9 @@ def test_broken_periodicity_vacuum_and_lonely_atoms(small):
 
     report = spoilt(small, spoil)
     assert report.get("periodicity").status == "warn"
-    assert any(120 in finding.frames and "fill the cell" in finding.message
-               for finding in report.get("periodicity").findings)
+    assert any(
+        120 in finding.frames and "fill the cell" in finding.message for finding in report.get("periodicity").findings
+    )
     (finding,) = report.get("cutoff").findings
     assert finding.frames == (60,) and finding.places[0].atom == 0
     assert "along c" in report.get("vacuum").findings[0].message
@@ -362,8 +374,13 @@ def test_report_as_json_and_lines(small, tmp_path):
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert document["worst"] == "warn" and document["counts"]["warn"] == 1
     (found,) = [check for check in document["checks"] if check["status"] == "warn"]
-    assert found["findings"][0]["places"][0] == {"file": "a.xyz", "frame": 7, "atom": None, "key": "REF_forces",
-                                                 "text": "sum 0.0693 eV/A over 4 atoms"}
+    assert found["findings"][0]["places"][0] == {
+        "file": "a.xyz",
+        "frame": 7,
+        "atom": None,
+        "key": "REF_forces",
+        "text": "sum 0.0693 eV/A over 4 atoms",
+    }
     text = "\n".join(report.lines())
     for part in ("warn  net-force", "a.xyz frame 7 (REF_forces): sum 0.0693", "-> force errors", "limit 0.5 meV/A"):
         assert part in text

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from equipot.checks.data import fix_frames
+from equipot.checks.data.step_fits import reorder_shear
 from equipot.data import check_frames, read_frames
-from equipot.data.check import fix_frames
-from equipot.data.check.step_fits import reorder_shear
 from equipot.units import GPA_PER_EV_A3
 
 pytestmark = pytest.mark.data
@@ -36,11 +36,15 @@ def test_pulay_stress_of_the_tantalum_groups():
     assert report.flagged() in (["pulay"], ["pulay", "duplicates"])  # 110_surface_relax is there twice (README)
 
 
-@pytest.mark.parametrize(("folder", "training", "test", "leaks"), [
-    ("mlearn_cu", ("train.xyz.xz", "val.xyz.xz"), "test.xyz.xz", 9), ("mlearn_li", ("train.xyz.xz", "val.xyz"),
-                                                                      "test.xyz", 3),
-    ("mlearn_si", ("train.xyz.xz", "val.xyz"), "test.xyz", 3), ("mlearn_mo", ("train.xyz.xz", "val.xyz"), "test.xyz",
-                                                                0)])
+@pytest.mark.parametrize(
+    ("folder", "training", "test", "leaks"),
+    [
+        ("mlearn_cu", ("train.xyz.xz", "val.xyz.xz"), "test.xyz.xz", 9),
+        ("mlearn_li", ("train.xyz.xz", "val.xyz"), "test.xyz", 3),
+        ("mlearn_si", ("train.xyz.xz", "val.xyz"), "test.xyz", 3),
+        ("mlearn_mo", ("train.xyz.xz", "val.xyz"), "test.xyz", 0),
+    ],
+)
 def test_symmetry_equivalent_frames_of_mlearn(folder, training, test, leaks):
     """READMEs: test energies that also occur in training, Cu 9, Li 3, Si 3, Mo none, from symmetry-equivalent cells."""
     report = check_frames(read(folder, *training), against=read(folder, test), only=["leaks"])
@@ -62,11 +66,15 @@ def test_drift_of_the_forces(folder, largest):
     assert max(np.abs(frame.forces.sum(axis=0)).max() for frame in fixed.frames) < 0.1
 
 
-@pytest.mark.parametrize(("spoil", "code", "words"), [
-    (lambda stress: -stress, "stress-unit", "opposite sign"), (lambda stress: stress * GPA_PER_EV_A3, "stress-unit",
-                                                               "in GPa"),
-    (lambda stress: stress * 10 * GPA_PER_EV_A3, "stress-unit", "in kbar"),
-    (lambda stress: reorder_shear(stress, (2, 0, 1)), "shear-order", "stored as xy, yz, xz")])
+@pytest.mark.parametrize(
+    ("spoil", "code", "words"),
+    [
+        (lambda stress: -stress, "stress-unit", "opposite sign"),
+        (lambda stress: stress * GPA_PER_EV_A3, "stress-unit", "in GPa"),
+        (lambda stress: stress * 10 * GPA_PER_EV_A3, "stress-unit", "in kbar"),
+        (lambda stress: reorder_shear(stress, (2, 0, 1)), "shear-order", "stored as xy, yz, xz"),
+    ],
+)
 def test_planted_in_tantalum(spoil, code, words):
     (file,) = read("ta_snap", "train.xyz.xz")
     before = copy.deepcopy(file.frames)
@@ -93,9 +101,15 @@ def test_planted_halved_energy_and_leak_in_molybdenum():
     assert report.flagged() == ["energy-outliers", "leaks"]
 
 
-@pytest.mark.parametrize(("folder", "names"), [
-    ("mlearn_mo", ("train.xyz.xz", "val.xyz")), ("mlearn_si", ("train.xyz.xz", "val.xyz")),
-    ("3bpa", ("val.xyz", "isolated_atoms.xyz")), ("acac", ("train.xyz.xz", "isolated_atoms.xyz"))])
+@pytest.mark.parametrize(
+    ("folder", "names"),
+    [
+        ("mlearn_mo", ("train.xyz.xz", "val.xyz")),
+        ("mlearn_si", ("train.xyz.xz", "val.xyz")),
+        ("3bpa", ("val.xyz", "isolated_atoms.xyz")),
+        ("acac", ("train.xyz.xz", "isolated_atoms.xyz")),
+    ],
+)
 def test_quiet_on_sound_sets(folder, names):
     report = check_frames(read(folder, *names))
     assert not report.flagged(), "\n".join(report.lines())

@@ -86,8 +86,10 @@ def test_statistics(folder):
 
 
 def test_missing_labels_are_masked_and_counted(folder):
-    frames = [_frame(index, forces=None) if index % 2 else _frame(index, energy=float("nan"), stress=None)
-              for index in range(20)]
+    frames = [
+        _frame(index, forces=None) if index % 2 else _frame(index, energy=float("nan"), stress=None)
+        for index in range(20)
+    ]
     write_frames(folder / "train.xyz", frames)
     datasets = _load(folder)
     assert datasets.statistics.coverage == {"energy": (10, 20), "forces": (10, 20), "stress": (10, 20)}
@@ -103,8 +105,14 @@ def test_a_label_that_is_nowhere_is_an_error_with_what_is_there(label, folder):
     (folder / "train.xyz").write_text(text)
     with pytest.raises(DataError) as caught:
         _load(folder)
-    for part in ("train.xyz", f"no {label}", f"REF_{label}", f"my_{label}", f"data.keys.{label}=NAME",
-                 f"data.keys.{label}=null"):
+    for part in (
+        "train.xyz",
+        f"no {label}",
+        f"REF_{label}",
+        f"my_{label}",
+        f"data.keys.{label}=NAME",
+        f"data.keys.{label}=null",
+    ):
         assert part in str(caught.value)
     (folder / "val.xyz").write_text((folder / "val.xyz").read_text().replace(f"REF_{label}", f"my_{label}"))
     (folder / "test.xyz").write_text((folder / "test.xyz").read_text().replace(f"REF_{label}", f"my_{label}"))
@@ -192,8 +200,9 @@ def test_weights_multiply(folder):
 def test_progress_and_inputs_are_left_alone(folder):
     calls = []
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    load_datasets(DataConfig(train=("train.xyz",)), CUTOFF, config_directory=folder,
-                  progress=lambda *call: calls.append(call))
+    load_datasets(
+        DataConfig(train=("train.xyz",)), CUTOFF, config_directory=folder, progress=lambda *call: calls.append(call)
+    )
     assert ("building train graphs", 16, 16) in calls and all(done <= total for _, done, total in calls)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

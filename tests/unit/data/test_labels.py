@@ -32,8 +32,20 @@ def _renamed(forces: str, energy: str = "REF_energy") -> str:
     return frame().replace("REF_forces", forces).replace("REF_energy", energy)
 
 
-@pytest.mark.parametrize("energy", ["REF_energy", "energy", "dft_energy", "DFT_energy", "Energy", "ref_energy",
-                                    "energy_dft", "total_energy", "free_energy"])
+@pytest.mark.parametrize(
+    "energy",
+    [
+        "REF_energy",
+        "energy",
+        "dft_energy",
+        "DFT_energy",
+        "Energy",
+        "ref_energy",
+        "energy_dft",
+        "total_energy",
+        "free_energy",
+    ],
+)
 @pytest.mark.parametrize("forces", ["REF_forces", "forces", "force", "dft_forces", "REF_force", "DFT_force", "Forces"])
 def test_documented_names_are_found(energy, forces, tmp_path):
     result = _read(tmp_path, _renamed(forces, energy))
@@ -162,14 +174,20 @@ def test_large_stress_without_compression_warns_but_stands(tmp_path):
     result = _read(tmp_path, frame(extra=' REF_stress="3 3 3 0 0 0"'))
     assert result.frames[0].stress[0, 0] == 3.0
     assert any("GPa" in warning and "data.units.stress" in warning for warning in result.report.warnings)
-    small = frame(0.0, header='Lattice="3.3 0 0 0 3.3 0 0 0 3.3" Properties=species:S:1:pos:R:3:REF_forces:R:3',
-                  extra=' REF_stress="-3 -3 -3 0 0 0"')
+    small = frame(
+        0.0,
+        header='Lattice="3.3 0 0 0 3.3 0 0 0 3.3" Properties=species:S:1:pos:R:3:REF_forces:R:3',
+        extra=' REF_stress="-3 -3 -3 0 0 0"',
+    )
     assert not _read(tmp_path, frame(extra=' REF_stress="0 0 0 0 0 0"') + small).report.warnings
 
 
 def test_weights_and_config_type(tmp_path):
-    content = (frame(extra=" config_type=bulk config_weight=2 config_energy_weight=3 stress_weight=0.5")
-               + frame(extra=" config_type=17 force_weight=4 config_virials_weight=0") + frame())
+    content = (
+        frame(extra=" config_type=bulk config_weight=2 config_energy_weight=3 stress_weight=0.5")
+        + frame(extra=" config_type=17 force_weight=4 config_virials_weight=0")
+        + frame()
+    )
     first, second, third = _read(tmp_path, content).frames
     assert (first.energy_weight, first.forces_weight, first.stress_weight) == (6.0, 2.0, 1.0)
     assert (second.energy_weight, second.forces_weight, second.stress_weight) == (1.0, 4.0, 0.0)
@@ -199,8 +217,9 @@ def test_what_ase_writes_is_read_back(tmp_path):
 def test_comment_forms_agree_with_ase(tmp_path):
     from ase.io import read
 
-    content = frame(extra=' a=1 b="2.5 3.5" c=T d="T F" e=text f="two words" g={1 2 3} h = 4 flag i=x=y'
-                          ' k="_JSON {\\"z\\": 1}"')
+    content = frame(
+        extra=' a=1 b="2.5 3.5" c=T d="T F" e=text f="two words" g={1 2 3} h = 4 flag i=x=y k="_JSON {\\"z\\": 1}"'
+    )
     path = tmp_path / "a.xyz"
     path.write_text(content)
     expected = read(path).info

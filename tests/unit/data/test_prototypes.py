@@ -18,10 +18,22 @@ from equipot.errors import ElementError, UsageError
 
 #: Prototype, elements, and the measured volume per atom (Angstrom^3): lattice constants of the CRC Handbook.
 MEASURED = [
-    ("fcc", "Cu", 11.81), ("bcc", "W", 15.85), ("hcp", "Ti", 17.65), ("diamond", "Si", 20.02), ("diamond", "C", 5.67),
-    ("rocksalt", "Na Cl", 22.43), ("rocksalt", "Ti C", 10.13), ("rocksalt", "Mg O", 9.36), ("fluorite", "Ca F", 13.62),
-    ("zincblende", "Ga As", 22.59), ("rutile", "Ti O", 10.41), ("perovskite", "Sr Ti O", 11.91), ("B2", "Ni Al", 12.0),
-    ("L1_2", "Al Ni", 11.33), ("D0_3", "Si Fe", 11.3), ("Heusler", "Mn Ga Ni", 12.3),
+    ("fcc", "Cu", 11.81),
+    ("bcc", "W", 15.85),
+    ("hcp", "Ti", 17.65),
+    ("diamond", "Si", 20.02),
+    ("diamond", "C", 5.67),
+    ("rocksalt", "Na Cl", 22.43),
+    ("rocksalt", "Ti C", 10.13),
+    ("rocksalt", "Mg O", 9.36),
+    ("fluorite", "Ca F", 13.62),
+    ("zincblende", "Ga As", 22.59),
+    ("rutile", "Ti O", 10.41),
+    ("perovskite", "Sr Ti O", 11.91),
+    ("B2", "Ni Al", 12.0),
+    ("L1_2", "Al Ni", 11.33),
+    ("D0_3", "Si Fe", 11.3),
+    ("Heusler", "Mn Ga Ni", 12.3),
     ("half-Heusler", "Ti Sn Ni", 17.3),
 ]
 
@@ -34,16 +46,35 @@ def test_unperturbed_crystals_have_about_the_measured_volume(name, species, volu
 
 
 #: Nearest neighbours of the first species: (how many, of which species).
-NEIGHBORS = {"fcc": "A12", "bcc": "A8", "hcp": "A12", "sc": "A6", "diamond": "A4", "B2": "B8", "L1_0": "A4 B8",
-             "L1_2": "B12", "D0_3": "B8", "B32": "A4 B4", "rocksalt": "B6", "cesium chloride": "B8", "zincblende": "B4",
-             "wurtzite": "B4", "nickel arsenide": "B6", "fluorite": "B8", "antifluorite": "B4", "rutile": "B6",
-             "Heusler": "C8", "half-Heusler": "C4", "perovskite": "C12"}
+NEIGHBORS = {
+    "fcc": "A12",
+    "bcc": "A8",
+    "hcp": "A12",
+    "sc": "A6",
+    "diamond": "A4",
+    "B2": "B8",
+    "L1_0": "A4 B8",
+    "L1_2": "B12",
+    "D0_3": "B8",
+    "B32": "A4 B4",
+    "rocksalt": "B6",
+    "cesium chloride": "B8",
+    "zincblende": "B4",
+    "wurtzite": "B4",
+    "nickel arsenide": "B6",
+    "fluorite": "B8",
+    "antifluorite": "B4",
+    "rutile": "B6",
+    "Heusler": "C8",
+    "half-Heusler": "C4",
+    "perovskite": "C12",
+}
 
 
 @pytest.mark.parametrize("prototype", PROTOTYPES, ids=lambda prototype: prototype.name)
 def test_sites_are_those_of_the_structure_type(prototype):
     """The first atom has the neighbours crystallography says (the space groups were compared with spglib's once)."""
-    species = ["Sr", "Ti", "O"][-prototype.num_species:]
+    species = ["Sr", "Ti", "O"][-prototype.num_species :]
     atoms = _build(prototype, species)
     i, j, distance = neighbour_list("ijd", atoms, 6.0)
     around = j[(i == 0) & (distance < 1.04 * distance[i == 0].min())]

@@ -23,8 +23,11 @@ def _frames(groups: dict[str, int]) -> list[Frame]:
         for number in range(count):
             index = len(frames)
             atoms = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2.0 + 0.01 * index]])
-            frames.append(Frame(atoms, -1.0, config_type=name, index=index, source=f"a.xyz frame {index}",
-                                info={"run": number % 5}))
+            frames.append(
+                Frame(
+                    atoms, -1.0, config_type=name, index=index, source=f"a.xyz frame {index}", info={"run": number % 5}
+                )
+            )
     return frames
 
 

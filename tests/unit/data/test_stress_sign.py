@@ -29,8 +29,16 @@ def _copper(stretches, *, rattle: float = 0.0, shear: float = 0.0) -> list[Frame
         atoms.positions += rattle * generator.normal(size=(4, 3))
         labelled = atoms.copy()
         labelled.calc = EMT()
-        frames.append(Frame(atoms, labelled.get_potential_energy(), labelled.get_forces(),
-                            voigt_to_matrix(labelled.get_stress()), index=index, source=f"cu frame {index}"))
+        frames.append(
+            Frame(
+                atoms,
+                labelled.get_potential_energy(),
+                labelled.get_forces(),
+                voigt_to_matrix(labelled.get_stress()),
+                index=index,
+                source=f"cu frame {index}",
+            )
+        )
     return frames
 
 
@@ -51,8 +59,10 @@ def test_the_work_of_the_forces_is_taken_off():
     assert proof.agreement > 0.9 and proof.ratio == pytest.approx(1.0, abs=0.3)
 
 
-@pytest.mark.parametrize(("factor", "sign", "unit"), [
-    (-1.0, -1, None), (GPA_PER_EV_A3, 1, "GPa"), (-10 * GPA_PER_EV_A3, -1, "kbar"), (1e4 * GPA_PER_EV_A3, 1, "bar")])
+@pytest.mark.parametrize(
+    ("factor", "sign", "unit"),
+    [(-1.0, -1, None), (GPA_PER_EV_A3, 1, "GPa"), (-10 * GPA_PER_EV_A3, -1, "kbar"), (1e4 * GPA_PER_EV_A3, 1, "bar")],
+)
 def test_wrong_sign_and_unit_are_recognised(factor, sign, unit):
     frames = [replace(frame, stress=factor * frame.stress) for frame in _copper(STRETCHES)]
     proof = prove_sign(frames)

@@ -55,8 +55,11 @@ def test_labels_are_those_of_emt(frames):
 def test_volumes_bracket_the_minimum(frames):
     """What an equation of state and elastic constants are learned from: both sides of every prototype's minimum."""
     for name in ("Cu", "Au", "AuCu3", "AuCu", "Au3Cu"):
-        curve = sorted((frame.volume, frame.energy) for frame in frames
-                       if frame.config_type == "volume" and _formula(frame) == name)
+        curve = sorted(
+            (frame.volume, frame.energy)
+            for frame in frames
+            if frame.config_type == "volume" and _formula(frame) == name
+        )
         energies = [energy for _, energy in curve]
         assert len(curve) >= 9 and 2 <= int(np.argmin(energies)) <= len(curve) - 3, name
 

@@ -15,8 +15,10 @@ def _rows(array: np.ndarray) -> str:
 
 
 def _structure(frame: Frame, name: str = "") -> str:
-    return (f"<structure{name}><crystal><varray name=\"basis\">{_rows(frame.atoms.cell.array)}</varray></crystal>\n"
-            f"<varray name=\"positions\">{_rows(frame.atoms.get_scaled_positions())}</varray></structure>\n")
+    return (
+        f'<structure{name}><crystal><varray name="basis">{_rows(frame.atoms.cell.array)}</varray></crystal>\n'
+        f'<varray name="positions">{_rows(frame.atoms.get_scaled_positions())}</varray></structure>\n'
+    )
 
 
 def vasprun(frames: Sequence[Frame]) -> str:
@@ -24,17 +26,25 @@ def vasprun(frames: Sequence[Frame]) -> str:
     atoms = "".join(f"<rc><c>{symbol}</c><c>1</c></rc>" for symbol in frames[0].atoms.get_chemical_symbols())
     steps = ""
     for frame in frames:
-        energies = (f'<energy><i name="e_fr_energy"> {frame.energy - 0.1:.10f} </i>'
-                    f'<i name="e_0_energy"> {frame.energy:.10f} </i></energy>\n')
+        energies = (
+            f'<energy><i name="e_fr_energy"> {frame.energy - 0.1:.10f} </i>'
+            f'<i name="e_0_energy"> {frame.energy:.10f} </i></energy>\n'
+        )
         stress = -10.0 * GPA_PER_EV_A3 * frame.stress  # kbar, positive under compression
-        steps += (f"<calculation>\n<scstep>{energies}</scstep>\n{_structure(frame)}"
-                  f'<varray name="forces">{_rows(frame.forces)}</varray>\n'
-                  f'<varray name="stress">{_rows(stress)}</varray>\n{energies}</calculation>\n')
-    return ('<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n<kpoints>'
-            '<varray name="kpointlist"><v> 0.0 0.0 0.0 </v></varray>'
-            '<varray name="weights"><v> 1.0 </v></varray></kpoints>\n'
-            f'<parameters></parameters>\n<atominfo><array name="atoms"><set>{atoms}</set></array></atominfo>\n'
-            + _structure(frames[0], ' name="initialpos"') + steps + "</modeling>\n")
+        steps += (
+            f"<calculation>\n<scstep>{energies}</scstep>\n{_structure(frame)}"
+            f'<varray name="forces">{_rows(frame.forces)}</varray>\n'
+            f'<varray name="stress">{_rows(stress)}</varray>\n{energies}</calculation>\n'
+        )
+    return (
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n<kpoints>'
+        '<varray name="kpointlist"><v> 0.0 0.0 0.0 </v></varray>'
+        '<varray name="weights"><v> 1.0 </v></varray></kpoints>\n'
+        f'<parameters></parameters>\n<atominfo><array name="atoms"><set>{atoms}</set></array></atominfo>\n'
+        + _structure(frames[0], ' name="initialpos"')
+        + steps
+        + "</modeling>\n"
+    )
 
 
 def outcar(frames: Sequence[Frame]) -> str:

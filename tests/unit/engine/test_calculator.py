@@ -70,18 +70,21 @@ def test_weights_changed_in_place_are_noticed() -> None:
 
 
 def test_one_calculator_for_structures_of_other_elements() -> None:
-    calculator, reference = (Calculator(make_potential("mace spline"), kernels=kernels) for kernels in
-                             ("native", "reference"))
+    calculator, reference = (
+        Calculator(make_potential("mace spline"), kernels=kernels) for kernels in ("native", "reference")
+    )
     for structure in ("alloy", "molecule", "slab", "alloy"):
         atoms = STRUCTURES[structure]()
-        np.testing.assert_allclose(calculator.get_property("forces", atoms), reference.get_property("forces", atoms),
-                                   rtol=0, atol=1e-10)
+        np.testing.assert_allclose(
+            calculator.get_property("forces", atoms), reference.get_property("forces", atoms), rtol=0, atol=1e-10
+        )
 
 
 def test_it_is_compiled_once_for_a_trajectory(monkeypatch: pytest.MonkeyPatch) -> None:
     count = []
-    monkeypatch.setattr("equipot.engine.cache.compile_potential",
-                        lambda *arguments: count.append(1) or compile_potential(*arguments))
+    monkeypatch.setattr(
+        "equipot.engine.cache.compile_potential", lambda *arguments: count.append(1) or compile_potential(*arguments)
+    )
     atoms = STRUCTURES["alloy"]()
     atoms.calc = Calculator(make_potential("nequip spline"))
     for step in range(4):

@@ -22,8 +22,12 @@ from tests.tolerances import TWIN
 
 pytestmark = pytest.mark.skipif(isinstance(library.load(), str), reason="the native kernels were not built")
 
-CASES = {**STRUCTURES, "isolated atoms": lambda: Atoms("HCu", [[0, 0, 0], [9, 0, 0]]), "empty": lambda: Atoms(),
-         "no cell, one bond": lambda: Atoms("AuC", [[0, 0, 0], [1.1, 0.9, 1.0]])}
+CASES = {
+    **STRUCTURES,
+    "isolated atoms": lambda: Atoms("HCu", [[0, 0, 0], [9, 0, 0]]),
+    "empty": lambda: Atoms(),
+    "no cell, one bond": lambda: Atoms("AuC", [[0, 0, 0], [1.1, 0.9, 1.0]]),
+}
 SKIN = 0.4
 
 
@@ -53,8 +57,10 @@ def reference_results(potential: Potential, atoms: Atoms):
 
 
 def largest_differences(found, expected) -> dict[str, float]:
-    pairs = {name: (getattr(found, name), getattr(expected, name).numpy())
-             for name in ("node_energy", "forces", "virial", "node_virial")}
+    pairs = {
+        name: (getattr(found, name), getattr(expected, name).numpy())
+        for name in ("node_energy", "forces", "virial", "node_virial")
+    }
     pairs["virial"] = (pairs["virial"][0], pairs["virial"][1][0])
     return {name: float(np.abs(a - b).max(initial=0.0)) for name, (a, b) in pairs.items()}
 
@@ -63,8 +69,9 @@ def largest_differences(found, expected) -> dict[str, float]:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_equals_the_potential_in_float64(name: str, structure: str) -> None:
     atoms = CASES[structure]()
-    differences = largest_differences(engine_results(compiled(name, "float64"), atoms),
-                                      reference_results(potential_of(name, "float64"), atoms))
+    differences = largest_differences(
+        engine_results(compiled(name, "float64"), atoms), reference_results(potential_of(name, "float64"), atoms)
+    )
     assert max(differences.values()) < 1e-10, differences
 
 
@@ -73,8 +80,10 @@ def test_equals_the_potential_in_float64(name: str, structure: str) -> None:
 @pytest.mark.parametrize("structure", ["molecule", "cell below the cutoff", "isolated atoms"])
 def test_equals_the_potential_with_and_without_its_terms(structure: str, exact: bool, zbl: bool) -> None:
     atoms = CASES[structure]()
-    differences = largest_differences(engine_results(compiled("mace", "float64", zbl, exact), atoms),
-                                      reference_results(potential_of("mace", "float64", zbl, exact), atoms))
+    differences = largest_differences(
+        engine_results(compiled("mace", "float64", zbl, exact), atoms),
+        reference_results(potential_of("mace", "float64", zbl, exact), atoms),
+    )
     assert max(differences.values()) < 1e-10, differences
 
 

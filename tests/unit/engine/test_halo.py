@@ -45,14 +45,21 @@ def domain(atoms: Atoms, owned: np.ndarray) -> Domain:
     nodes = np.concatenate((mine, np.setdiff1d(images[:, 0], mine)))
     node_of = np.full(len(atoms), -1)
     node_of[nodes] = np.arange(len(nodes))
-    positions = np.concatenate((atoms.positions[mine],
-                                atoms.positions[images[:, 0]] + images[:, 1:] @ atoms.cell.array))
+    positions = np.concatenate(
+        (atoms.positions[mine], atoms.positions[images[:, 0]] + images[:, 1:] @ atoms.cell.array)
+    )
     number = {(atom, 0, 0, 0): k for k, atom in enumerate(mine)}
     number.update({tuple(image): len(mine) + k for k, image in enumerate(images)})
     point = np.array([number[(j, *s)] for j, s in zip(neighbor, shift.tolist())], dtype=np.int32)
     start = np.searchsorted(edges.center[keep], np.append(mine, len(atoms)))
-    return Domain(nodes, len(mine), node_of[np.concatenate((mine, images[:, 0]))].astype(np.int32), positions,
-                  start.astype(np.int64), point)
+    return Domain(
+        nodes,
+        len(mine),
+        node_of[np.concatenate((mine, images[:, 0]))].astype(np.int32),
+        positions,
+        start.astype(np.int64),
+        point,
+    )
 
 
 @dataclass
@@ -65,8 +72,9 @@ class Sums:
     node_virial: np.ndarray
 
 
-def run_domains(engines: list[CompiledPotential], atoms: Atoms, owners: np.ndarray, *, exchanges: bool = True,
-                num_threads: int = 1) -> Sums:
+def run_domains(
+    engines: list[CompiledPotential], atoms: Atoms, owners: np.ndarray, *, exchanges: bool = True, num_threads: int = 1
+) -> Sums:
     """Evaluate a structure cut into domains, one thread each, that exchange rows of their halos."""
     total = len(atoms)
     sums = Sums(np.zeros(total), np.zeros((total, 3)), np.zeros((3, 3)), np.zeros((total, 3, 3)))
@@ -91,8 +99,11 @@ def run_domains(engines: list[CompiledPotential], atoms: Atoms, owners: np.ndarr
             barrier.wait()
 
         energy = np.empty(part.num_atoms)
-        forces, virial, node_virial = (np.zeros((len(part.positions), 3)), np.empty((3, 3)),
-                                       np.zeros((len(part.positions), 3, 3)))
+        forces, virial, node_virial = (
+            np.zeros((len(part.positions), 3)),
+            np.empty((3, 3)),
+            np.zeros((len(part.positions), 3, 3)),
+        )
         program.update(part.positions, None, num_threads)
         program.run(num_threads, (energy, forces, virial, node_virial), exchange if exchanges else None)
         barrier.wait()
@@ -131,8 +142,10 @@ def cut(atoms: Atoms, number: int) -> np.ndarray:
 
 
 def largest_difference(found: Sums, expected) -> float:
-    return max(float(np.abs(getattr(found, name) - getattr(expected, name)).max(initial=0.0))
-               for name in ("node_energy", "forces", "virial", "node_virial"))
+    return max(
+        float(np.abs(getattr(found, name) - getattr(expected, name)).max(initial=0.0))
+        for name in ("node_energy", "forces", "virial", "node_virial")
+    )
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -180,8 +193,14 @@ def test_an_exchange_that_fails_is_not_swallowed() -> None:
     atoms = STRUCTURES["alloy"]()
     part = domain(atoms, cut(atoms, 2) == 0)
     program = engines("nequip", 1)[0].program
-    program.set_points(np.zeros(len(part.nodes), dtype=np.int32), np.arange(part.num_atoms, dtype=np.int32),
-                       part.point_node, part.start, part.point, part.positions)
+    program.set_points(
+        np.zeros(len(part.nodes), dtype=np.int32),
+        np.arange(part.num_atoms, dtype=np.int32),
+        part.point_node,
+        part.start,
+        part.point,
+        part.positions,
+    )
     program.update(part.positions, None, 1)
 
     def exchange(rows: np.ndarray) -> None:

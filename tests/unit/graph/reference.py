@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from equipot.check.neighbors import Edges, brute_force
+from equipot.checks.model.neighbors import Edges, brute_force
 
 #: Cells of N1: rows are lattice vectors, about 5 Å.
 CELLS = {

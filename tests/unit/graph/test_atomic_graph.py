@@ -28,8 +28,10 @@ def _assert_equal(one: AtomicGraph, other: AtomicGraph) -> None:
     for name in names:
         if isinstance(one[name], torch.Tensor):
             assert one[name].dtype == other[name].dtype
-            assert torch.equal(one[name].nan_to_num(-7.0) if one[name].is_floating_point() else one[name],
-                               other[name].nan_to_num(-7.0) if other[name].is_floating_point() else other[name])
+            assert torch.equal(
+                one[name].nan_to_num(-7.0) if one[name].is_floating_point() else one[name],
+                other[name].nan_to_num(-7.0) if other[name].is_floating_point() else other[name],
+            )
         else:
             assert one[name] == other[name]
 
@@ -61,9 +63,17 @@ def test_what_was_not_given_is_nan_or_neutral():
     _assert_equal(bare, graph)
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("enrgy", "energy"), ("force", "forces"), ("pos", "positions"),
-                                             ("edge_shifts", "edge_shift"),
-                                             ("Stress", "stress"), ("edge_attr", "edge_shift")])
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("enrgy", "energy"),
+        ("force", "forces"),
+        ("pos", "positions"),
+        ("edge_shifts", "edge_shift"),
+        ("Stress", "stress"),
+        ("edge_attr", "edge_shift"),
+    ],
+)
 def test_misspelt_names_are_refused(typo, meant):
     graph, value = _graph(), torch.zeros(1)
     message = f"no field '{typo}'; the nearest declared name is '{meant}'"
@@ -139,10 +149,21 @@ def _pickled(graph):
     return pickle.loads(pickle.dumps(graph))
 
 
-@pytest.mark.parametrize("make", [lambda g: g.clone(), copy.copy, copy.deepcopy, _pickled,
-                                  lambda g: g.to("cpu"), lambda g: g.cpu(), lambda g: g.contiguous(),
-                                  lambda g: g.detach(), lambda g: type(g).from_dict(g.to_dict())],
-                         ids=["clone", "copy", "deepcopy", "pickle", "to", "cpu", "contiguous", "detach", "dict"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda g: g.clone(),
+        copy.copy,
+        copy.deepcopy,
+        _pickled,
+        lambda g: g.to("cpu"),
+        lambda g: g.cpu(),
+        lambda g: g.contiguous(),
+        lambda g: g.detach(),
+        lambda g: type(g).from_dict(g.to_dict()),
+    ],
+    ids=["clone", "copy", "deepcopy", "pickle", "to", "cpu", "contiguous", "detach", "dict"],
+)
 def test_copies_of_every_kind(make):
     graph = _graph(energy=-3.0, config_type="bulk", source="a.xyz frame 1")
     twin = make(graph)
@@ -155,8 +176,11 @@ def test_copies_of_every_kind(make):
     assert twin.validate()
 
 
-@pytest.mark.parametrize("make", [lambda g: g.clone(), copy.copy, copy.deepcopy, _pickled, lambda g: g.to("cpu")],
-                         ids=["clone", "copy", "deepcopy", "pickle", "to"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda g: g.clone(), copy.copy, copy.deepcopy, _pickled, lambda g: g.to("cpu")],
+    ids=["clone", "copy", "deepcopy", "pickle", "to"],
+)
 def test_copies_of_batches(make):
     batch = collate([_graph(energy=1.0), _graph(energy=2.0), _graph()])
     twin = make(batch)
@@ -188,19 +212,23 @@ def test_moves_to_a_device_with_every_tensor():
 def _break(field, change):
     def apply(graph):
         graph[field] = change(graph[field])
+
     return apply
 
 
-@pytest.mark.parametrize(("apply", "message"), [
-    (_break("positions", lambda p: p.float()), "'positions' should be torch.float64"),
-    (_break("forces", lambda f: f[:1]), r"'forces' should have shape \(2, 3\), found \(1, 3\)"),
-    (_break("cell", lambda c: c[0]), "should have shape"),
-    (_break("edge_index", lambda e: e.flip(1)), "sorted by centre"),
-    (_break("edge_index", lambda e: e + 1), r"should lie in 0\.\.1"),
-    (_break("edge_shift", lambda s: s + 0.5), "whole numbers"),
-    (_break("config_type", lambda _: 3), "should be text"),
-    (lambda graph: graph.__delitem__("energy"), "lacks the fields energy"),
-])
+@pytest.mark.parametrize(
+    ("apply", "message"),
+    [
+        (_break("positions", lambda p: p.float()), "'positions' should be torch.float64"),
+        (_break("forces", lambda f: f[:1]), r"'forces' should have shape \(2, 3\), found \(1, 3\)"),
+        (_break("cell", lambda c: c[0]), "should have shape"),
+        (_break("edge_index", lambda e: e.flip(1)), "sorted by centre"),
+        (_break("edge_index", lambda e: e + 1), r"should lie in 0\.\.1"),
+        (_break("edge_shift", lambda s: s + 0.5), "whole numbers"),
+        (_break("config_type", lambda _: 3), "should be text"),
+        (lambda graph: graph.__delitem__("energy"), "lacks the fields energy"),
+    ],
+)
 def test_validate_names_the_fault(apply, message):
     graph = _graph(source="b.xyz frame 9")
     assert graph.validate()
@@ -213,9 +241,16 @@ def test_validate_names_the_fault(apply, message):
 def test_hand_built_batch_counts_its_graphs():
     """A batch without torch_geometric's bookkeeping, whose last structure has no atoms."""
     graph = _graph()
-    batch = AtomicGraph(**{**{name: graph[name] for name in REQUIRED[:6]}, "cell": graph.cell.repeat(2, 1, 1),
-                           "pbc": graph.pbc.repeat(2, 1), "config_type": ["", ""], "source": ["", ""],
-                           "batch": torch.zeros(2, dtype=torch.int64)})
+    batch = AtomicGraph(
+        **{
+            **{name: graph[name] for name in REQUIRED[:6]},
+            "cell": graph.cell.repeat(2, 1, 1),
+            "pbc": graph.pbc.repeat(2, 1),
+            "config_type": ["", ""],
+            "source": ["", ""],
+            "batch": torch.zeros(2, dtype=torch.int64),
+        }
+    )
     assert batch.num_graphs == 2
     assert batch.num_nodes_per_graph.tolist() == [2, 0]
     assert batch.energy.shape == (2,)

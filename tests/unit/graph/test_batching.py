@@ -27,8 +27,17 @@ def _make_graphs() -> list[AtomicGraph]:
     dimer_apart = Atoms("H2", positions=[[0, 0, 0], [9, 0, 0]])
     slab = ase.build.fcc111("Au", (1, 1, 2))
     lonely_last = Atoms("OH2", positions=[[0, 0, 0], [0, 0, 1], [0, 30, 0]])
-    structures = [Atoms(), rattled, dimer_apart, slab, ase.build.molecule("H2O"), Atoms("Ta"), lonely_last,
-                  Atoms(cell=[4, 4, 4], pbc=True), Atoms("Na", cell=[2, 3, 9], pbc=[True, False, True])]
+    structures = [
+        Atoms(),
+        rattled,
+        dimer_apart,
+        slab,
+        ase.build.molecule("H2O"),
+        Atoms("Ta"),
+        lonely_last,
+        Atoms(cell=[4, 4, 4], pbc=True),
+        Atoms("Na", cell=[2, 3, 9], pbc=[True, False, True]),
+    ]
     rng = np.random.default_rng(0)
     graphs = []
     for index, atoms in enumerate(structures):
@@ -39,8 +48,17 @@ def _make_graphs() -> list[AtomicGraph]:
             labels["forces"] = rng.normal(size=(len(atoms), 3))
         if index % 4 == 3:
             labels["stress"] = rng.normal(size=(3, 3))
-        graphs.append(from_ase(atoms, CUTOFF, **labels, frame_id=index, source=f"frame {index}",
-                               energy_weight=index + 0.5, config_type="bulk" if atoms.pbc.all() else ""))
+        graphs.append(
+            from_ase(
+                atoms,
+                CUTOFF,
+                **labels,
+                frame_id=index,
+                source=f"frame {index}",
+                energy_weight=index + 0.5,
+                config_type="bulk" if atoms.pbc.all() else "",
+            )
+        )
     return graphs
 
 
@@ -99,8 +117,13 @@ def test_any_graphs_in_any_order(order):
 @pytest.mark.parametrize("place", ["first", "middle", "last", "all", "alone"])
 def test_graphs_without_atoms_or_edges_anywhere(odd, place):
     full, special = [GRAPHS[1], GRAPHS[3]], [GRAPHS[odd]]
-    graphs = {"first": special + full, "middle": full[:1] + special + full[1:], "last": full + special,
-              "all": special * 3, "alone": special}[place]
+    graphs = {
+        "first": special + full,
+        "middle": full[:1] + special + full[1:],
+        "last": full + special,
+        "all": special * 3,
+        "alone": special,
+    }[place]
     assert_holds(collate(graphs), graphs)
 
 
@@ -131,8 +154,11 @@ def test_the_same_object_as_torch_geometrics(order):
         mine, its = getattr(ours, name), getattr(theirs, name)
         assert mine.keys() == its.keys()
         for field, value in its.items():
-            same = mine[field] is None if value is None else (
-                mine[field].dtype == value.dtype and torch.equal(mine[field], value))
+            same = (
+                mine[field] is None
+                if value is None
+                else (mine[field].dtype == value.dtype and torch.equal(mine[field], value))
+            )
             assert same, (name, field)
 
 
@@ -216,8 +242,9 @@ def test_batches_joined_together_are_those_joined_alone(monkeypatch, at_once):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [name for name in ("spawn", "forkserver")
-                                    if name in multiprocessing.get_all_start_methods()])
+@pytest.mark.parametrize(
+    "method", [name for name in ("spawn", "forkserver") if name in multiprocessing.get_all_start_methods()]
+)
 def test_loader_with_workers_that_are_not_forked(method):
     """Graphs are pickled into such workers (macOS, and Linux from Python 3.14)."""
     loader = DataLoader(GRAPHS, batch_sampler=BATCHES, num_workers=1, multiprocessing_context=method)
@@ -233,8 +260,9 @@ def test_loader_leaves_torchs_random_numbers_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("batches", "message"), [([[0], []], "empty batch"), ([[0, 9]], "index 9, but there are 9"),
-                                                  ([[-1]], "index -1")])
+@pytest.mark.parametrize(
+    ("batches", "message"), [([[0], []], "empty batch"), ([[0, 9]], "index 9, but there are 9"), ([[-1]], "index -1")]
+)
 def test_loader_refuses_bad_indices(batches, message):
     with pytest.raises(UsageError, match=message):
         make_loader(GRAPHS, batches)

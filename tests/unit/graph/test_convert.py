@@ -92,13 +92,16 @@ def test_voigt_stress_is_ases_order():
     assert graph.stress[0].tolist() == [[1, 6, 5], [6, 2, 4], [5, 4, 3]]
 
 
-@pytest.mark.parametrize(("labels", "message"), [
-    ({"forces": np.zeros((3, 3))}, r"forces should have shape \(4, 3\), found shape \(3, 3\)"),
-    ({"stress": np.zeros(9)}, r"stress should have shape \(3, 3\), found shape \(9,\)"),
-    ({"energy": np.zeros(2)}, r"energy should have a single number, found shape \(2,\)"),
-    ({"energy": "abc"}, "energy is not a number"),
-    ({"forces": [[1, 2, 3], [4, 5]]}, "forces is not a number"),
-])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"forces": np.zeros((3, 3))}, r"forces should have shape \(4, 3\), found shape \(3, 3\)"),
+        ({"stress": np.zeros(9)}, r"stress should have shape \(3, 3\), found shape \(9,\)"),
+        ({"energy": np.zeros(2)}, r"energy should have a single number, found shape \(2,\)"),
+        ({"energy": "abc"}, "energy is not a number"),
+        ({"forces": [[1, 2, 3], [4, 5]]}, "forces is not a number"),
+    ],
+)
 def test_labels_of_wrong_shape_are_refused(labels, message):
     with pytest.raises(DataError, match=f"x.xyz frame 2: the label {message}"):
         from_ase(STRUCTURES["crystal"], 3.0, source="x.xyz frame 2", **labels)

@@ -38,10 +38,21 @@ def test_molecules_without_a_cell(name):
     assert len(edges) > 0
 
 
-@pytest.mark.parametrize("positions", [np.zeros((0, 3)), np.zeros((1, 3)), [[0, 0, 0], [0, 0, 1.5], [0, 0, 3.5]],
-                                       [[0, 0, 0], [1, 0, 0], [0, 1, 0], [4, 4, 0]]], ids=["0", "1", "line", "plane"])
-@pytest.mark.parametrize("cell", [ZERO, np.diag([0.0, 0.0, 3.0]), np.ones((3, 3)), np.diag([9.0, 9.0, 9.0])],
-                         ids=["zero", "one vector", "singular", "cubic"])
+@pytest.mark.parametrize(
+    "positions",
+    [
+        np.zeros((0, 3)),
+        np.zeros((1, 3)),
+        [[0, 0, 0], [0, 0, 1.5], [0, 0, 3.5]],
+        [[0, 0, 0], [1, 0, 0], [0, 1, 0], [4, 4, 0]],
+    ],
+    ids=["0", "1", "line", "plane"],
+)
+@pytest.mark.parametrize(
+    "cell",
+    [ZERO, np.diag([0.0, 0.0, 3.0]), np.ones((3, 3)), np.diag([9.0, 9.0, 9.0])],
+    ids=["zero", "one vector", "singular", "cubic"],
+)
 def test_cell_without_periodicity_is_ignored(positions, cell):
     positions = np.array(positions, dtype=float)
     edges = _timed(positions, cell, False, 2.5)
@@ -166,12 +177,19 @@ def test_badly_skewed_cell_is_reduced(slope):
 # --- N6: no volume
 
 
-@pytest.mark.parametrize(("cell", "pbc"), [
-    (ZERO, (True, True, True)), (ZERO, (False, False, True)), (np.diag([5.0, 5.0, 0.0]), (True, True, True)),
-    (np.ones((3, 3)), (True, True, True)), ([[5, 0, 0], [5, 0, 0], [0, 0, 5]], (True, True, False)),
-    ([[5, 0, 0], [0, 5, 0], [5, 5, 1e-6]], (True, True, True)), ([[5, 0, 0], [5, 1e-7, 0], [0, 0, 5]], (True,) * 3),
-    (np.diag([1e-7, 5.0, 5.0]), (True, True, True)),
-])
+@pytest.mark.parametrize(
+    ("cell", "pbc"),
+    [
+        (ZERO, (True, True, True)),
+        (ZERO, (False, False, True)),
+        (np.diag([5.0, 5.0, 0.0]), (True, True, True)),
+        (np.ones((3, 3)), (True, True, True)),
+        ([[5, 0, 0], [5, 0, 0], [0, 0, 5]], (True, True, False)),
+        ([[5, 0, 0], [0, 5, 0], [5, 5, 1e-6]], (True, True, True)),
+        ([[5, 0, 0], [5, 1e-7, 0], [0, 0, 5]], (True,) * 3),
+        (np.diag([1e-7, 5.0, 5.0]), (True, True, True)),
+    ],
+)
 def test_periodic_cell_needs_a_volume(cell, pbc):
     with pytest.raises(StructureError, match=r"train\.xyz frame 3: .*(linearly dependent|no length)"):
         neighbor_list(np.zeros((2, 3)), np.array(cell, dtype=float), pbc, 5.0, where="train.xyz frame 3")

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from equipot.check.neighbors import brute_force, image_ranges
+from equipot.checks.model.neighbors import brute_force, image_ranges
 from equipot.errors import UsageError
 from equipot.graph import native_search, neighbor_list, neighbors, search
 from equipot.kernels import selection
@@ -50,9 +50,12 @@ _components = st.floats(-8.0, 8.0, allow_nan=False, width=32)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
-@given(cell=st.lists(_components, min_size=9, max_size=9), pbc=st.tuples(*[st.booleans()] * 3),
-       fractional=st.lists(st.tuples(*[st.floats(-2.0, 3.0, width=32)] * 3), min_size=1, max_size=4),
-       cutoff=st.floats(0.5, 5.0, width=32))
+@given(
+    cell=st.lists(_components, min_size=9, max_size=9),
+    pbc=st.tuples(*[st.booleans()] * 3),
+    fractional=st.lists(st.tuples(*[st.floats(-2.0, 3.0, width=32)] * 3), min_size=1, max_size=4),
+    cutoff=st.floats(0.5, 5.0, width=32),
+)
 def test_equals_brute_force_in_random_cells(cell, pbc, fractional, cutoff):
     cell, pbc = np.reshape(cell, (3, 3)), np.array(pbc)
     lengths = np.linalg.norm(cell[pbc], axis=1)
@@ -99,9 +102,12 @@ def test_large_structures_are_the_same_by_every_search(kernels, num_threads):
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
-        for positions, cell, pbc in ((crystal.positions, crystal.cell.array, True),
-                                     (crystal.positions, crystal.cell.array, [True, False, True]),
-                                     (cluster, 1e4 * np.eye(3), True), (cluster, np.zeros((3, 3)), False)):
+        for positions, cell, pbc in (
+            (crystal.positions, crystal.cell.array, True),
+            (crystal.positions, crystal.cell.array, [True, False, True]),
+            (cluster, 1e4 * np.eye(3), True),
+            (cluster, np.zeros((3, 3)), False),
+        ):
             found = neighbor_list(positions, cell, pbc, 4.3)
             with selection.use("reference"):
                 expected = neighbor_list(positions, cell, pbc, 4.3)
@@ -225,6 +231,7 @@ def test_brute_force_notices_a_missing_and_an_extra_edge():
     with pytest.raises(AssertionError):
         assert_same_edges(dropped, np.zeros((1, 3)), cell, True, 4.0)
     with pytest.raises(AssertionError):
-        assert_same_edges(neighbor_list(np.zeros((1, 3)), cell, True, np.nextafter(3.0, 4.0)), np.zeros((1, 3)), cell,
-                          True, 3.0)
+        assert_same_edges(
+            neighbor_list(np.zeros((1, 3)), cell, True, np.nextafter(3.0, 4.0)), np.zeros((1, 3)), cell, True, 3.0
+        )
     assert len(brute_force(np.zeros((1, 3)), cell, True, 3.0)) == 0

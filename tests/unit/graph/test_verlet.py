@@ -63,8 +63,10 @@ def test_compression_beyond_the_skin_rebuilds():
     """Atoms that do not move in fractional coordinates still come closer when the cell shrinks."""
     atoms = _crystal(rattle=0.0)
     verlet = VerletList(CUTOFF, 0.3)
-    sizes = [_assert_fresh(verlet, atoms.positions * scale, atoms.cell.array * scale, True)
-             for scale in (1.0, 0.97, 0.94, 0.9, 0.85)]
+    sizes = [
+        _assert_fresh(verlet, atoms.positions * scale, atoms.cell.array * scale, True)
+        for scale in (1.0, 0.97, 0.94, 0.9, 0.85)
+    ]
     assert sizes[-1] > sizes[0]
     assert verlet.num_builds > 1
     # ... and a cell that shrinks round atoms that stay put brings images near.

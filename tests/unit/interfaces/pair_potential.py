@@ -33,8 +33,14 @@ class LennardJonesArchitecture(torch.nn.Module):
 
 def pair_potential(elements=("Ar",), epsilon=EPSILON, smooth=True, dtype="float64") -> Potential:
     """Build the potential; it has no atomic energies, scale 1 and shift 0."""
-    config = PotentialConfig("nequip", elements, CUTOFF, avg_num_neighbors=1.0, dtype=dtype,
-                             options={"num_layers": 1, "num_channels": 1, "l_max": 0, "feature_l_max": 0})
+    config = PotentialConfig(
+        "nequip",
+        elements,
+        CUTOFF,
+        avg_num_neighbors=1.0,
+        dtype=dtype,
+        options={"num_layers": 1, "num_channels": 1, "l_max": 0, "feature_l_max": 0},
+    )
     potential = build_potential(config, atomic_energies=dict.fromkeys(elements, 0.0))
     potential.architecture = LennardJonesArchitecture(epsilon, smooth, potential.dtype)
     return potential

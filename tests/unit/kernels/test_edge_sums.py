@@ -78,8 +78,11 @@ def test_forces_and_virials(size: tuple[int, int]) -> None:
         forces, virial = assemble_forces(gradient, vector, index, num_nodes)
         weights = [torch.randn(piece.shape, generator=generator, dtype=torch.float64) for piece in (forces, virial)]
         results = [forces.detach(), virial.detach()]
-        for total in ((forces * weights[0]).sum(), (virial * weights[1]).sum(),
-                      (forces * weights[0]).sum() + (virial * weights[1]).sum()):
+        for total in (
+            (forces * weights[0]).sum(),
+            (virial * weights[1]).sum(),
+            (forces * weights[0]).sum() + (virial * weights[1]).sum(),
+        ):
             results += torch.autograd.grad(total, gradient, retain_graph=True)
         return results
 

@@ -55,8 +55,10 @@ def test_values_agree_with_the_reference(num_edges: int, num_intervals: int) -> 
             assert float((native[0] - reference[0]).abs().max()) <= max(tolerance, 1e-13)
             # A length within rounding of a knot may fall on either side: compare what the basis means.
             table = torch.linspace(0, 1, num_intervals + 3, dtype=torch.float64).pow(2).unsqueeze(1)
-            one, two = (sum(basis[:, k].double() * table[knot.long() + k, 0] for k in range(4))
-                        for _, basis, knot in (reference, native))
+            one, two = (
+                sum(basis[:, k].double() * table[knot.long() + k, 0] for k in range(4))
+                for _, basis, knot in (reference, native)
+            )
             assert float((one - two).abs().max()) <= tolerance
 
 
@@ -70,8 +72,9 @@ def test_first_and_second_derivatives_agree_with_the_reference(l_max: int, num_i
         generator.manual_seed(1)
         vector = vectors(131).requires_grad_()
         outputs = [output for output in module(vector)[:2] if output is not None]
-        weights = [torch.randn(output.shape, generator=generator, dtype=output.dtype).requires_grad_()
-                   for output in outputs]
+        weights = [
+            torch.randn(output.shape, generator=generator, dtype=output.dtype).requires_grad_() for output in outputs
+        ]
         total = sum((weight * output).sum() for weight, output in zip(weights, outputs))
         (first,) = torch.autograd.grad(total, vector, create_graph=True, allow_unused=True)
         if first is None:  # Y_0 does not depend on the direction

@@ -50,8 +50,15 @@ def random_edges(num_nodes: int, num_edges: int, generator: torch.Generator) -> 
 class Problem:
     """Random inputs of one convolution, with cotangents for two derivatives."""
 
-    def __init__(self, plan: ConvolutionPlan, is_spline: bool, num_nodes: int = 5, num_edges: int = 107,
-                 dtype: torch.dtype = torch.float64, seed: int = 0) -> None:
+    def __init__(
+        self,
+        plan: ConvolutionPlan,
+        is_spline: bool,
+        num_nodes: int = 5,
+        num_edges: int = 107,
+        dtype: torch.dtype = torch.float64,
+        seed: int = 0,
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
 
         def random(*shape: int) -> torch.Tensor:
@@ -147,15 +154,19 @@ def test_agrees_with_e3nn_for_all_paths_up_to_l_4(parity: bool) -> None:
 
 def _e3nn_tensor_product(plan: ConvolutionPlan) -> o3.TensorProduct:
     harmonics = o3.Irreps([(1, (l, (-1) ** l if plan.harmonic_parity else 1)) for l in range(plan.l_max + 1)])
-    outputs = o3.Irreps(
-        [(plan.input.blocks[p.input].channels, plan.output.blocks[p.output].irrep) for p in plan.paths]
-    )
+    outputs = o3.Irreps([(plan.input.blocks[p.input].channels, plan.output.blocks[p.output].irrep) for p in plan.paths])
     instructions = [(path.input, path.l2, n, "uvu", True) for n, path in enumerate(plan.paths)]
     torch.set_default_dtype(torch.float64)  # e3nn rounds its tables to the default dtype when it builds
     try:
         return o3.TensorProduct(
-            plan.input.irreps, harmonics, outputs, instructions, shared_weights=False, internal_weights=False,
-            irrep_normalization="component", path_normalization="none",
+            plan.input.irreps,
+            harmonics,
+            outputs,
+            instructions,
+            shared_weights=False,
+            internal_weights=False,
+            irrep_normalization="component",
+            path_normalization="none",
         )
     finally:
         torch.set_default_dtype(torch.float32)
@@ -187,16 +198,27 @@ def test_few_atoms_and_edges(num_nodes: int, num_edges: int, is_spline: bool) ->
 @st.composite
 def plans(draw: st.DrawFn) -> ConvolutionPlan:
     l_max = draw(st.integers(0, 3))
-    blocks = draw(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3), st.sampled_from("eo")),
-                           min_size=1, max_size=3, unique_by=lambda block: block[1:]))
+    blocks = draw(
+        st.lists(
+            st.tuples(st.integers(1, 40), st.integers(0, 3), st.sampled_from("eo")),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda block: block[1:],
+        )
+    )
     outputs = draw(st.sets(st.tuples(st.integers(0, 3), st.sampled_from((1, -1))), min_size=1, max_size=4))
     layout = FeatureLayout.from_irreps("+".join(f"{channels}x{l}{p}" for channels, l, p in blocks))
     return ConvolutionPlan.build(layout, l_max, outputs, harmonic_parity=draw(st.booleans()))
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(plan=plans(), num_nodes=st.integers(1, 6), num_edges=st.integers(1, 80), is_spline=st.booleans(),
-       seed=st.integers(0, 99))
+@given(
+    plan=plans(),
+    num_nodes=st.integers(1, 6),
+    num_edges=st.integers(1, 80),
+    is_spline=st.booleans(),
+    seed=st.integers(0, 99),
+)
 def test_any_shape(plan: ConvolutionPlan, num_nodes: int, num_edges: int, is_spline: bool, seed: int) -> None:
     if not plan.paths:
         return
@@ -226,8 +248,10 @@ def test_inputs_that_are_not_contiguous() -> None:
     problem = Problem(build_plan("natural"), True)
     with use("native"):
         expected = problem.everything()
-        strided = [torch.cat([tensor.detach(), tensor.detach()], dim=1)[:, : tensor.shape[1]].requires_grad_()
-                   for tensor in problem.inputs]
+        strided = [
+            torch.cat([tensor.detach(), tensor.detach()], dim=1)[:, : tensor.shape[1]].requires_grad_()
+            for tensor in problem.inputs
+        ]
         problem.inputs = tuple(strided)
         problem.h = [h.t().contiguous().t() for h in problem.h]
         found = problem.everything()

@@ -81,8 +81,18 @@ def test_every_instruction_set_of_this_cpu(instruction_set: str) -> None:
         pytest.skip(f"this CPU does not run {instruction_set}")
     environment = {**os.environ, "EQUIPOT_INSTRUCTION_SET": instruction_set}
     tests = Path(__file__).with_name("test_native_convolution.py")
-    arguments = [str(tests), "-q", "-p", "no:xdist", "-o", "addopts=", "-p", "no:cacheprovider", "-k",
-                 "agrees_with_the_reference or single_precision or few_atoms"]
+    arguments = [
+        str(tests),
+        "-q",
+        "-p",
+        "no:xdist",
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "agrees_with_the_reference or single_precision or few_atoms",
+    ]
     done = subprocess.run([sys.executable, "-m", "pytest", *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
 
@@ -101,11 +111,15 @@ def test_operators_keep_torchs_rules(is_spline: bool) -> None:
     tangents = [torch.randn_like(v) if n != 3 and v is not None else None for n, v in enumerate(values)]
     del tangents[3]
     torch.library.opcheck(operators.convolution.default, (*values, *edges, key_of(plan), False), test_utils=rules)
-    torch.library.opcheck(operators.convolution_backward.default, (*values, g, *edges, key_of(plan), False, *wanted),
-                          test_utils=rules)
+    torch.library.opcheck(
+        operators.convolution_backward.default, (*values, g, *edges, key_of(plan), False, *wanted), test_utils=rules
+    )
     detached = [None if value is None else value.detach() for value in values]
-    torch.library.opcheck(operators.convolution_double_backward.default,
-                          (*detached, g, *tangents, *edges, key_of(plan), True, *wanted), test_utils=rules)
+    torch.library.opcheck(
+        operators.convolution_double_backward.default,
+        (*detached, g, *tangents, *edges, key_of(plan), True, *wanted),
+        test_utils=rules,
+    )
 
 
 class Layer(nn.Module):
@@ -116,8 +130,15 @@ class Layer(nn.Module):
         self.convolution, self.spline = Convolution(plan), SplineConvolution(plan)
 
     def forward(
-        self, features: torch.Tensor, harmonics: torch.Tensor, basis: torch.Tensor, knot: torch.Tensor,
-        table: torch.Tensor, weights: torch.Tensor, center: torch.Tensor, neighbor: torch.Tensor,
+        self,
+        features: torch.Tensor,
+        harmonics: torch.Tensor,
+        basis: torch.Tensor,
+        knot: torch.Tensor,
+        table: torch.Tensor,
+        weights: torch.Tensor,
+        center: torch.Tensor,
+        neighbor: torch.Tensor,
     ) -> torch.Tensor:
         edges = EdgeIndex.build(center, neighbor, features.shape[0])
         return self.convolution(features, harmonics, weights, edges) + self.spline(

@@ -66,9 +66,7 @@ def test_outputs_first_and_second_derivatives_are_the_references(plan):
     assert compare(ProductBasisPlan(*plan), 7, 5, 3) < EXACT
 
 
-@pytest.mark.parametrize(
-    "sizes", [(1, 1, 1), (3, 8, 1), (0, 4, 2), (200, 17, 1), (150, 3, 2), (5, 33, 7)], ids=str
-)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 8, 1), (0, 4, 2), (200, 17, 1), (150, 3, 2), (5, 33, 7)], ids=str)
 def test_any_number_of_atoms_channels_and_species(sizes):
     assert compare(ProductBasisPlan(2, 3, (0, 1)), *sizes) < EXACT
 
@@ -89,7 +87,8 @@ def test_tangent_and_adjoint_are_derivatives(plan, sizes):
     g, b = torch.randn_like(result(features, weights)), torch.randn_like(result(features, weights))
     h, key = torch.randn_like(features), native.key_of(plan)
     out, tangent = torch.autograd.functional.jvp(
-        lambda x: result(x, weights), features, h, create_graph=True, strict=False)
+        lambda x: result(x, weights), features, h, create_graph=True, strict=False
+    )
     expected = torch.autograd.grad((b * out).sum() + (g * tangent).sum(), (features, weights), materialize_grads=True)
     arguments = features.detach(), weights.detach(), species
     moved = native.product_basis_tangent(arguments[0], h, *arguments[1:], key)

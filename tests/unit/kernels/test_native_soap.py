@@ -32,8 +32,12 @@ def moments(count, shape, axes, dtype):
 
 
 def copy(state):
-    return Moments(state.first.clone(), state.second.clone(), {k: v.clone() for k, v in state.matrices.items()},
-                   {k: v.clone() for k, v in state.bases.items()})
+    return Moments(
+        state.first.clone(),
+        state.second.clone(),
+        {k: v.clone() for k, v in state.matrices.items()},
+        {k: v.clone() for k, v in state.bases.items()},
+    )
 
 
 def difference(mine, its):
@@ -41,15 +45,28 @@ def difference(mine, its):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize(("shape", "axes"), [
-    ((64, 64), (0, 1)), ((8, 64), (0, 1)), ((7, 11), (0, 1)), ((1, 3), (0, 1)), ((17, 128), (0, 1)), ((2, 2), (0, 1)),
-    ((33, 48), (0,)), ((33, 48), (1,)), ((64,), (0,)), ((5,), (0,))])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((64, 64), (0, 1)),
+        ((8, 64), (0, 1)),
+        ((7, 11), (0, 1)),
+        ((1, 3), (0, 1)),
+        ((17, 128), (0, 1)),
+        ((2, 2), (0, 1)),
+        ((33, 48), (0,)),
+        ((33, 48), (1,)),
+        ((64,), (0,)),
+        ((5,), (0,)),
+    ],
+)
 def test_step_equals_torch(monkeypatch, shape, axes, dtype):
     native = moments(9, shape, axes, dtype)
     reference, called = copy(native), []
     step = Moments.advance.__globals__["soap_step"]
-    monkeypatch.setitem(Moments.advance.__globals__, "soap_step",
-                        lambda *args, **kw: called.append(1) or step(*args, **kw))
+    monkeypatch.setitem(
+        Moments.advance.__globals__, "soap_step", lambda *args, **kw: called.append(1) or step(*args, **kw)
+    )
     for k in range(3):
         gradient = random(9, *shape, dtype=dtype, seed=10 + k)
         with selection.use("native"):
@@ -138,8 +155,10 @@ def test_results_do_not_depend_on_the_threads():
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize(("shape", "axes"), [((64, 64), (0, 1)), ((7, 11), (0, 1)), ((17, 48), (1,)), ((17, 48), (0,)),
-                                             ((5,), (0,)), ((2, 128), (0, 1))])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((64, 64), (0, 1)), ((7, 11), (0, 1)), ((17, 48), (1,)), ((17, 48), (0,)), ((5,), (0,)), ((2, 128), (0, 1))],
+)
 @pytest.mark.parametrize("back", (False, True))
 def test_turning_equals_torch(shape, axes, back, dtype):
     stack = random(6, *shape, dtype=dtype)

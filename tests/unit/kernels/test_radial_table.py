@@ -17,8 +17,10 @@ pytestmark = pytest.mark.skipif(isinstance(library.load(), str), reason="the nat
 
 def network(sizes: tuple[int, ...], dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(sum(sizes))
-    return [(torch.randn(a, b, generator=generator, dtype=torch.float64) * a**-0.5).to(dtype).requires_grad_()
-            for a, b in itertools.pairwise(sizes)]
+    return [
+        (torch.randn(a, b, generator=generator, dtype=torch.float64) * a**-0.5).to(dtype).requires_grad_()
+        for a, b in itertools.pairwise(sizes)
+    ]
 
 
 @pytest.mark.parametrize("num_intervals", [4, 16, 128, 1000])

@@ -37,15 +37,19 @@ def random_edges(num_nodes: int, num_edges: int, generator: torch.Generator) -> 
 def e3nn_tensor_product(plan: ConvolutionPlan) -> o3.TensorProduct:
     """The same paths written as e3nn instructions, one e3nn output block a path."""
     harmonics = o3.Irreps([(1, (l, (-1) ** l if plan.harmonic_parity else 1)) for l in range(plan.l_max + 1)])
-    outputs = o3.Irreps(
-        [(plan.input.blocks[p.input].channels, plan.output.blocks[p.output].irrep) for p in plan.paths]
-    )
+    outputs = o3.Irreps([(plan.input.blocks[p.input].channels, plan.output.blocks[p.output].irrep) for p in plan.paths])
     instructions = [(path.input, path.l2, n, "uvu", True) for n, path in enumerate(plan.paths)]
     torch.set_default_dtype(torch.float64)  # e3nn rounds its tables to the default dtype when it builds
     try:
         return o3.TensorProduct(
-            plan.input.irreps, harmonics, outputs, instructions, shared_weights=False, internal_weights=False,
-            irrep_normalization="component", path_normalization="none",
+            plan.input.irreps,
+            harmonics,
+            outputs,
+            instructions,
+            shared_weights=False,
+            internal_weights=False,
+            irrep_normalization="component",
+            path_normalization="none",
         )
     finally:
         torch.set_default_dtype(torch.float32)
@@ -150,9 +154,7 @@ def test_product_basis_equals_its_definition(correlation: int, l_out: int) -> No
     for (l, order), weight in zip(plan.terms, weights):
         basis = symmetric_basis(2, order, l)
         factors = ",".join(f"n{letters[k]}c" for k in range(order))
-        expected += torch.einsum(
-            f"m{letters[:order]}p,{factors},npc->nmc", basis, *[features] * order, weight[species]
-        )
+        expected += torch.einsum(f"m{letters[:order]}p,{factors},npc->nmc", basis, *[features] * order, weight[species])
     assert torch.allclose(ours, expected, atol=EXACT)
 
 

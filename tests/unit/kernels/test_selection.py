@@ -38,8 +38,9 @@ def kernels(monkeypatch):
     selection._warn_of_reference.cache_clear()
 
 
-@pytest.mark.parametrize(("variable", "native"), [(None, True), ("", True), ("auto", True), ("native", True),
-                                                   ("reference", False)])
+@pytest.mark.parametrize(
+    ("variable", "native"), [(None, True), ("", True), ("auto", True), ("native", True), ("reference", False)]
+)
 def test_environment_chooses(kernels, variable, native):
     kernels("avx2", variable)
     assert selection.uses_native(TENSOR) is native

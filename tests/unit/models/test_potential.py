@@ -111,8 +111,10 @@ def test_large_atomic_energies_keep_small_differences() -> None:
     one, two = (from_ase(STRUCTURES[name](), 4.0) for name in ("alloy", "cell below the cutoff"))
     differences = []
     for potential in (small, large):
-        per_atom = [potential(graph).node_energy - potential.atomic_energies[potential.species(graph.atomic_numbers)]
-                    for graph in (one, two)]
+        per_atom = [
+            potential(graph).node_energy - potential.atomic_energies[potential.species(graph.atomic_numbers)]
+            for graph in (one, two)
+        ]
         differences.append(float(per_atom[0].mean() - per_atom[1].mean()))
     assert abs(differences[0] - differences[1]) < 1e-6
 

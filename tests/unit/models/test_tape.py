@@ -28,7 +28,11 @@ MODELS = {
         "natural": {},
         "one layer": {"num_layers": 1},
         "three layers, wide, a readout with hidden layers": {
-            "num_layers": 3, "num_channels": 34, "feature_l_max": 1, "readout_hidden": (7, 5)},
+            "num_layers": 3,
+            "num_channels": 34,
+            "feature_l_max": 1,
+            "readout_hidden": (7, 5),
+        },
         "both parities": {"parity": "both", "num_channels": 5},
         "high orders": {"num_layers": 3, "l_max": 4, "feature_l_max": 4, "num_channels": 3},
         "shared self-connection, trainable Bessel functions": {"self_connection": "shared", "trainable_bessel": True},
@@ -59,8 +63,9 @@ def system(architecture: str, changes: dict) -> tuple[Model, torch.Tensor, Edges
     return model, species, Edges(index, graph.edge_vectors().detach().requires_grad_(), torch.float64)
 
 
-def by_autograd(model: Model, species: torch.Tensor, edges: Edges,
-                seed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def by_autograd(
+    model: Model, species: torch.Tensor, edges: Edges, seed: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     energy = model(species, edges)
     with gradients_of("inputs"):
         (gradient,) = torch.autograd.grad((seed * energy).sum(), edges.exact_vector, create_graph=True)

@@ -105,9 +105,7 @@ def test_fan_in_is_declared_for_every_matrix() -> None:
     """An undeclared matrix would silently learn at the wrong rate."""
     layout = FeatureLayout.from_irreps("4x0e+4x1o")
     message = Message(layout, 1, {(0, 1), (1, -1)}, (8,), 6, 10.0, density_normalization=True)
-    declared = {
-        f"{path}.{name}" for path, module in message.named_modules() for name in getattr(module, "fan_in", {})
-    }
+    declared = {f"{path}.{name}" for path, module in message.named_modules() for name in getattr(module, "fan_in", {})}
     assert declared == {name for name, _ in message.named_parameters()}
 
 

@@ -9,8 +9,12 @@ from equipot.properties.structures import Structure, parse_structure
 
 #: Small cells are exact here: the potential reaches the nearest neighbours only.
 SETTINGS = PropertySettings(
-    phonons={"length": 7.0, "points": 11, "mesh": 20.0}, vacancy={"lengths": [7.0]}, surfaces={"thickness": 8.0},
-    stacking_faults={"thickness": 8.0, "points": 5}, distribution={"length": 7.0, "equilibration": 20, "steps": 40})
+    phonons={"length": 7.0, "points": 11, "mesh": 20.0},
+    vacancy={"lengths": [7.0]},
+    surfaces={"thickness": 8.0},
+    stacking_faults={"thickness": 8.0, "points": 5},
+    distribution={"length": 7.0, "equilibration": 20, "steps": 40},
+)
 
 
 class NearestNeighbours(LennardJones):

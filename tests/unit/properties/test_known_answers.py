@@ -167,11 +167,20 @@ def test_expansion_by_both_methods_and_a_simulated_distribution(tmp_path):
     from equipot.properties import PropertySettings
 
     common = {"distribution": {"length": 7.0, "equilibration": 50, "steps": 200}}
-    report = measure("expansion", "distribution", folder=tmp_path / "a", settings=PropertySettings(
-        expansion={"length": 7.0, "max_temperature": 400.0}, **common))
+    report = measure(
+        "expansion",
+        "distribution",
+        folder=tmp_path / "a",
+        settings=PropertySettings(expansion={"length": 7.0, "max_temperature": 400.0}, **common),
+    )
     assert report.results["expansion"].status == "done", report.results["expansion"].notes
     quasi = report.values["linear_expansion_300K"]
     assert report.values["rdf_first_peak"] == pytest.approx(report.values["lattice_constant"] / np.sqrt(2), abs=0.1)
-    report = measure("expansion", folder=tmp_path / "b", settings=PropertySettings(
-        expansion={"method": "dynamics", "length": 7.0, "temperatures": [200, 400], "steps": 3000}))
+    report = measure(
+        "expansion",
+        folder=tmp_path / "b",
+        settings=PropertySettings(
+            expansion={"method": "dynamics", "length": 7.0, "temperatures": [200, 400], "steps": 3000}
+        ),
+    )
     assert quasi > 0 and report.values["linear_expansion"] == pytest.approx(quasi, rel=0.5)

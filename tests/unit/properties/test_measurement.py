@@ -74,8 +74,9 @@ def test_one_property_that_fails_does_not_stop_the_others(tmp_path, monkeypatch)
 
 
 def test_no_crystal_at_rest_and_unfinished_relaxations_are_said_with_figures():
-    report = measure("elastic", "vacancy", settings=PropertySettings(vacancy={"lengths": [7.0], "steps": 1,
-                                                                              "fmax": 1e-6}))
+    report = measure(
+        "elastic", "vacancy", settings=PropertySettings(vacancy={"lengths": [7.0], "steps": 1, "fmax": 1e-6})
+    )
     vacancy = report.results["vacancy"]
     assert vacancy.status == "doubtful" and "did not come to rest: largest force" in vacancy.notes[0]
     far = compute(NearestNeighbours(), "fcc:Cu:6.0", only=["elastic"])
@@ -103,8 +104,13 @@ def test_what_cannot_be_asked_for():
         compute(EMT(), molecule("H2O"))
     with pytest.raises(ConfigError, match="does not lie in the plane"):
         FaultLine((1, 1, 1), (1, 1, 2), 0.5)
-    for name, text in (("fcc:Qq", "not a chemical formula"), ("fcc:Cu:x", "not a number"), ("bbc:Ta", "neither a file"),
-                       ("rocksalt:Cu", "two elements"), ("nothing.cif", "no such file")):
+    for name, text in (
+        ("fcc:Qq", "not a chemical formula"),
+        ("fcc:Cu:x", "not a number"),
+        ("bbc:Ta", "neither a file"),
+        ("rocksalt:Cu", "two elements"),
+        ("nothing.cif", "no such file"),
+    ):
         with pytest.raises((UsageError, DataError), match=text):
             compute(EMT(), name)
 
@@ -134,15 +140,18 @@ def test_values_beside_references_with_errors_in_percent(tmp_path):
     assert unused(references, [report.label]) == ["bcc:Ta"]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("references: 3", "references"),
-    ("references:\n  - {name: DFT, values: {C1l: 3}}", "did you mean 'C1"),
-    ("references:\n  - {name: DFT, values: {C11: {value: 3, unit: eV}}}", "converts to 'GPa'"),
-    ("references:\n  - {name: DFT, values: {C11: hard}}", "C11"),
-    ("references:\n  - {values: {C11: 3}}", "has no 'name'"),
-    ("references:\n  - {name: a, values: {C11: 3}}\n  - {name: a, values: {C11: 4}}", "same name"),
-    ("reference:\n  - {name: a, values: {C11: 3}}", "did you mean"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("references: 3", "references"),
+        ("references:\n  - {name: DFT, values: {C1l: 3}}", "did you mean 'C1"),
+        ("references:\n  - {name: DFT, values: {C11: {value: 3, unit: eV}}}", "converts to 'GPa'"),
+        ("references:\n  - {name: DFT, values: {C11: hard}}", "C11"),
+        ("references:\n  - {values: {C11: 3}}", "has no 'name'"),
+        ("references:\n  - {name: a, values: {C11: 3}}\n  - {name: a, values: {C11: 4}}", "same name"),
+        ("reference:\n  - {name: a, values: {C11: 3}}", "did you mean"),
+    ],
+)
 def test_mistakes_in_reference_files_are_named(tmp_path, text, message):
     path = tmp_path / "reference.yaml"
     path.write_text(text)

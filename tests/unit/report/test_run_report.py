@@ -13,8 +13,9 @@ from equipot.report.summary import METRIC_KEYS, build_summary, to_json, write_su
 from equipot.report.tables import Column, Table
 from tests.unit.report.samples import METRICS, ROWS, points
 
-SUMMARY = build_summary(METRICS, num_parameters=1234, train_seconds=61.5, epochs=10, best_epoch=7,
-                        elements=("Cu", "Au"), cutoff=5.0)
+SUMMARY = build_summary(
+    METRICS, num_parameters=1234, train_seconds=61.5, epochs=10, best_epoch=7, elements=("Cu", "Au"), cutoff=5.0
+)
 
 
 class Reader(HTMLParser):
@@ -43,18 +44,31 @@ class Reader(HTMLParser):
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     record = RunRecord(
-        name="cu <script>alert(1)</script>", model="mace small", summary=SUMMARY, metrics=METRICS,
-        points={"train": points(1), "test": points(2)}, rows=ROWS,
-        tables=[Table("Atomic energies", (Column("element", is_number=False), Column("energy", "eV")),
-                      (("Cu", "-1.5"),))],
-        config="name: cu\nnote: <b>&amp;\n", notes=["Energies of atoms: least squares."])
+        name="cu <script>alert(1)</script>",
+        model="mace small",
+        summary=SUMMARY,
+        metrics=METRICS,
+        points={"train": points(1), "test": points(2)},
+        rows=ROWS,
+        tables=[
+            Table("Atomic energies", (Column("element", is_number=False), Column("energy", "eV")), (("Cu", "-1.5"),))
+        ],
+        config="name: cu\nnote: <b>&amp;\n",
+        notes=["Energies of atoms: least squares."],
+    )
     return folder, write_report(record, folder / "report.html", folder / "plots")
 
 
 def test_every_plot_is_there(written):
     folder, files = written
-    assert {path.name for path in files} == {"learning_curve.png", "parity_energy.png", "parity_forces.png",
-                                             "parity_stress.png", "error_by_config_type.png", "report.html"}
+    assert {path.name for path in files} == {
+        "learning_curve.png",
+        "parity_energy.png",
+        "parity_forces.png",
+        "parity_stress.png",
+        "error_by_config_type.png",
+        "report.html",
+    }
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {path.name for path in files}
 
 
@@ -73,15 +87,37 @@ def test_the_page_says_who_what_and_how_well(written):
     reader = Reader()
     reader.feed((written[0] / "report.html").read_text(encoding="utf-8"))
     text = " ".join(reader.text)
-    for part in ("cu <script>alert(1)</script>", "mace small", "Cu, Au", "5 Å", "1,234", "62 s", "best 7", "torch",
-                 "<b>liquid", "meV/atom", "Atomic energies", "least squares", "note: <b>&amp;"):
+    for part in (
+        "cu <script>alert(1)</script>",
+        "mace small",
+        "Cu, Au",
+        "5 Å",
+        "1,234",
+        "62 s",
+        "best 7",
+        "torch",
+        "<b>liquid",
+        "meV/atom",
+        "Atomic energies",
+        "least squares",
+        "note: <b>&amp;",
+    ):
         assert part in text, part
 
 
 def test_summary_has_the_agreed_keys(tmp_path):
     summary = json.loads(write_summary(tmp_path / "summary.json", SUMMARY).read_text())
-    assert set(summary) == {"train", "validation", "test", "num_parameters", "train_seconds", "epochs", "best_epoch",
-                            "elements", "cutoff"}
+    assert set(summary) == {
+        "train",
+        "validation",
+        "test",
+        "num_parameters",
+        "train_seconds",
+        "epochs",
+        "best_epoch",
+        "elements",
+        "cutoff",
+    }
     assert tuple(summary["test"]["all"]) == METRIC_KEYS
     assert summary["test"]["<b>liquid"]["stress_mae_gpa"] is None
     assert summary["elements"] == ["Cu", "Au"]
@@ -89,7 +125,10 @@ def test_summary_has_the_agreed_keys(tmp_path):
 
 def test_json_is_strict():
     assert json.loads(to_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": (1,)})) == {
-        "a": None, "b": [None, 1.5], "c": [1]}
+        "a": None,
+        "b": [None, 1.5],
+        "c": [1],
+    }
 
 
 def test_a_row_cut_off_by_a_crash_is_left_out(tmp_path):

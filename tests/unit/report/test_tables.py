@@ -10,9 +10,23 @@ from equipot.report.tables import Column, Table, error_table, format_number, pla
 from tests.unit.report.samples import METRICS, group
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (None, "–"), (float("nan"), "–"), (0.0, "0"), (3.14159, "3.14"), (12.345, "12.3"), (1234.5, "1234"), (0.001234,
-    "0.00123"), (5, "5"), (1e-7, "1.00e-07"), (2.5e9, "2.50e+09"), (-0.2, "-0.200"), (float("inf"), "inf")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.0, "0"),
+        (3.14159, "3.14"),
+        (12.345, "12.3"),
+        (1234.5, "1234"),
+        (0.001234, "0.00123"),
+        (5, "5"),
+        (1e-7, "1.00e-07"),
+        (2.5e9, "2.50e+09"),
+        (-0.2, "-0.200"),
+        (float("inf"), "inf"),
+    ],
+)
 def test_numbers_are_written_with_three_digits(value, text):
     assert format_number(value) == text
 
@@ -20,8 +34,17 @@ def test_numbers_are_written_with_three_digits(value, text):
 def test_every_number_heading_has_its_unit():
     table = error_table(METRICS)
     units = {column.title: column.unit for column in table.columns}
-    assert units == {"split": "", "config_type": "", "frames": "", "energy MAE": "meV/atom", "energy RMSE": "meV/atom",
-                     "forces MAE": "meV/Å", "forces RMSE": "meV/Å", "stress MAE": "GPa", "stress RMSE": "GPa"}
+    assert units == {
+        "split": "",
+        "config_type": "",
+        "frames": "",
+        "energy MAE": "meV/atom",
+        "energy RMSE": "meV/atom",
+        "forces MAE": "meV/Å",
+        "forces RMSE": "meV/Å",
+        "stress MAE": "GPa",
+        "stress RMSE": "GPa",
+    }
 
 
 def test_all_comes_first_and_a_missing_label_is_a_dash():
@@ -61,8 +84,14 @@ def test_rich_draws_on_a_terminal_and_names_are_not_markup():
             return True
 
     file = Terminal()
-    print_table(Table("errors", (Column("group", is_number=False), Column("energy", "meV/atom")),
-                      (("[bold]odd[/nonsense]", "1.0"),)), file)
+    print_table(
+        Table(
+            "errors",
+            (Column("group", is_number=False), Column("energy", "meV/atom")),
+            (("[bold]odd[/nonsense]", "1.0"),),
+        ),
+        file,
+    )
     assert "[bold]odd[/nonsense]" in file.getvalue() and "meV/atom" in file.getvalue()
 
 

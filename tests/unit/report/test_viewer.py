@@ -32,9 +32,17 @@ def frames(count: int = 9) -> list[Frame]:
         atoms.symbols[0] = "Au"
         atoms.positions += generator.normal(scale=0.1, size=atoms.positions.shape)
         stress = generator.normal(scale=0.01, size=(3, 3))
-        found.append(Frame(atoms, energy=float(generator.normal()), forces=generator.normal(size=(4, 3)),
-                           stress=stress + stress.T, config_type=HOSTILE if k == 0 else "rattled",
-                           source=f"{HOSTILE if k == 0 else 'frames.xyz'} frame {k}", index=k))
+        found.append(
+            Frame(
+                atoms,
+                energy=float(generator.normal()),
+                forces=generator.normal(size=(4, 3)),
+                stress=stress + stress.T,
+                config_type=HOSTILE if k == 0 else "rattled",
+                source=f"{HOSTILE if k == 0 else 'frames.xyz'} frame {k}",
+                index=k,
+            )
+        )
     found[1].forces = None
     found[2].energy = float("nan")
     found[3].stress = None
@@ -53,8 +61,11 @@ def test_errors_of_a_frame_are_those_of_the_metrics(evaluated):
     for graph, prediction in zip(graphs, predictions):
         metrics = evaluate(potential, [graph]).metrics["all"]
         errors = frame_errors(graph, prediction)
-        for key, name in (("energy_error", "energy_mae_mev_per_atom"), ("force_error", "forces_rmse_mev_per_angstrom"),
-                          ("stress_error", "stress_mae_gpa")):
+        for key, name in (
+            ("energy_error", "energy_mae_mev_per_atom"),
+            ("force_error", "forces_rmse_mev_per_angstrom"),
+            ("stress_error", "stress_mae_gpa"),
+        ):
             if metrics[name] is None:
                 assert errors[key] is None
             else:
@@ -96,8 +107,14 @@ def test_what_the_script_draws_are_positions_and_errors_of_these_frames(evaluate
 def test_hostile_names_stay_text_and_only_our_script_may_run(evaluated):
     _, graphs, predictions = evaluated
     outliers = find_outliers({HOSTILE: graphs}, {HOSTILE: predictions})
-    page = render(Page(HOSTILE, HOSTILE, [(HOSTILE, HOSTILE)], [
-        Section("Worst frames", [Viewer(tuple(outliers)), outlier_table(outliers)])]))
+    page = render(
+        Page(
+            HOSTILE,
+            HOSTILE,
+            [(HOSTILE, HOSTILE)],
+            [Section("Worst frames", [Viewer(tuple(outliers)), outlier_table(outliers)])],
+        )
+    )
     assert "<script>alert" not in page
     assert page.count("<script>") == 1 and page.count("<script ") == 1 and page.count("</script>") == 2
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1])
@@ -125,8 +142,9 @@ def test_frames_too_large_together_are_listed_but_not_drawn(evaluated, monkeypat
 
 def test_the_still_picture_shows_atoms_cell_and_error_vectors(evaluated):
     _, graphs, predictions = evaluated
-    outlier = next(outlier for outlier in find_outliers({"test": graphs}, {"test": predictions})
-                   if outlier.force_error is not None)
+    outlier = next(
+        outlier for outlier in find_outliers({"test": graphs}, {"test": predictions}) if outlier.force_error is not None
+    )
     axes = still(outlier, "1").axes[0]
     lines, circles, arrows = axes.collections
     assert len(circles.get_paths()) == 4 and len(lines.get_segments()) == 12

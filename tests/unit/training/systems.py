@@ -42,8 +42,9 @@ def crystals(count: int, *, seed: int = 0, labels: str = "efs") -> list[AtomicGr
             atoms *= (1, 1, 2)
         atoms.symbols[0] = "Au" if k % 2 else "Cu"
         atoms.positions += random.normal(scale=0.1, size=atoms.positions.shape)
-        graphs.append(graph_of(atoms, labels=labels, config_type=("one", "two")[k % 2], source=f"made.xyz frame {k}",
-                               frame_id=k))
+        graphs.append(
+            graph_of(atoms, labels=labels, config_type=("one", "two")[k % 2], source=f"made.xyz frame {k}", frame_id=k)
+        )
     return graphs
 
 
@@ -56,8 +57,9 @@ def molecule(labels: str = "ef", **kwargs: Any) -> AtomicGraph:
 def datasets(num_train: int = 8, num_validation: int = 3, **kwargs: Any) -> SimpleNamespace:
     """What ``fit`` needs of data.DataSets."""
     graphs = crystals(num_train + num_validation, **kwargs)
-    return SimpleNamespace(train=graphs[:num_train], validation=graphs[num_train:],
-                           statistics=SimpleNamespace(forces_rms=1.0))
+    return SimpleNamespace(
+        train=graphs[:num_train], validation=graphs[num_train:], statistics=SimpleNamespace(forces_rms=1.0)
+    )
 
 
 class PairPotential(nn.Module):
@@ -76,8 +78,9 @@ class PairPotential(nn.Module):
     def num_trainable_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def forward(self, graph: AtomicGraph, *, forces: bool = True, stress: bool = True, create_graph: bool = False,
-                **_: Any) -> ModelOutput:
+    def forward(
+        self, graph: AtomicGraph, *, forces: bool = True, stress: bool = True, create_graph: bool = False, **_: Any
+    ) -> ModelOutput:
         vectors = graph.edge_vectors().detach()
         center, neighbor = graph.edge_index
         with torch.enable_grad():
@@ -99,8 +102,9 @@ class PairPotential(nn.Module):
                 stress = (total.view(-1, 3, 3) + total.view(-1, 3, 3).mT) / 2
                 output.stress = torch.where(volume > 0, stress / volume.clamp(min=1e-300), torch.nan)
         if not create_graph:
-            output = ModelOutput(**{name: None if value is None else value.detach()
-                                    for name, value in vars(output).items()})
+            output = ModelOutput(
+                **{name: None if value is None else value.detach() for name, value in vars(output).items()}
+            )
         return output
 
 
@@ -113,9 +117,13 @@ def real_potential(architecture: str = "nequip", dtype: str = "float64", seed: i
 
 def config(**sections: Any) -> Any:
     """A configuration for short runs: sections as mappings, single keys as they are."""
-    base: dict[str, Any] = {"seed": 3, "device": "cpu", "data": {"train": ["made.xyz"]},
-                            "schedule": {"warmup_steps": 4},
-                            "training": {"epochs": 4, "batch_size": 3, "checkpoint_minutes": 60.0}}
+    base: dict[str, Any] = {
+        "seed": 3,
+        "device": "cpu",
+        "data": {"train": ["made.xyz"]},
+        "schedule": {"warmup_steps": 4},
+        "training": {"epochs": 4, "batch_size": 3, "checkpoint_minutes": 60.0},
+    }
     for name, value in sections.items():
         base[name] = {**base.get(name, {}), **value} if isinstance(value, dict) else value
     return from_dict(base)

@@ -79,8 +79,13 @@ def test_out_of_memory_says_how_large_and_what_to_lower(monkeypatch):
     graphs = crystals(3)
     with pytest.raises(OutOfMemory) as caught:
         evaluate(potential, graphs)
-    for words in ("3 frames", f"{sum(graph.num_nodes for graph in graphs)} atoms",
-                  f"{sum(graph.num_edges for graph in graphs)} edges", "training.evaluation_batch_edges", "made.xyz"):
+    for words in (
+        "3 frames",
+        f"{sum(graph.num_nodes for graph in graphs)} atoms",
+        f"{sum(graph.num_edges for graph in graphs)} edges",
+        "training.evaluation_batch_edges",
+        "made.xyz",
+    ):
         assert words in str(caught.value)
 
 

@@ -28,16 +28,24 @@ def run(tmp_path):
 def no_model_files(monkeypatch):
     """A stand-in potential cannot be written: collect what would be."""
     written = []
-    monkeypatch.setattr(saver_module, "save_model", lambda path, potential, *, metadata: written.append(
-        ({name: value.clone() for name, value in potential.state_dict().items()}, metadata)))
+    monkeypatch.setattr(
+        saver_module,
+        "save_model",
+        lambda path, potential, *, metadata: written.append(
+            ({name: value.clone() for name, value in potential.state_dict().items()}, metadata)
+        ),
+    )
     return written
 
 
 def test_overfits_one_frame(run):
     """Forces of one frame to 1 meV/Angstrom."""
     data = datasets(1, 0)
-    settings = config(training={"epochs": 300, "batch_size": 1, "ema_decay": None},
-                      optimizer={"learning_rate": 0.03}, schedule={"warmup_steps": 20})
+    settings = config(
+        training={"epochs": 300, "batch_size": 1, "ema_decay": None},
+        optimizer={"learning_rate": 0.03},
+        schedule={"warmup_steps": 20},
+    )
     result = fit(real_potential(radial_hidden=(16,), num_channels=8), data, settings, run)
     assert result.steps == 300
     assert evaluate(result.potential, data.train).metrics["all"]["forces_mae_mev_per_angstrom"] < 1.0
@@ -58,8 +66,9 @@ def test_averaged_weights_are_those_evaluated_saved_and_returned(run):
     tensors, _ = run.latest()
     averages = {name: value for name, value in tensors.items() if name.startswith("ema/average/")}
     assert averages
-    assert all(not torch.equal(value, tensors[name.replace("ema/average/", "potential/")])
-               for name, value in averages.items())
+    assert all(
+        not torch.equal(value, tensors[name.replace("ema/average/", "potential/")]) for name, value in averages.items()
+    )
 
 
 def test_rows(run, no_model_files):
@@ -98,12 +107,15 @@ def test_without_validation_the_final_average_is_the_model(run, no_model_files, 
     assert no_model_files[-1][1]["training"]["best_value"] is None
 
 
-@pytest.mark.parametrize(("values", "extra", "best"), [
-    ([5, 1, 4, 3], {}, 4),                                        # epochs 1 and 2 lie before select_after
-    ([5, 1, 4, 3], {"training": {"select_after": 0.0}}, 2),
-    ([5, math.nan, math.nan, math.nan], {}, 1),                    # nothing after it was a number
-    ([5, 4, 1, 3], {"loss": {"stage_two": {"start": 0.75}}}, 4),   # stage one ends with the third
-])
+@pytest.mark.parametrize(
+    ("values", "extra", "best"),
+    [
+        ([5, 1, 4, 3], {}, 4),  # epochs 1 and 2 lie before select_after
+        ([5, 1, 4, 3], {"training": {"select_after": 0.0}}, 2),
+        ([5, math.nan, math.nan, math.nan], {}, 1),  # nothing after it was a number
+        ([5, 4, 1, 3], {"loss": {"stage_two": {"start": 0.75}}}, 4),  # stage one ends with the third
+    ],
+)
 def test_which_epoch_is_best(run, no_model_files, monkeypatch, values, extra, best):
     answers = iter(values)
     monkeypatch.setattr("equipot.training.job.Job.value", lambda *_: float(next(answers)))
@@ -252,8 +264,11 @@ def test_plateau_does_not_take_stage_two_for_one(run, no_model_files, monkeypatc
     """Heavier weights make a larger loss, which is no reason to learn more slowly."""
     answers = iter([4, 3, 2, 1, 40, 39, 38, 37])
     monkeypatch.setattr("equipot.training.job.Job.value", lambda *_: float(next(answers)))
-    settings = config(training={"epochs": 8}, loss={"stage_two": {"start": start}},
-                      schedule={"name": "plateau", "patience": 0, "warmup_steps": 0})
+    settings = config(
+        training={"epochs": 8},
+        loss={"stage_two": {"start": start}},
+        schedule={"name": "plateau", "patience": 0, "warmup_steps": 0},
+    )
     fit(PairPotential(), datasets(), settings, run)
     rates = [row["learning_rate"] for row in run.read_metrics()[1:]]
     # The last evaluation comes after the last rate.

@@ -22,8 +22,12 @@ DELTA = 0.05
 
 def prediction(graph, *, energy=0.0, forces=0.0, stress=0.0):
     """The labels plus errors."""
-    return ModelOutput(energy=graph.energy + energy, node_energy=torch.zeros(graph.num_nodes, dtype=torch.float64),
-                       forces=graph.forces + forces, stress=graph.stress + stress)
+    return ModelOutput(
+        energy=graph.energy + energy,
+        node_energy=torch.zeros(graph.num_nodes, dtype=torch.float64),
+        forces=graph.forces + forces,
+        stress=graph.stress + stress,
+    )
 
 
 def only(label, form):
@@ -71,8 +75,10 @@ def test_weights_multiply_and_parts_add_up():
     error = {"energy": 0.3, "forces": 0.2, "stress": 0.01}
     config = LossConfig(energy_weight=2.0, forces_weight=3.0, stress_weight=0.5)
     terms = Loss(config, F0)(prediction(graph, **error), graph)
-    singles = [float(only(label, form)(prediction(graph, **error), graph).total)
-               for label, form in (("energy", "huber"), ("forces", "norm"), ("stress", "huber"))]
+    singles = [
+        float(only(label, form)(prediction(graph, **error), graph).total)
+        for label, form in (("energy", "huber"), ("forces", "norm"), ("stress", "huber"))
+    ]
     assert terms.parts.tolist() == pytest.approx([2.0 * singles[0], 3.0 * singles[1], 0.5 * singles[2]], rel=1e-12)
     assert float(terms.total) == pytest.approx(float(terms.parts.sum()), rel=1e-14)
 
@@ -127,8 +133,9 @@ def test_loss_of_copies_is_the_loss_of_one():
 def test_frames_without_labels_change_nothing():
     graphs, loss, potential = crystals(3), Loss(LossConfig(), F0), PairPotential()
     unlabelled = molecule(labels="")
-    first, second = (loss(potential(graph), graph).parts
-                     for graph in (collate(graphs), collate([unlabelled, *graphs, unlabelled])))
+    first, second = (
+        loss(potential(graph), graph).parts for graph in (collate(graphs), collate([unlabelled, *graphs, unlabelled]))
+    )
     assert first.tolist() == pytest.approx(second.tolist(), rel=1e-12)
 
 
@@ -142,20 +149,25 @@ def test_counts_make_parts_of_a_batch_add_up():
     assert total.tolist() == pytest.approx(loss(potential(whole), whole).parts.tolist(), rel=1e-12)
 
 
-@pytest.mark.parametrize("energy,forces,stress", [("mse", "mse", "mse"), ("mae", "mae", "mae"),
-                                                  ("huber", "huber", "huber"), ("huber", "norm", "huber")])
+@pytest.mark.parametrize(
+    "energy,forces,stress",
+    [("mse", "mse", "mse"), ("mae", "mae", "mae"), ("huber", "huber", "huber"), ("huber", "norm", "huber")],
+)
 def test_derivatives_against_finite_differences(energy, forces, stress):
     """Small and large errors, missing labels, frames with weights of their own."""
     graphs = [*crystals(4), molecule(labels="e"), *crystals(1, labels="f")]
-    graphs[1].energy_weight, graphs[2].forces_weight = (torch.full((1,), value, dtype=torch.float64)
-                                                        for value in (3.0, 0.0))
+    graphs[1].energy_weight, graphs[2].forces_weight = (
+        torch.full((1,), value, dtype=torch.float64) for value in (3.0, 0.0)
+    )
     graphs[0].stress_weight = torch.full((1,), 0.5, dtype=torch.float64)
     graph = collate(graphs)
     generator = torch.Generator().manual_seed(0)
     inputs = []
     for label in (graph.energy, graph.forces, graph.stress):
-        spread = torch.rand(label.shape, generator=generator, dtype=torch.float64) * torch.tensor([0.01, 2.0])[
-            torch.randint(2, label.shape, generator=generator)]
+        spread = (
+            torch.rand(label.shape, generator=generator, dtype=torch.float64)
+            * torch.tensor([0.01, 2.0])[torch.randint(2, label.shape, generator=generator)]
+        )
         inputs.append((torch.nan_to_num(label) + spread).requires_grad_())
     loss = Loss(LossConfig(energy=energy, forces=forces, stress=stress), F0)
 
@@ -184,8 +196,9 @@ def test_mixed_labels_give_finite_gradients(make):
     terms = Loss(LossConfig(), F0)(potential(graph, create_graph=True), graph)
     assert (terms.parts > 0).all()
     terms.total.backward()
-    assert all(torch.isfinite(parameter.grad).all() for parameter in potential.parameters()
-               if parameter.grad is not None)
+    assert all(
+        torch.isfinite(parameter.grad).all() for parameter in potential.parameters() if parameter.grad is not None
+    )
 
 
 def test_derivatives_are_asked_for_only_where_labels_need_them():
@@ -217,15 +230,29 @@ def test_native_loss_equals_torch(form, has_stress):
     for kernels in ("native", "reference"):
         with selection.use(kernels):
             generator.manual_seed(0)
-            values = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
-                      for shape in (graph.energy.shape, graph.forces.shape, graph.stress.shape)]
-            output = ModelOutput(energy=values[0], node_energy=None, forces=values[1],
-                                 stress=values[2] if has_stress else None)
+            values = [
+                torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+                for shape in (graph.energy.shape, graph.forces.shape, graph.stress.shape)
+            ]
+            output = ModelOutput(
+                energy=values[0], node_energy=None, forces=values[1], stress=values[2] if has_stress else None
+            )
             terms = loss(output, graph, stage_two=False)
             slopes = torch.autograd.grad(terms.total, values, allow_unused=True)
             errors, masks = terms.errors, terms.errors.masks
-            results[kernels] = [terms.total.detach(), terms.parts, *slopes, errors.energy, errors.forces, errors.stress,
-                                masks.energy, masks.forces, masks.stress, masks.counts(), errors.num_atoms]
+            results[kernels] = [
+                terms.total.detach(),
+                terms.parts,
+                *slopes,
+                errors.energy,
+                errors.forces,
+                errors.stress,
+                masks.energy,
+                masks.forces,
+                masks.stress,
+                masks.counts(),
+                errors.num_atoms,
+            ]
     for mine, its in zip(results["native"], results["reference"], strict=True):
         assert (mine is None) == (its is None)
         if mine is not None:

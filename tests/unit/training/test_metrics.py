@@ -15,8 +15,15 @@ from equipot.training.metrics import MetricAccumulator
 from tests.unit.training.systems import PairPotential, crystals, molecule
 
 GPA = 160.21766208
-KEYS = {"num_configurations", "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "forces_mae_mev_per_angstrom",
-        "forces_rmse_mev_per_angstrom", "stress_mae_gpa", "stress_rmse_gpa"}
+KEYS = {
+    "num_configurations",
+    "energy_mae_mev_per_atom",
+    "energy_rmse_mev_per_atom",
+    "forces_mae_mev_per_angstrom",
+    "forces_rmse_mev_per_angstrom",
+    "stress_mae_gpa",
+    "stress_rmse_gpa",
+}
 
 
 def test_against_numpy():
@@ -64,10 +71,13 @@ def test_batching_does_not_change_a_bit():
     for order, size in ((range(7), 1), (range(7), 3), (reversed(range(7)), 2)):
         accumulator, order = MetricAccumulator(), list(order)
         for start in range(0, 7, size):
-            chosen = order[start:start + size]
-            output = ModelOutput(energy=torch.cat([outputs[k].energy for k in chosen]), node_energy=torch.zeros(0),
-                                 forces=torch.cat([outputs[k].forces for k in chosen]),
-                                 stress=torch.cat([outputs[k].stress for k in chosen]))
+            chosen = order[start : start + size]
+            output = ModelOutput(
+                energy=torch.cat([outputs[k].energy for k in chosen]),
+                node_energy=torch.zeros(0),
+                forces=torch.cat([outputs[k].forces for k in chosen]),
+                stress=torch.cat([outputs[k].stress for k in chosen]),
+            )
             accumulator.update(output, collate([graphs[k] for k in chosen]))
         results.append(accumulator.result())
     assert results[0]["all"] == results[1]["all"] == results[2]["all"]

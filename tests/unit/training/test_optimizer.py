@@ -92,8 +92,9 @@ def test_table_of_groups_adds_up():
 def test_state_goes_on_to_the_bit_after_a_file(tmp_path, name, dtype):
     def start():
         potential = real_potential(dtype=dtype, radial_hidden=(8,))
-        return potential, build_optimizer(potential, OptimizerConfig(name=name, precondition_frequency=3
-                                                                     if name == "soap" else None))
+        return potential, build_optimizer(
+            potential, OptimizerConfig(name=name, precondition_frequency=3 if name == "soap" else None)
+        )
 
     whole, whole_optimizer = start()
     steps(whole, whole_optimizer, 8)
@@ -128,9 +129,11 @@ def library_basis(state, shape, largest):
         sides.reverse()
     stacked = [shape[axis] for axis in sides] or [shape[0]]
     kept = [axis for axis in sides if shape[axis] <= largest]
-    return {"exp_avg": torch.zeros(1, *stacked, dtype=torch.float64),
-            "exp_avg_sq": torch.zeros(1, *stacked, dtype=torch.float64),
-            **{name: [state[name][axis].clone()[None] for axis in kept] for name in ("GG", "Q")}}
+    return {
+        "exp_avg": torch.zeros(1, *stacked, dtype=torch.float64),
+        "exp_avg_sq": torch.zeros(1, *stacked, dtype=torch.float64),
+        **{name: [state[name][axis].clone()[None] for axis in kept] for name in ("GG", "Q")},
+    }
 
 
 @pytest.mark.parametrize("largest", [10_000, 6])
@@ -150,8 +153,14 @@ def test_soap_equals_the_library(largest):
     for kind in (LibrarySOAP, SOAP):
         parameters = [torch.nn.Parameter(value.clone()) for value in start]
         groups = [{"params": parameters[:4], "lr": 0.1}, {"params": parameters[4:], "lr": 0.05, "weight_decay": 0.0}]
-        optimizer = kind(groups, betas=(0.9, 0.99), precondition_frequency=3, weight_decay=0.1,
-                         max_precondition_dim=largest, **({} if kind is LibrarySOAP else {"block_size": 1000}))
+        optimizer = kind(
+            groups,
+            betas=(0.9, 0.99),
+            precondition_frequency=3,
+            weight_decay=0.1,
+            max_precondition_dim=largest,
+            **({} if kind is LibrarySOAP else {"block_size": 1000}),
+        )
         soap_step(optimizer, parameters, gradients[0])
         if kind is LibrarySOAP:
             states = [library_basis(optimizer.state[parameter], parameter.shape, largest) for parameter in parameters]
@@ -202,11 +211,20 @@ def test_soap_with_gradients_whose_squares_underflow(monkeypatch):
         assert (vectors.mT @ vectors - torch.eye(6)).abs().max() < 1e-5, seed
 
 
-@pytest.mark.parametrize("shape, cut, sizes", [((6, 4), (1, 1), (6, 4)), ((12, 4), (2, 1), (6, 4)),
-                                               ((4, 12), (1, 2), (4, 6)), ((12, 18), (2, 3), (6, 6)),
-                                               ((2, 9, 12), (1, 3, 2), (2, 3, 6)), ((1, 4, 12), (1, 1, 2), (1, 4, 6)),
-                                               ((7, 11), (1, 1), (7, 11)), ((12, 1), (2, 1), (6, 1)),
-                                               ((12,), (1,), (12,))])
+@pytest.mark.parametrize(
+    "shape, cut, sizes",
+    [
+        ((6, 4), (1, 1), (6, 4)),
+        ((12, 4), (2, 1), (6, 4)),
+        ((4, 12), (1, 2), (4, 6)),
+        ((12, 18), (2, 3), (6, 6)),
+        ((2, 9, 12), (1, 3, 2), (2, 3, 6)),
+        ((1, 4, 12), (1, 1, 2), (1, 4, 6)),
+        ((7, 11), (1, 1), (7, 11)),
+        ((12, 1), (2, 1), (6, 1)),
+        ((12,), (1,), (12,)),
+    ],
+)
 def test_soap_treats_blocks_as_matrices_of_their_own(shape, cut, sizes):
     from equipot.training.soap import SOAP
 
@@ -217,8 +235,10 @@ def test_soap_treats_blocks_as_matrices_of_their_own(shape, cut, sizes):
 
     start, *gradients = (tensors[0] for tensors in random_tensors([shape], 9))
     whole, parts = torch.nn.Parameter(start.clone()), [torch.nn.Parameter(each.clone()) for each in blocks(start)]
-    optimizers = [SOAP([whole], lr=0.1, block_size=6, precondition_frequency=3),
-                  *(SOAP([part], lr=0.1, block_size=1000, precondition_frequency=3) for part in parts)]
+    optimizers = [
+        SOAP([whole], lr=0.1, block_size=6, precondition_frequency=3),
+        *(SOAP([part], lr=0.1, block_size=1000, precondition_frequency=3) for part in parts),
+    ]
     for gradient in gradients:
         soap_step(optimizers[0], [whole], [gradient])
         for optimizer, part, its in zip(optimizers[1:], parts, blocks(gradient)):
@@ -289,8 +309,13 @@ def test_layer_decay_slows_what_is_far_from_the_readout():
     plain = learning_rate_factors(potential, OptimizerConfig())
     slowed = learning_rate_factors(potential, OptimizerConfig(layer_decay=0.5))
     ratios = {name: slowed[name] / plain[name] for name in plain}
-    depths = {"architecture.embedding": 3, "architecture.radial.basis.wave_numbers": 3, "architecture.layers.0.": 2,
-              "architecture.layers.1.": 1, "architecture.readout.": 0}
+    depths = {
+        "architecture.embedding": 3,
+        "architecture.radial.basis.wave_numbers": 3,
+        "architecture.layers.0.": 2,
+        "architecture.layers.1.": 1,
+        "architecture.readout.": 0,
+    }
     for name, ratio in ratios.items():
         depth = next(depth for start, depth in depths.items() if name.startswith(start))
         assert ratio == pytest.approx(0.5**depth), name

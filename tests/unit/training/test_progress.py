@@ -46,18 +46,38 @@ def test_bar_shows_epoch_and_ends_cleanly(tmp_path, monkeypatch):
 
 
 def test_row_without_validation_shows_training_errors():
-    row = {"epoch": 2, "learning_rate": 0.01, "is_best": False, "seconds": 1.0, "total_seconds": 2.0,
-           "validation": None, "train": {
-               "loss": 0.5, "energy_share": 0.1, "forces_share": 0.9, "stress_share": None, "grad_norm": 1.0,
-               "num_bad_steps": 2, "energy_mae_mev_per_atom": 3.0}}
+    row = {
+        "epoch": 2,
+        "learning_rate": 0.01,
+        "is_best": False,
+        "seconds": 1.0,
+        "total_seconds": 2.0,
+        "validation": None,
+        "train": {
+            "loss": 0.5,
+            "energy_share": 0.1,
+            "forces_share": 0.9,
+            "stress_share": None,
+            "grad_norm": 1.0,
+            "num_bad_steps": 2,
+            "energy_mae_mev_per_atom": 3.0,
+        },
+    }
     text = row_text(row, 4)
     assert "training E 3.00 meV/atom" in text and "2 steps skipped" in text and "2 s left" in text
     assert "S " not in text
 
 
 def test_all_steps_bad_is_still_a_row():
-    row = {"epoch": 1, "learning_rate": 0.01, "is_best": False, "seconds": 1.0, "total_seconds": 1.0,
-           "validation": None, "train": {"loss": None, "grad_norm": None, "num_bad_steps": 3}}
+    row = {
+        "epoch": 1,
+        "learning_rate": 0.01,
+        "is_best": False,
+        "seconds": 1.0,
+        "total_seconds": 1.0,
+        "validation": None,
+        "train": {"loss": None, "grad_norm": None, "num_bad_steps": 3},
+    }
     assert "3 steps skipped" in row_text(row, 1)
 
 

@@ -20,8 +20,9 @@ def step(batches, **kwargs):
     potential = PairPotential()
     before = [parameter.detach().clone() for parameter in potential.parameters()]
     optimizer = build_optimizer(potential, OptimizerConfig(name="sgd", learning_rate=1.0, momentum=0.0))
-    result = training_step(potential, batches, Loss(LossConfig(), 1.0), optimizer, ExponentialMovingAverage(potential),
-                           **kwargs)
+    result = training_step(
+        potential, batches, Loss(LossConfig(), 1.0), optimizer, ExponentialMovingAverage(potential), **kwargs
+    )
     return result, [old - new.detach() for old, new in zip(before, potential.parameters())]
 
 

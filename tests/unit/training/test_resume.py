@@ -22,15 +22,21 @@ from tests.unit.training.systems import PairPotential, config, datasets, real_po
 
 #: Everything at once: accumulation, a second stage, selection, early stopping's counter, epochs without evaluation.
 SETTINGS = {
-    "soap": config(training={"epochs": 6, "batch_size": 2, "accumulate": 2, "evaluate_every": 2},
-                   loss={"stage_two": {"start": 0.6, "energy_weight": 30.0, "learning_rate_factor": 0.5}},
-                   optimizer={"name": "soap", "precondition_frequency": 2}),
-    "plateau": config(training={"epochs": 6, "batch_size": 3, "best_metric": "forces_mae", "select_after": 0.3},
-                      schedule={"name": "plateau", "patience": 0, "warmup_steps": 2},
-                      optimizer={"name": "adamw", "learning_rate": 0.2, "weight_decay": 0.01}),
-    "early": config(training={"epochs": 12, "batch_size": 8, "early_stopping_patience": 2, "ema_decay": None,
-                              "select_after": 0.0},
-                    schedule={"name": "constant"}, optimizer={"name": "sgd", "learning_rate": 1.5}),
+    "soap": config(
+        training={"epochs": 6, "batch_size": 2, "accumulate": 2, "evaluate_every": 2},
+        loss={"stage_two": {"start": 0.6, "energy_weight": 30.0, "learning_rate_factor": 0.5}},
+        optimizer={"name": "soap", "precondition_frequency": 2},
+    ),
+    "plateau": config(
+        training={"epochs": 6, "batch_size": 3, "best_metric": "forces_mae", "select_after": 0.3},
+        schedule={"name": "plateau", "patience": 0, "warmup_steps": 2},
+        optimizer={"name": "adamw", "learning_rate": 0.2, "weight_decay": 0.01},
+    ),
+    "early": config(
+        training={"epochs": 12, "batch_size": 8, "early_stopping_patience": 2, "ema_decay": None, "select_after": 0.0},
+        schedule={"name": "constant"},
+        optimizer={"name": "sgd", "learning_rate": 1.5},
+    ),
     "edges": config(training={"epochs": 4, "batch_size": None, "batch_edges": 120, "clip_norm": 0.1}),
 }
 
@@ -38,6 +44,7 @@ SETTINGS = {
 @pytest.fixture
 def light_models(monkeypatch):
     """Model files of a stand-in potential: its weights only."""
+
     def save_model(path, potential, *, metadata):
         torch_free = {name: value.tolist() for name, value in potential.state_dict().items()}
         path.write_text(json.dumps({"weights": torch_free, "metadata": metadata}))
@@ -69,9 +76,13 @@ def outcome(result, run):
     tensors, document = run.latest()
     rows = without_times(run.read_metrics())
     skeleton = json.dumps(document["state"]["dict"])
-    return {"weights": {name: value.clone() for name, value in result.potential.state_dict().items()},
-            "checkpoint": tensors, "rows": rows, "best": (result.best_epoch, result.best_value, result.epochs,
-                                                          result.steps), "skeleton": skeleton}
+    return {
+        "weights": {name: value.clone() for name, value in result.potential.state_dict().items()},
+        "checkpoint": tensors,
+        "rows": rows,
+        "best": (result.best_epoch, result.best_value, result.epochs, result.steps),
+        "skeleton": skeleton,
+    }
 
 
 def assert_equal(first, second):
@@ -221,8 +232,13 @@ CHILD = """
 def test_sigterm_finishes_the_step_saves_and_exits_75(tmp_path):
     path = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(CHILD), str(path)], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     try:
         for line in process.stdout:
             if line.startswith("epoch  2/40"):
@@ -260,7 +276,7 @@ MISFITS = [
 
 @pytest.mark.parametrize(("change", "part"), MISFITS, ids=[part for _, part in MISFITS])
 def test_a_checkpoint_of_another_content_is_refused_by_name(tmp_path, light_models, change, part):
-    """Found by scripts/fuzz_inputs.py: half of these ended in a traceback, the others did not name the file."""
+    """Found by fuzz_inputs.py: half of these ended in a traceback, the others did not name the file."""
     settings = config(training={"epochs": 2, "batch_size": 8})
     train(tmp_path, settings)
     run = RunDirectory(tmp_path)

@@ -54,9 +54,10 @@ def same(first, second):
     return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second))
 
 
-@pytest.mark.parametrize(("make", "dtype", "tolerance"),
-                         [(PairPotential, None, 1e-12), (real_potential, "float64", 1e-10),
-                          (real_potential, "float32", 1e-5)])
+@pytest.mark.parametrize(
+    ("make", "dtype", "tolerance"),
+    [(PairPotential, None, 1e-12), (real_potential, "float64", 1e-10), (real_potential, "float32", 1e-5)],
+)
 def test_accumulation_equals_the_large_batch(make, dtype, tolerance):
     """Batches of unequal size and coverage: means of means would give another gradient."""
     graphs = [*crystals(3), molecule(labels="e"), *crystals(2, seed=4, labels="ef")]
@@ -65,8 +66,13 @@ def test_accumulation_equals_the_large_batch(make, dtype, tolerance):
         bench = Bench(make() if dtype is None else make(dtype=dtype), name="sgd", momentum=0.0, learning_rate=1.0)
         before = {name: value.detach().clone() for name, value in bench.potential.named_parameters()}
         result = bench.step([collate(batch) for batch in batches])
-        gradients.append((result.parts, result.grad_norm,
-                          {name: value - before[name] for name, value in bench.potential.named_parameters()}))
+        gradients.append(
+            (
+                result.parts,
+                result.grad_norm,
+                {name: value - before[name] for name, value in bench.potential.named_parameters()},
+            )
+        )
     (parts, norm, first), (other_parts, other_norm, second) = gradients
     assert parts == pytest.approx(other_parts, rel=tolerance) and norm == pytest.approx(other_norm, rel=tolerance)
     for name, value in first.items():

@@ -32,8 +32,10 @@ def test_free_directions_and_molecules_are_not_repeated():
     assert len(supercell(ase.build.molecule("H2O"), 300)) == 3
 
 
-@pytest.mark.parametrize("elements", [("Ta",), ("Cu",), ("Si",), ("Mg",), ("O",), ("H", "C", "N", "O"),
-                                      ("Li", "P", "S"), ("H", "C", "O", "Cu", "Au")])
+@pytest.mark.parametrize(
+    "elements",
+    [("Ta",), ("Cu",), ("Si",), ("Mg",), ("O",), ("H", "C", "N", "O"), ("Li", "P", "S"), ("H", "C", "O", "Cu", "Au")],
+)
 def test_a_structure_is_made_up_of_the_models_elements(elements):
     cell = supercell(default_structure(elements), 100)
     assert set(cell.get_chemical_symbols()) == set(elements)
@@ -44,8 +46,15 @@ def test_a_structure_is_made_up_of_the_models_elements(elements):
 
 def test_everything_is_measured_and_the_threads_are_put_back():
     before, seen = torch.get_num_threads(), []
-    result = benchmark(make_potential("nequip"), sizes=(40, 5, 6), threads=(2, 1), kernels="reference", seconds=0.0,
-                       timestep_fs=2.0, report=seen.append)
+    result = benchmark(
+        make_potential("nequip"),
+        sizes=(40, 5, 6),
+        threads=(2, 1),
+        kernels="reference",
+        seconds=0.0,
+        timestep_fs=2.0,
+        report=seen.append,
+    )
     assert torch.get_num_threads() == before
     assert [(m.step.num_atoms, m.threads) for m in result.measurements] == [(8, 1), (8, 2), (32, 1), (32, 2)]
     assert seen == list(result.measurements)
@@ -64,8 +73,22 @@ def model(tmp_path):
 
 def test_the_verb_prints_a_table_or_json_and_writes_files(model, tmp_path, capsys):
     ase.io.write(tmp_path / "cell.xyz", ase.build.bulk("Cu", cubic=True))
-    words = ["bench", model, str(tmp_path / "cell.xyz"), "--sizes", "4", "30", "--threads", "1", "--seconds", "0.01",
-             "--kernels", "reference", "--output", str(tmp_path / "out")]
+    words = [
+        "bench",
+        model,
+        str(tmp_path / "cell.xyz"),
+        "--sizes",
+        "4",
+        "30",
+        "--threads",
+        "1",
+        "--seconds",
+        "0.01",
+        "--kernels",
+        "reference",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "µs/atom/step" in printed and "cell.xyz, Cu4" in printed and "reference kernels, float32" in printed

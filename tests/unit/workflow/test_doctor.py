@@ -17,11 +17,20 @@ from equipot.workflow import doctor
 SOUND = {
     "cpu": {"instruction_set": "avx2", "logical_cpus": 4, "load": 0.5},
     "kernels": {"kind": "native", "asked": "auto", "reason": None, "instruction_set": "avx2", "path": "x.so"},
-    "threads": {"used": 2, "available_cores": 4, "variables": {"OMP_NUM_THREADS": "2"}, "wait_policy": None,
-                "openmp_libraries": ["libgomp.so.1"]},
+    "threads": {
+        "used": 2,
+        "available_cores": 4,
+        "variables": {"OMP_NUM_THREADS": "2"},
+        "wait_policy": None,
+        "openmp_libraries": ["libgomp.so.1"],
+    },
     "memory": {"available_bytes": 8e9},
-    "speed": {"rows": [{"kernels": "native", "threads": 1, "us_per_atom_and_step": 10.0},
-                       {"kernels": "native", "threads": 2, "us_per_atom_and_step": 5.5}]},
+    "speed": {
+        "rows": [
+            {"kernels": "native", "threads": 1, "us_per_atom_and_step": 10.0},
+            {"kernels": "native", "threads": 2, "us_per_atom_and_step": 5.5},
+        ]
+    },
 }
 
 
@@ -37,19 +46,31 @@ def test_no_advice_where_nothing_is_wrong():
     assert _advice() == []
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"kernels__reason": "The native kernels were not built."}, "slower than it could. The native kernels were not"),
-    ({"kernels__kind": "reference"}, "EQUIPOT_KERNELS=reference keeps"),
-    ({"cpu__instruction_set": "avx512"}, "The CPU has avx512, the kernels use avx2"),
-    ({"threads__used": 8}, "8 threads are asked for and 4 cores are there for this process"),
-    ({"threads__openmp_libraries": ["libgomp.so.1", "libiomp5.so"]}, "2 OpenMP libraries are loaded"),
-    ({"threads__wait_policy": "ACTIVE"}, "OMP_WAIT_POLICY=active"),
-    ({"cpu__load": 7.5}, "The machine is busy (load 7.5 on 4 CPUs)"),
-    ({"memory__available_bytes": 1e9}, "Only 1.0 GB of memory are free"),
-    ({"speed__rows": [{"kernels": "native", "threads": 1, "us_per_atom_and_step": 10.0},
-                      {"kernels": "native", "threads": 2, "us_per_atom_and_step": 14.0}]},
-     "With 2 threads the native kernels are slower than with 1"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"kernels__reason": "The native kernels were not built."},
+            "slower than it could. The native kernels were not",
+        ),
+        ({"kernels__kind": "reference"}, "EQUIPOT_KERNELS=reference keeps"),
+        ({"cpu__instruction_set": "avx512"}, "The CPU has avx512, the kernels use avx2"),
+        ({"threads__used": 8}, "8 threads are asked for and 4 cores are there for this process"),
+        ({"threads__openmp_libraries": ["libgomp.so.1", "libiomp5.so"]}, "2 OpenMP libraries are loaded"),
+        ({"threads__wait_policy": "ACTIVE"}, "OMP_WAIT_POLICY=active"),
+        ({"cpu__load": 7.5}, "The machine is busy (load 7.5 on 4 CPUs)"),
+        ({"memory__available_bytes": 1e9}, "Only 1.0 GB of memory are free"),
+        (
+            {
+                "speed__rows": [
+                    {"kernels": "native", "threads": 1, "us_per_atom_and_step": 10.0},
+                    {"kernels": "native", "threads": 2, "us_per_atom_and_step": 14.0},
+                ]
+            },
+            "With 2 threads the native kernels are slower than with 1",
+        ),
+    ],
+)
 def test_advice(changes, words):
     sentences = _advice(**changes)
     assert len(sentences) == 1 and words in sentences[0]
@@ -72,8 +93,10 @@ def test_one_pool_of_threads():
 
     In a process of its own: other tests load libraries that bring a pool with them.
     """
-    program = ("import torch; from equipot.kernels.native import library; from equipot.workflow import doctor; "
-               "library.load(); print(len(doctor.openmp_libraries()))")
+    program = (
+        "import torch; from equipot.kernels.native import library; from equipot.workflow import doctor; "
+        "library.load(); print(len(doctor.openmp_libraries()))"
+    )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(found.stdout) <= 1
 
@@ -82,8 +105,11 @@ def test_one_pool_of_threads():
 def test_the_lines_on_the_screen(monkeypatch, capsys, loaded):
     if loaded is not None:
         monkeypatch.setattr(library, "load", lambda: loaded)
-        monkeypatch.setattr(doctor, "_speed", lambda *_: {"rows": [
-            {"kernels": "reference", "threads": 1, "us_per_atom_and_step": 401.4}]})
+        monkeypatch.setattr(
+            doctor,
+            "_speed",
+            lambda *_: {"rows": [{"kernels": "reference", "threads": 1, "us_per_atom_and_step": 401.4}]},
+        )
     assert main(["doctor"] if loaded else ["doctor", "--no-speed"]) == 0
     printed = capsys.readouterr().out
     for name in ("equipot:", "packages:", "CPU:", "kernels:", "threads:", "OpenMP:", "memory:", "GPU:"):

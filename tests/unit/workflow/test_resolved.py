@@ -13,8 +13,10 @@ from equipot.errors import ConfigError
 from equipot.workflow.resolved import adopt_numbers, flatten, potential_config, require_same_run, resolve
 
 DATASETS = SimpleNamespace(
-    elements=("Cu", "Au"), atomic_energies=SimpleNamespace(values={"Cu": -1.25, "Au": -2.5}),
-    statistics=SimpleNamespace(avg_num_neighbors=40.5, forces_rms=0.8125, energy_mean_per_atom_after_e0=-3.5))
+    elements=("Cu", "Au"),
+    atomic_energies=SimpleNamespace(values={"Cu": -1.25, "Au": -2.5}),
+    statistics=SimpleNamespace(avg_num_neighbors=40.5, forces_rms=0.8125, energy_mean_per_atom_after_e0=-3.5),
+)
 
 
 def config(**sections):
@@ -40,8 +42,9 @@ def flatten_of(value) -> dict:
 
 
 def test_given_numbers_stay(tmp_path):
-    resolved = resolve(config(model={"scale": 2.0, "shift": {"Cu": 0.0, "Au": 1.0}, "avg_num_neighbors": 10.0}),
-                       DATASETS, tmp_path)
+    resolved = resolve(
+        config(model={"scale": 2.0, "shift": {"Cu": 0.0, "Au": 1.0}, "avg_num_neighbors": 10.0}), DATASETS, tmp_path
+    )
     assert resolved.model.scale == 2.0 and resolved.model.shift == {"Cu": 0.0, "Au": 1.0}
     assert resolved.model.avg_num_neighbors == 10.0
 
@@ -66,8 +69,14 @@ def test_the_root_is_where_the_files_were_found(tmp_path, monkeypatch, name, by)
 
 
 def check(requested, stored, hashes=None, stored_hashes=None):
-    require_same_run(requested, resolve(requested, DATASETS, "."), stored, hashes=hashes or {"a": "1"},
-                     stored_hashes=stored_hashes or {"a": "1"}, where="runs/x")
+    require_same_run(
+        requested,
+        resolve(requested, DATASETS, "."),
+        stored,
+        hashes=hashes or {"a": "1"},
+        stored_hashes=stored_hashes or {"a": "1"},
+        where="runs/x",
+    )
 
 
 def test_the_same_run_may_go_on():
@@ -80,14 +89,20 @@ def test_the_same_run_may_go_on():
     assert adopt_numbers(resolve(config(), DATASETS, "."), almost).model == almost.model
 
 
-@pytest.mark.parametrize(("sections", "key"), [
-    ({"training": {"epochs": 7}}, "training.epochs"), ({"seed": 1}, "seed"),
-    ({"model": {"cutoff": 6.0}}, "model.cutoff"),
-    ({"model": {"preset": "large"}}, "model.num_channels"), ({"model": {"scale": 3.0}}, "model.scale"),
-    ({"loss": {"energy_weight": 9.0}}, "loss.energy_weight"), ({"optimizer": {"name": "adam"}}, "optimizer.name"),
-    ({"loss": {"stage_two": {}}}, "loss.stage_two"),
-    ({"data": {"generate": "cu_au_emt", "config_weights": {"volume": 2.0}}}, "data.config_weights.volume"),
-])
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"training": {"epochs": 7}}, "training.epochs"),
+        ({"seed": 1}, "seed"),
+        ({"model": {"cutoff": 6.0}}, "model.cutoff"),
+        ({"model": {"preset": "large"}}, "model.num_channels"),
+        ({"model": {"scale": 3.0}}, "model.scale"),
+        ({"loss": {"energy_weight": 9.0}}, "loss.energy_weight"),
+        ({"optimizer": {"name": "adam"}}, "optimizer.name"),
+        ({"loss": {"stage_two": {}}}, "loss.stage_two"),
+        ({"data": {"generate": "cu_au_emt", "config_weights": {"volume": 2.0}}}, "data.config_weights.volume"),
+    ],
+)
 def test_a_change_that_matters_is_named(sections, key):
     with pytest.raises(ConfigError, match="cannot be resumed") as caught:
         check(config(**sections), resolve(config(), DATASETS, "."))

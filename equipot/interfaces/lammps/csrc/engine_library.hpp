@@ -49,7 +49,7 @@ class Engine {
   int64_t bytes() const { return library_->bytes(engine_); }
   const EngineLibrary& library() const { return *library_; }
 
-  // See equipot/kernels/csrc/engine_api.cpp. These throw std::runtime_error.
+  // See equipot/kernels/csrc/engine/engine_api.cpp. These throw std::runtime_error.
   const int64_t* set_points(const std::vector<int32_t>& species, const std::vector<int32_t>& atom_point,
                             const std::vector<int32_t>& point_node, const std::vector<int64_t>& start,
                             const std::vector<int32_t>& point, const double* positions);

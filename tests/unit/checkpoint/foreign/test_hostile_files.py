@@ -28,8 +28,13 @@ def _wrappings(folder, victim):
     hostile = Hostile(victim)
     yield "bare", pickle.dumps(hostile)
     yield "protocol 0", pickle.dumps(hostile, protocol=0)
-    for name, content in (("saved", hostile), ("in a checkpoint", {"model_state_dict": {"a": hostile}, "config": {
-            "_type_map": hostile, "cutoff": hostile}, "epoch": 0})):
+    for name, content in (
+        ("saved", hostile),
+        (
+            "in a checkpoint",
+            {"model_state_dict": {"a": hostile}, "config": {"_type_map": hostile, "cutoff": hostile}, "epoch": 0},
+        ),
+    ):
         torch.save(content, folder / "torch")
         yield name, (folder / "torch").read_bytes()
     with zipfile.ZipFile(folder / "script", "w") as zipped:
@@ -39,8 +44,9 @@ def _wrappings(folder, victim):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("suffix",
-                         [".pth", ".pt", ".model", ".ckpt", ".eqp", ".safetensors", ".zip", ".nequip.pth", ""])
+@pytest.mark.parametrize(
+    "suffix", [".pth", ".pt", ".model", ".ckpt", ".eqp", ".safetensors", ".zip", ".nequip.pth", ""]
+)
 def test_does_nothing(tmp_path, family, suffix):
     victim = tmp_path / "victim"
     for number, (_, content) in enumerate(_wrappings(tmp_path, victim)):
@@ -75,7 +81,7 @@ def test_damaged_pickles_are_errors():
 @pytest.mark.parametrize("setting", ["num_convolution_layer", "act_scalar", "_type_map", "cutoff", "lmax"])
 @pytest.mark.parametrize("value", [None, [], -3, "x", {}, 10**30, float("nan")])
 def test_settings_of_another_form_are_an_error_that_names_the_file(tmp_path, setting, value):
-    """Found by scripts/fuzz_inputs.py: a missing or mistyped setting ended in a traceback."""
+    """Found by tests/robustness/fuzz_inputs.py: a missing or mistyped setting ended in a traceback."""
     content = torch.load(FOLDER / "sevennet_polynomial.pth", weights_only=False)
     if value is None:
         content["config"].pop(setting)

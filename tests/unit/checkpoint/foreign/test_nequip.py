@@ -62,12 +62,15 @@ def changed(target: Path, change: dict) -> Path:
     return target
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"resnet": True}, "resnet: True"),
-    ({"nonlinearity_scalars": {"e": "ssp", "o": "tanh"}}, "ssp"),
-    ({"edge_sh_normalization": "norm"}, "edge_sh_normalization: norm"),
-    ({"SphericalHarmonicEdgeAttrs_edge_sh_normalization": "norm"}, "edge_sh_normalization: norm"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"resnet": True}, "resnet: True"),
+        ({"nonlinearity_scalars": {"e": "ssp", "o": "tanh"}}, "ssp"),
+        ({"edge_sh_normalization": "norm"}, "edge_sh_normalization: norm"),
+        ({"SphericalHarmonicEdgeAttrs_edge_sh_normalization": "norm"}, "edge_sh_normalization: norm"),
+    ],
+)
 def test_what_is_not_covered_is_named(tmp_path, change, words):
     with pytest.raises(CheckpointError, match=words):
         convert("nequip", changed(tmp_path / "other.pth", change))

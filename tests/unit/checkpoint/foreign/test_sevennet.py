@@ -75,8 +75,22 @@ def test_wrong_coupling_signs_show(monkeypatch):
 
 def test_round_trip_and_command(tmp_path, capsys):
     target = tmp_path / "model.eqp"
-    assert main(["convert", "sevennet", str(FOLDER / "sevennet_modal.pth"), "--head", "pbe", "-o", str(target),
-                 "--dtype", "float64"]) == 0
+    assert (
+        main(
+            [
+                "convert",
+                "sevennet",
+                str(FOLDER / "sevennet_modal.pth"),
+                "--head",
+                "pbe",
+                "-o",
+                str(target),
+                "--dtype",
+                "float64",
+            ]
+        )
+        == 0
+    )
     assert "head:" in (text := capsys.readouterr().out) and "sha256" in text and "licence:" in text
     potential = load_model(target)
     assert potential.metadata["head"] == "PBE" and len(potential.metadata["converted_from"]["sha256"]) == 64
@@ -96,14 +110,21 @@ def test_head_of_a_model_without(tmp_path):
         convert("sevennet", FOLDER / "sevennet_xplor.pth", head="PBE")
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"is_parity": True}, "is_parity: True"), ({"self_connection_type": "nequip"}, "self_connection_type: nequip"),
-    ({"cutoff_function": {"cutoff_function_name": "cosine"}}, "cosine"), ({"readout_as_fcn": True}, "readout_as_fcn"),
-    ({"self_connection_type": ["none", "linear", "linear"]}, "self_connection_type: ..none"),
-    ({"irreps_manual": None, "lmax_edge": 1, "lmax_node": 2}, "harmonics up to l = 1 and features up to l = 2"),
-    ({"radial_basis": {"radial_basis_name": "bessel", "trainable_coeff": False, "bessel_basis_num": 10**9}},
-     "bessel_basis_num is 1000000000"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"is_parity": True}, "is_parity: True"),
+        ({"self_connection_type": "nequip"}, "self_connection_type: nequip"),
+        ({"cutoff_function": {"cutoff_function_name": "cosine"}}, "cosine"),
+        ({"readout_as_fcn": True}, "readout_as_fcn"),
+        ({"self_connection_type": ["none", "linear", "linear"]}, "self_connection_type: ..none"),
+        ({"irreps_manual": None, "lmax_edge": 1, "lmax_node": 2}, "harmonics up to l = 1 and features up to l = 2"),
+        (
+            {"radial_basis": {"radial_basis_name": "bessel", "trainable_coeff": False, "bessel_basis_num": 10**9}},
+            "bessel_basis_num is 1000000000",
+        ),
+    ],
+)
 def test_what_is_not_covered_is_named(tmp_path, change, words):
     with pytest.raises(CheckpointError, match=words):
         convert("sevennet", changed(tmp_path / "other.pth", change))
@@ -136,10 +157,24 @@ def test_a_radial_basis_that_was_not_trained_is_not_in_the_file(tmp_path):
         for key in [key for key in state if key.endswith("weight_nn.layer0.weight")]:
             state[key] = state[key][:4]
 
-    trained = convert("sevennet", changed(tmp_path / "trained.pth", {"radial_basis": basis}, lambda state: (
-        shorten(state), state.update({name: values}))), dtype="float64")
-    fixed = convert("sevennet", changed(tmp_path / "fixed.pth", {"radial_basis": {**basis, "trainable_coeff": False}},
-                                        lambda state: (shorten(state), state.pop(name))), dtype="float64")
+    trained = convert(
+        "sevennet",
+        changed(
+            tmp_path / "trained.pth",
+            {"radial_basis": basis},
+            lambda state: (shorten(state), state.update({name: values})),
+        ),
+        dtype="float64",
+    )
+    fixed = convert(
+        "sevennet",
+        changed(
+            tmp_path / "fixed.pth",
+            {"radial_basis": {**basis, "trainable_coeff": False}},
+            lambda state: (shorten(state), state.pop(name)),
+        ),
+        dtype="float64",
+    )
     save_model(tmp_path / "fixed.eqp", fixed)
     for potential in (fixed, load_model(tmp_path / "fixed.eqp")):
         assert potential.config.options["trainable_bessel"] is False
@@ -148,9 +183,11 @@ def test_a_radial_basis_that_was_not_trained_is_not_in_the_file(tmp_path):
 
 
 def test_missing_and_additional_tensors(tmp_path):
-    for change in (lambda state: state.pop("1_self_interaction_1.linear.weight"),
-                   lambda state: state.update(extra=torch.ones(3)),
-                   lambda state: state.update({"0_self_interaction_1.linear.weight": torch.ones(3)})):
+    for change in (
+        lambda state: state.pop("1_self_interaction_1.linear.weight"),
+        lambda state: state.update(extra=torch.ones(3)),
+        lambda state: state.update({"0_self_interaction_1.linear.weight": torch.ones(3)}),
+    ):
         content = torch.load(FOLDER / "sevennet_xplor.pth", weights_only=False)
         change(content["model_state_dict"])
         torch.save(content, tmp_path / "other.pth")

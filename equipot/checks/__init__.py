@@ -1,0 +1,1 @@
+"""Checks of models (:mod:`equipot.checks.model`) and of data (:mod:`equipot.checks.data`), on one core."""

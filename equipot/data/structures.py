@@ -1,0 +1,63 @@
+"""Read the structure a simulation starts from, by an explicit list of formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+
+from equipot.errors import DataError, UsageError
+
+#: Suffix -> ASE's format. No format is guessed from content, since some of ASE's readers open pickles.
+FORMATS = {
+    ".extxyz": "extxyz",
+    ".xyz": "extxyz",
+    ".traj": "traj",
+    ".cif": "cif",
+    ".vasp": "vasp",
+    ".poscar": "vasp",
+    ".xsf": "xsf",
+    ".pdb": "proteindatabank",
+    ".json": "json",
+    ".db": "db",
+    ".gen": "gen",
+    ".res": "res",
+}
+_NAMES = {"POSCAR": "vasp", "CONTCAR": "vasp"}
+
+
+def read_structure(path: str | Path, index: int = -1) -> Atoms:
+    """Read one structure, by default the last of the file, without calculator.
+
+    Args:
+        path: a file with a suffix in ``FORMATS``, or named POSCAR or CONTCAR.
+        index: which structure.
+
+    Returns:
+        The atoms, with velocities where the file has them.
+
+    Raises:
+        DataError: no such file, not readable, or empty.
+        UsageError: a format that is not on the list.
+    """
+    path = Path(path)
+    form = _NAMES.get(path.name.upper().split(".")[0].split("_")[0]) or FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(
+            f"{path}: cannot tell the format from the name; known are {', '.join(sorted(FORMATS))} and "
+            f"files named {' or '.join(_NAMES)}."
+        )
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    try:
+        atoms = ase.io.read(path, index=index, format=form)
+    except Exception as error:  # ASE's readers raise anything on malformed input
+        detail = str(error).strip().splitlines()
+        raise DataError(
+            f"{path}: cannot be read as {form} ({type(error).__name__}{': ' + detail[0][:200] if detail else ''})."
+        ) from error
+    if not isinstance(atoms, Atoms) or len(atoms) == 0:
+        raise DataError(f"{path}: holds no atoms.")
+    atoms.calc = None
+    return atoms

@@ -1,0 +1,251 @@
+// The inference engine: building the network and running its phases over tiles of atoms.
+#include "engine/engine.hpp"
+
+#include <algorithm>
+
+
+namespace equipot {
+namespace {
+
+// Fewer atoms than this for each thread are not worth waking it.
+constexpr int64_t atoms_per_thread = 16;
+
+}  // namespace
+
+template <class T>
+Engine<T>::Engine(const EdgeSettings& settings, int64_t num_species, int64_t tile)
+    : EngineBase(settings, num_species, tile) {}
+
+template <class T>
+void Engine<T>::add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
+                              const double* density_table) {
+  Stage<T>& stage = program_.add_stage();
+  stage.settings = settings;
+  stage.settings.l_max = l_max;
+  stage.embedding = std::make_unique<EmbeddingConvolution<T>>(num_radial, num_species,
+                                                              copy(table, settings.num_rows() * num_radial));
+  stage.output = output;
+  stage.density = density;
+  if (density >= 0) stage.density_table = copy(density_table, settings.num_rows());
+}
+
+template <class T>
+void Engine<T>::add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
+                                const double* density_table) {
+  Stage<T>& stage = program_.add_stage();
+  stage.settings = settings;
+  stage.settings.l_max = 0;
+  for (const ConvolutionPath& path : plan.paths) stage.settings.l_max = std::max(stage.settings.l_max, path.l2);
+  stage.plan = plan;
+  stage.turned = reversed(plan);
+  stage.table = copy(table, settings.num_rows() * plan.num_weights);
+  if (ScalarConvolution<T>::serves(plan)) stage.scalar = std::make_unique<ScalarConvolution<T>>(plan, stage.table);
+  stage.input = input;
+  stage.output = output;
+  stage.density = density;
+  if (density >= 0) stage.density_table = copy(density_table, settings.num_rows());
+}
+
+template <class T>
+void Engine<T>::add_rows(int output, const double* table) {
+  const int64_t dim = program_.dim(output);
+  program_.add(std::make_unique<SpeciesRows<T>>(output, dim, copy(table, num_species * dim)));
+}
+
+template <class T>
+void Engine<T>::add_linear(int input, int output, std::vector<LinearBlock> blocks, int64_t num_sets, int64_t set_size,
+                           const double* weights) {
+  program_.add(std::make_unique<Linear<T>>(input, program_.dim(input), output, program_.dim(output), std::move(blocks),
+                                           num_sets, copy(weights, num_sets * set_size)));
+}
+
+template <class T>
+void Engine<T>::add_gate(int input, int output, std::vector<GateItem> items) {
+  program_.add(std::make_unique<Gate<T>>(input, program_.dim(input), output, program_.dim(output), std::move(items)));
+}
+
+template <class T>
+void Engine<T>::add_density_scale(int input, int density, int output) {
+  program_.add(std::make_unique<DensityScale<T>>(input, density, output, program_.dim(output)));
+}
+
+template <class T>
+void Engine<T>::add_product(int input, int output, ProductBasisProgram program, int64_t channels,
+                            const double* weights) {
+  const std::vector<T> copied = copy(weights, num_species * program.num_paths * channels);
+  program_.add(std::make_unique<Product<T>>(input, output, std::move(program), channels, num_species, copied));
+}
+
+template <class T>
+void Engine<T>::add_readout(int input, int64_t offset, int64_t size, const double* vector) {
+  program_.add(std::make_unique<Readout<T>>(input, program_.dim(input), offset, copy(vector, size)));
+}
+
+template <class T>
+void Engine<T>::finish() {
+  program_.finish();
+  seed_ = {terms.scale.begin(), terms.scale.end()};
+  // A lone atom of each species.
+  std::vector<int32_t> species;
+  for (int64_t z = 0; z < num_species; ++z) species.push_back(int32_t(z));
+  const std::vector<double> positions(3 * species.size(), 0.0), cell(9, 0.0);
+  structure.set_list({num_species, 0, species.data(), nullptr, nullptr, nullptr, positions.data(), cell.data()});
+  structure.update(positions.data(), cell.data(), settings.cutoff, 1);
+  network(false, 1, {});
+  terms.isolated.assign(species.size(), 0.0);
+  for (int64_t n = 0; n < num_species; ++n) terms.isolated[size_t(structure.species()[n])] = energy_[size_t(n)];
+}
+
+template <class T>
+void Engine<T>::run(const Results& results, int num_threads, const Exchange& exchange) {
+  const int64_t useful = std::min(structure.num_tiles(), structure.num_atoms() / atoms_per_thread);
+  num_threads = int(std::max<int64_t>(1, std::min<int64_t>(num_threads, useful)));
+  network(results.wants_gradient(), num_threads, exchange);
+  collect(results, num_threads);
+}
+
+template <class T>
+void Engine<T>::network(bool wants_gradient, int num_threads, const Exchange& exchange) {
+  pool_.reserve(structure.num_nodes() * program_.stored_columns());
+  energy_.assign(size_t(structure.num_atoms()), 0.0);
+  if (wants_gradient) gradient_.start(structure);
+  while (int(threads_.size()) < num_threads) threads_.push_back(std::make_unique<Thread>());
+  for (auto& thread : threads_) {
+    thread->values.resize(size_t(program_.num_buffers()));
+    thread->gradients.resize(size_t(program_.num_buffers()));
+    thread->workspace.rows.reserve(structure.tile() * program_.tile_columns());
+  }
+  const int num_phases = wants_gradient ? 2 * program_.num_stages() - 1 : program_.num_stages();
+  for (int phase = 0; phase < num_phases; ++phase) {
+    if (exchange.function != nullptr) fill_halo(phase, exchange);
+    in_parallel(structure.num_tiles(), num_threads, [&](int thread, int64_t tile) {
+      run_tile(phase, tile, wants_gradient, *threads_[size_t(thread)]);
+    });
+  }
+}
+
+// What a phase gathers from an atom's neighbours: features going forward, gradients of the convolution's result going
+// back. The edges of the halo's atoms are worked on where those atoms are evaluated.
+template <class T>
+void Engine<T>::fill_halo(int phase, const Exchange& exchange) {
+  const int last = program_.num_stages() - 1;
+  const auto fill = [&](const Placement& placement) {
+    exchange.function(exchange.context, stored(placement), placement.dim * int64_t(sizeof(T)));
+  };
+  if (phase == 0) return;
+  if (phase <= last) return fill(program_.value(program_.stage(phase).input));
+  const Stage<T>& stage = program_.stage(2 * last - phase + 1);
+  fill(program_.gradient(stage.output));
+  if (stage.density >= 0) fill(program_.gradient(stage.density));
+}
+
+template <class T>
+void Engine<T>::run_tile(int phase, int64_t number, bool wants_gradient, Thread& thread) {
+  const int64_t first = number * structure.tile();
+  const int64_t count = std::min(structure.tile(), structure.num_atoms() - first);
+  const auto row = [&](const Placement& placement) {
+    return placement.is_stored ? stored(placement) + first * placement.dim
+                               : thread.workspace.rows.data() + structure.tile() * placement.column;
+  };
+  for (int b = 0; b < program_.num_buffers(); ++b) {
+    thread.values[size_t(b)] = row(program_.value(b));
+    thread.gradients[size_t(b)] = row(program_.gradient(b));
+  }
+  const Tile<T> tile{first,
+                     count,
+                     structure.species() + first,
+                     thread.values.data(),
+                     thread.gradients.data(),
+                     energy_.data() + first,
+                     seed_.data(),
+                     &thread.workspace};
+  const int last = program_.num_stages() - 1;
+  const int s = phase <= last ? phase : 2 * last - phase;
+  const Stage<T>& stage = program_.stage(s);
+  if (phase <= last) {
+    convolve_forward(stage, tile);
+    for (const auto& operation : stage.operations) operation->forward(tile);
+  } else {
+    convolve_backward(program_.stage(s + 1), tile, phase == last + 1);
+  }
+  if (!wants_gradient || phase < last) return;
+  for (auto operation = stage.operations.rbegin(); operation != stage.operations.rend(); ++operation)
+    (*operation)->backward(tile);
+  if (s == 0) embedding_backward(stage, tile, last == 0);
+}
+
+template <class T>
+void Engine<T>::convolve_forward(const Stage<T>& stage, const Tile<T>& tile) {
+  Workspace<T>& workspace = *tile.workspace;
+  T* out = tile.values[stage.output];
+  const int64_t dim = program_.dim(stage.output);
+  const T* x = stage.input < 0 ? nullptr : stored(program_.value(stage.input));
+  const SplineWeights<T> weights{stage.table.data()};
+  for (int64_t n = 0; n < tile.count; ++n) {
+    const AtomEdges<T> edges(structure, stage.settings, tile.first + n, stage.input < 0, workspace);
+    if (stage.input < 0)
+      stage.embedding->forward(stage.settings, edges, structure.species(), out + n * dim, workspace);
+    else if (stage.scalar != nullptr)
+      stage.scalar->forward(edges.block(), x, out + n * dim);
+    else
+      convolve<T>(stage.plan, edges.block(), x, weights, out + n * dim, workspace.convolution);
+    if (stage.density >= 0) tile.values[stage.density][n] = sum_density(edges, stage.density_table);
+  }
+}
+
+template <class T>
+void Engine<T>::convolve_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first) {
+  Workspace<T>& workspace = *tile.workspace;
+  const int64_t dim = program_.dim(stage.input);
+  const T* g = stored(program_.gradient(stage.output));
+  const SplineWeights<T> weights{stage.table.data()};
+  for (int64_t n = 0; n < tile.count; ++n) {
+    AtomEdges<T> edges(structure, stage.settings, tile.first + n, false, workspace);
+    edges.start_gradient();
+    const T* x = tile.values[stage.input] + n * dim;
+    T* gx = tile.gradients[stage.input] + n * dim;
+    if (stage.scalar != nullptr)
+      stage.scalar->backward(edges.block(), x, g, gx, edges.g_harmonics, edges.g_basis);
+    else
+      equipot::convolve_backward<T>(stage.turned, edges.block(), x, g, weights, gx, edges.g_harmonics, edges.g_basis,
+                                    workspace.convolution);
+    if (stage.density >= 0) {
+      const T* g_density = stored(program_.gradient(stage.density));
+      for (int64_t e = 0; e < edges.count; ++e)
+        for (int k = 0; k < 4; ++k)
+          edges.g_basis[k * edges.stride + e] +=
+              g_density[edges.other(e)] * stage.density_table[size_t(edges.knot[e] + k)];
+    }
+    edges.finish_gradient(gradient_, is_first);
+  }
+}
+
+template <class T>
+void Engine<T>::embedding_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first) {
+  Workspace<T>& workspace = *tile.workspace;
+  const int64_t dim = program_.dim(stage.output);
+  for (int64_t n = 0; n < tile.count; ++n) {
+    AtomEdges<T> edges(structure, stage.settings, tile.first + n, true, workspace);
+    edges.start_gradient();
+    stage.embedding->backward(stage.settings, edges, structure.species(), tile.gradients[stage.output] + n * dim,
+                              workspace);
+    if (stage.density >= 0) {
+      const T g_density = tile.gradients[stage.density][n];
+      for (int64_t e = 0; e < edges.count; ++e)
+        for (int k = 0; k < 4; ++k)
+          edges.g_basis[k * edges.stride + e] += g_density * stage.density_table[size_t(edges.knot[e] + k)];
+    }
+    edges.finish_gradient(gradient_, is_first);
+  }
+}
+
+template <class T>
+int64_t Engine<T>::bytes() const {
+  return structure.num_nodes() * program_.stored_columns() * int64_t(sizeof(T)) +
+         structure.capacity() * int64_t(3 * sizeof(T)) + structure.bytes();
+}
+
+template class Engine<float>;
+template class Engine<double>;
+
+}  // namespace equipot

@@ -1,0 +1,145 @@
+// The inference engine: a frozen potential's energies and first derivatives without torch and without automatic
+// differentiation. Nothing is stored for an edge but its vector, its neighbour and its gradient.
+#pragma once
+
+#include <omp.h>
+
+#include <memory>
+#include <vector>
+
+#include "engine/engine_nodes.hpp"
+#include "engine/engine_program.hpp"
+#include "engine/engine_terms.hpp"
+
+namespace equipot {
+
+// What a caller wants, in the caller's order of atoms; null: not wanted. With a list of points the rows of forces and
+// node_virial are points, and what comes from the atoms evaluated here is added to them.
+struct Results {
+  double* node_energy = nullptr;  // (num_atoms)
+  double* forces = nullptr;       // (num_atoms, 3)
+  double* virial = nullptr;       // (3, 3), symmetric
+  double* node_virial = nullptr;  // (num_atoms, 3, 3), symmetric: half of every edge's share at each end
+
+  bool wants_gradient() const { return forces != nullptr || virial != nullptr || node_virial != nullptr; }
+};
+
+// How the halo gets its rows: called with an array of rows by node, in the engine's order, those of atoms filled; it
+// fills the others with what the same array holds for them where they are evaluated. In every evaluation the calls are
+// the same ones in the same order everywhere.
+struct Exchange {
+  void (*function)(void* context, void* rows, int64_t row_bytes) = nullptr;  // null: there is no halo
+  void* context = nullptr;
+};
+
+// The engine for either precision, as the entry points see it.
+class EngineBase {
+ public:
+  EngineBase(const EdgeSettings& settings, int64_t num_species, int64_t tile)
+      : settings(settings), num_species(num_species), structure(tile) {}
+  virtual ~EngineBase() = default;
+  virtual int add_buffer(int64_t dim) = 0;
+  virtual int64_t dim(int buffer) const = 0;
+  virtual bool is_double() const = 0;
+  virtual void add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
+                             const double* density_table) = 0;
+  virtual void add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
+                               const double* density_table) = 0;
+  virtual void add_rows(int output, const double* table) = 0;
+  virtual void add_linear(int input, int output, std::vector<LinearBlock> blocks, int64_t num_sets, int64_t set_size,
+                          const double* weights) = 0;
+  virtual void add_gate(int input, int output, std::vector<GateItem> items) = 0;
+  virtual void add_density_scale(int input, int density, int output) = 0;
+  virtual void add_product(int input, int output, ProductBasisProgram program, int64_t channels,
+                           const double* weights) = 0;
+  virtual void add_readout(int input, int64_t offset, int64_t size, const double* vector) = 0;
+  // Plans the program, and finds the network's energy of each species' lone atom.
+  virtual void finish() = 0;
+  // Evaluates the structure as it is now. `num_threads` is an upper limit.
+  virtual void run(const Results& results, int num_threads, const Exchange& exchange = {}) = 0;
+  virtual int64_t bytes() const = 0;
+
+  EdgeSettings settings;
+  int64_t num_species;
+  PotentialTerms terms;
+  Structure structure;
+};
+
+template <class T>
+class Engine final : public EngineBase {
+ public:
+  Engine(const EdgeSettings& settings, int64_t num_species, int64_t tile);
+
+  int add_buffer(int64_t dim) override { return program_.add_buffer(dim); }
+  int64_t dim(int buffer) const override { return program_.dim(buffer); }
+  bool is_double() const override { return sizeof(T) == sizeof(double); }
+  void add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
+                     const double* density_table) override;
+  void add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
+                       const double* density_table) override;
+  void add_rows(int output, const double* table) override;
+  void add_linear(int input, int output, std::vector<LinearBlock> blocks, int64_t num_sets, int64_t set_size,
+                  const double* weights) override;
+  void add_gate(int input, int output, std::vector<GateItem> items) override;
+  void add_density_scale(int input, int density, int output) override;
+  void add_product(int input, int output, ProductBasisProgram program, int64_t channels,
+                   const double* weights) override;
+  void add_readout(int input, int64_t offset, int64_t size, const double* vector) override;
+  void finish() override;
+  void run(const Results& results, int num_threads, const Exchange& exchange) override;
+  int64_t bytes() const override;
+
+ private:
+  struct Thread {
+    Workspace<T> workspace;
+    std::vector<T*> values, gradients;  // by buffer, for the present tile
+    double virial[6];
+    Scratch<double> pairs;
+    Scratch<double> point_forces, point_virial;  // with points: what is added to them, where several threads run
+    double *forces, *node_virial;                // with points: where this thread adds
+  };
+
+  std::vector<T> copy(const double* numbers, int64_t size) const { return {numbers, numbers + size}; }
+  void network(bool wants_gradient, int num_threads, const Exchange& exchange);
+  void fill_halo(int phase, const Exchange& exchange);
+  void run_tile(int phase, int64_t tile, bool wants_gradient, Thread& thread);
+  void convolve_forward(const Stage<T>& stage, const Tile<T>& tile);
+  void convolve_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first);
+  void embedding_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first);
+  T* stored(const Placement& placement) { return pool_.data() + structure.num_nodes() * placement.column; }
+
+  void collect(const Results& results, int num_threads);
+  void start_points(const Results& results);
+  void finish_points(const Results& results, int num_threads);
+  void collect_atom(int64_t atom, const Results& results, Thread& thread) const;
+  double collect_edges(int64_t atom, const Results& results, Thread& thread) const;
+  void scatter(int64_t atom, const double* v, const double* gradient, int64_t stride, const Results& results,
+               Thread& thread) const;
+  double radial_slopes(int64_t atom, const double* v, int64_t stride, double* inverse, double* own_slope,
+                       double* pair_slope) const;
+  double switch_of(int64_t atom, double& slope) const;
+
+  Program<T> program_;
+  std::vector<T> seed_;
+  Scratch<T> pool_;
+  std::vector<double> energy_, switch_, switch_slope_;  // network energies; the switch of bound atoms
+  EdgeGradient<T> gradient_;
+  std::vector<std::unique_ptr<Thread>> threads_;
+};
+
+// Calls function(thread, item) for every item in [0, items), on threads 0..num_threads-1.
+template <class Function>
+void in_parallel(int64_t items, int num_threads, const Function& function) {
+  if (num_threads <= 1) {
+    for (int64_t item = 0; item < items; ++item) function(0, item);
+    return;
+  }
+#pragma omp parallel num_threads(num_threads)
+  {
+    const int thread = omp_get_thread_num();
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < items; ++item) function(thread, item);
+  }
+}
+
+}  // namespace equipot

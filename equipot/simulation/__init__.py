@@ -1,0 +1,1 @@
+"""Simulations with any ASE calculator: molecular dynamics, relaxation, timing."""

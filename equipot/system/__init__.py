@@ -1,0 +1,1 @@
+"""What the machine gives and takes: threads, memory, cgroups, the allocator, signals."""

@@ -1,0 +1,1 @@
+"""Mutated files by the thousand, each read with bounded time and memory, and what became of it."""
