@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 from ase.io.extxyz import write_xyz
 from rich.console import Console
@@ -21,6 +21,7 @@ from equipot.errors import CheckpointError, Interrupted, NumericalError, Structu
 from equipot.interfaces.ase import Calculator
 from equipot.models import Potential
 from equipot.simulation.dynamics import build_dynamics, get_state, hold_center_of_mass, initial_velocities, set_state
+from equipot.simulation.freedom import find_freedom, for_dynamics
 from equipot.simulation.md_config import MDConfig
 from equipot.simulation.md_restart import Restart, write_restart
 from equipot.simulation.trajectory import Log, check_suffix, make_frame, open_trajectory
@@ -37,6 +38,7 @@ class MDResult:
         atoms: final structure with velocities and calculator.
         steps: steps of the whole run.
         time_ps: simulated time.
+        temperature: of the final structure (K), counting the degrees of freedom that can move.
         drift_mev_per_atom_per_ps: slope of a straight line through the conserved quantity (E_tot for nve) over the rows
             logged in this session; None where there is none or fewer than three rows.
         trajectory, log, restart: the files.
@@ -45,6 +47,7 @@ class MDResult:
     atoms: Atoms
     steps: int
     time_ps: float
+    temperature: float
     drift_mev_per_atom_per_ps: float | None
     trajectory: Path
     log: Path
@@ -147,16 +150,18 @@ class _Run:
                 )
         if len(source) == 0:
             raise UsageError("Molecular dynamics needs at least one atom, and the structure has none.")
-        self.atoms = source.repeat(config.supercell)
+        self.atoms = _supercell(source, config)
         self.constraints = list(self.atoms.constraints)
+        self.atoms.set_constraint(for_dynamics(self.atoms))
         self.atoms.calc = model if isinstance(model, BaseCalculator) else Calculator(model, **calculator_options)
         self.rng = np.random.Generator(np.random.PCG64(config.seed))
         hold_center_of_mass(self.atoms, config)
         if saved is None:
-            initial_velocities(self.atoms, config, self.rng)
+            self.freedom = initial_velocities(self.atoms, config, self.rng)
         else:
             saved.apply(self.atoms, config, self.rng)
-        self.dynamics = build_dynamics(self.atoms, config, self.rng)
+            self.freedom = find_freedom(self.atoms, config.ensemble)
+        self.dynamics = build_dynamics(self.atoms, config, self.rng, self.freedom)
         self.step, self.files, self.rows = 0, {}, []
         if saved is not None:
             try:
@@ -165,7 +170,6 @@ class _Run:
                 raise CheckpointError(f"{saved.path}: {error}") from None
             self.dynamics.nsteps = self.step = saved.step
             self.files = saved.files
-        self.masses = self.atoms.get_masses()[:, None]
         self.good = self._snapshot()
 
     # --- the run
@@ -207,7 +211,8 @@ class _Run:
                 f"saved in {self.paths['restart']}, resume goes on from there."
             )
         self.atoms.set_constraint(self.constraints)
-        return MDResult(self.atoms, self.step, self._time_ps(), self._drift(), **self.paths)
+        temperature = self.freedom.temperature(self.atoms)
+        return MDResult(self.atoms, self.step, self._time_ps(), temperature, self._drift(), **self.paths)
 
     def _advance(self) -> None:
         """Do one step, and stop where it led out of physics."""
@@ -215,7 +220,7 @@ class _Run:
             self.dynamics.step()
         except (StructureError, NumericalError) as error:
             raise self._explosion(str(error)) from error
-        temperature = self._temperature()
+        temperature = self.freedom.temperature(self.atoms)
         if not temperature <= self.config.temperature_limit:
             raise self._explosion(
                 f"The temperature is {temperature:.4g} K, above the limit of {self.config.temperature_limit:g} K."
@@ -223,10 +228,6 @@ class _Run:
         self.step += 1
         self.dynamics.nsteps = self.step
         self.good = self._snapshot()
-
-    def _temperature(self) -> float:
-        momenta = self.atoms.arrays["momenta"]
-        return float(np.sum(momenta * momenta / self.masses)) / (3.0 * len(self.atoms) * units.kB)
 
     def _snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.atoms.positions.copy(), self.atoms.arrays["momenta"].copy(), self.atoms.cell.array.copy()
@@ -258,17 +259,25 @@ class _Run:
         if not (frame_is_due or row_is_due):
             return
         atoms = self.atoms
-        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(apply_constraint=False)}
+        results = {
+            "energy": atoms.get_potential_energy(apply_constraint=False),
+            "forces": atoms.get_forces(apply_constraint=False),
+        }
         with suppress(PropertyNotImplementedError, NotImplementedError):  # a molecule has none
             results["stress"] = atoms.get_stress(apply_constraint=False)
         if frame_is_due:
-            self.trajectory.append(make_frame(atoms, self.step, self._time_ps(), results, self.constraints))
+            facts = {
+                "step": self.step,
+                "time_ps": round(self._time_ps(), 9),
+                "temperature_K": self.freedom.temperature(atoms),
+            }
+            self.trajectory.append(make_frame(atoms, facts, results, self.constraints))
         if row_is_due:
             self._log(results)
 
     def _log(self, results: dict) -> None:
         atoms, nan = self.atoms, float("nan")
-        potential, kinetic = results["energy"], atoms.get_kinetic_energy()
+        potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()  # with springs (Hookean)
         conserved = potential + kinetic if self.config.ensemble == "nve" else nan
         if hasattr(self.dynamics, "get_conserved_energy"):
             with suppress(PropertyNotImplementedError):  # a calculator without free energy
@@ -287,7 +296,7 @@ class _Run:
             kinetic,
             potential + kinetic,
             conserved,
-            atoms.get_temperature(),
+            self.freedom.temperature(atoms),
             pressure,
             volume,
             speed,
@@ -328,6 +337,20 @@ class _Run:
             self.rng,
             files,
         )
+
+
+def _supercell(source: Atoms, config: MDConfig) -> Atoms:
+    """Return the copies of a structure; most constraints of ASE cannot be repeated, not even once."""
+    if config.supercell == (1, 1, 1):
+        return source.copy()
+    try:
+        return source.repeat(config.supercell)
+    except NotImplementedError:
+        names = ", ".join(sorted({type(constraint).__name__ for constraint in source.constraints}))
+        raise UsageError(
+            f"The structure carries constraints ({names}) that cannot be repeated in a supercell; give the supercell "
+            "itself with its constraints, or remove them."
+        ) from None
 
 
 def _progress_bar(is_shown: bool) -> Progress:
