@@ -47,7 +47,8 @@ def measure_stacking_faults(case: Case) -> Findings:
         raise NotApplicable(
             "no usual slip system is known for this crystal; name planes and directions under stacking_faults.lines."
         )
-    curves = []
+    curves: list[dict] = []
+    remarks: dict[str, str] = {}
     for line in lines:
         curve = _measure_line(case, line, findings)
         name = (
@@ -66,9 +67,11 @@ def measure_stacking_faults(case: Case) -> Findings:
                 f"({name}): a slipped crystal has a lower energy than the perfect one "
                 f"({min(curve['relaxed']):.3f} J/m^2)."
             )
+        if curve["num_gaps"] > 1:
+            remarks[f"unstable_stacking_fault_energy_{name}"] = f"slips {curve['gap']}"
         case.say(f"stacking fault {curve['name']}: highest {top:.3f} J/m^2")
         curves.append(curve)
-    findings.curves = {"lines": curves}
+    findings.curves = {"lines": curves, "remarks": remarks}
     return findings
 
 
@@ -114,7 +117,7 @@ def _measure_line(case: Case, line: FaultLine, findings: Findings) -> dict:
             f"{best['name']} slips {best['gap']}, the gap with the lowest {'barrier' if is_whole else 'fault'} of "
             f"{len(curves)}; {'; '.join(told)}."
         )
-    return best
+    return best | {"num_gaps": len(curves)}
 
 
 def _measure_gap(case: Case, line: FaultLine, cut: Cut, findings: Findings) -> dict:

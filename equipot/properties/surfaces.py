@@ -74,6 +74,7 @@ def measure_surfaces(case: Case) -> Findings:
                 "steps": best.relaxed.steps,
                 "layer_changes_percent": list(best.layer_changes_percent),
                 "termination": best.cut.name,
+                "num_terminations": len(cut),
                 "terminations": {
                     slab.cut.name: {"energy": slab.energy * J_PER_M2, "unrelaxed": slab.unrelaxed * J_PER_M2}
                     for slab in relaxed
@@ -81,7 +82,14 @@ def measure_surfaces(case: Case) -> Findings:
             }
         )
         case.say(f"surface ({name}), {len(best.atoms)} atoms, cut {best.cut.name}: {best.energy * J_PER_M2:.3f} J/m^2")
-    findings.curves = {"slabs": slabs}
+    findings.curves = {
+        "slabs": slabs,
+        "remarks": {
+            f"surface_energy_{plane_name(slab['plane'])}": f"cut {slab['termination']}"
+            for slab in slabs
+            if slab["num_terminations"] > 1
+        },
+    }
     return findings
 
 

@@ -26,6 +26,7 @@ from equipot.simulation.md_config import MDConfig
 from equipot.simulation.md_restart import Restart, write_restart
 from equipot.simulation.trajectory import Log, check_suffix, make_frame, open_trajectory
 from equipot.system.allocator import keep_freed_memory
+from equipot.system.claims import claim
 from equipot.system.signals import stop_on_signal
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
@@ -93,23 +94,29 @@ def run_md(
         The final structure and where everything is.
 
     Raises:
-        UsageError: settings, files or ensemble that do not go together.
+        UsageError: settings, files or ensemble that do not go together, or another run is writing the files.
         NumericalError: the simulation exploded; the last good frame is saved and named.
         Interrupted: a signal came; the run is saved (exit code 75).
     """
-    run = _Run(
-        model,
-        structure,
-        config or MDConfig(),
-        Path(trajectory),
-        log,
-        restart,
-        resume,
-        overwrite,
-        {"device": device, "dtype": dtype, "skin": skin},
-        report,
-    )
-    return run.go(sys.stderr.isatty() if progress is None else progress)
+    trajectory = Path(trajectory)
+    paths = {
+        "trajectory": trajectory,
+        "log": Path(log or trajectory.with_suffix(".log")),
+        "restart": Path(restart or trajectory.with_suffix(".restart")),
+    }
+    check_suffix(trajectory)
+    with claim(*paths.values(), make_folders=True):
+        run = _Run(
+            model,
+            structure,
+            config or MDConfig(),
+            paths,
+            resume,
+            overwrite,
+            {"device": device, "dtype": dtype, "skin": skin},
+            report,
+        )
+        return run.go(sys.stderr.isatty() if progress is None else progress)
 
 
 class _Run:
@@ -120,21 +127,13 @@ class _Run:
         model,
         structure,
         config: MDConfig,
-        trajectory: Path,
-        log,
-        restart,
+        paths: dict[str, Path],
         resume: bool,
         overwrite: bool,
         calculator_options: dict,
         report,
     ) -> None:
-        check_suffix(trajectory)
-        self.config, self.report = config, report or (lambda line: None)
-        self.paths = {
-            "trajectory": trajectory,
-            "log": Path(log or trajectory.with_suffix(".log")),
-            "restart": Path(restart or trajectory.with_suffix(".restart")),
-        }
+        self.config, self.report, self.paths = config, report or (lambda line: None), paths
         if len({path.resolve() for path in self.paths.values()}) < 3:
             raise UsageError(
                 f"Trajectory, log and restart need three different files, not "
@@ -182,8 +181,6 @@ class _Run:
                 stack.callback(setattr, calculator, "min_distance", calculator.min_distance)
                 calculator.min_distance = max(calculator.min_distance, config.min_distance)
             self.atoms.get_forces()  # an element or structure the potential refuses is said before any file is made
-            for path in self.paths.values():
-                path.parent.mkdir(parents=True, exist_ok=True)
             if not self.files:
                 self.paths["restart"].unlink(missing_ok=True)  # it would not fit the files that are begun now
             self.trajectory = open_trajectory(self.paths["trajectory"], self.files.get("trajectory"))

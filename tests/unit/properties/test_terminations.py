@@ -16,6 +16,7 @@ from equipot.properties.settings import FaultLine
 from equipot.properties.structures import Structure, parse_structure
 from equipot.properties.surfaces import layer_changes, plane_cuts
 from equipot.properties.terminations import find_cuts
+from equipot.report.property_report import value_table
 
 J_PER_M2 = 16.02176634
 LINES = [FaultLine((1, 1, 1), (1, 1, -2), 1 / 6), FaultLine((1, 1, 1), (1, -1, 0), 0.5)]
@@ -56,6 +57,8 @@ def test_the_termination_is_named_and_the_others_told(silicon):
     assert slab["termination"] == "between Si and Si 2.35 A apart"
     other = slab["terminations"]["between Si and Si 0.78 A apart"]
     assert other["unrelaxed"] == pytest.approx(3 * slab["unrelaxed"], rel=1e-3)
+    rows = value_table(silicon).rows
+    assert any(row[1] == "surface_energy_111" and "cut between Si and Si 2.35" in row[-1] for row in rows)
     notes = " ".join(silicon.results["surfaces"].notes)
     assert "(111) is cut between Si and Si 2.35 A apart, the lowest of 2" in notes
 
