@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from equipot.data.structures import read_structure
+from equipot.elements import require_elements
 from equipot.errors import CheckpointError, Interrupted, NumericalError, StructureError, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.models import Potential
@@ -149,6 +150,7 @@ class _Run:
                 )
         if len(source) == 0:
             raise UsageError("Molecular dynamics needs at least one atom, and the structure has none.")
+        require_elements(source.numbers, "structure")
         self.atoms = _supercell(source, config)
         self.constraints = list(self.atoms.constraints)
         self.atoms.set_constraint(for_dynamics(self.atoms))
