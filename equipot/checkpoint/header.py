@@ -15,6 +15,8 @@ METADATA_KEY = "equipot"
 MAX_HEADER_BYTES = 64_000_000
 MAX_FILE_BYTES = 64 * 2**30
 MAX_DEPTH = 200
+#: Tensors of one file: a training checkpoint of the largest models has a few thousand.
+MAX_TENSORS = 20_000
 
 _ITEM_BYTES = {
     "F64": 8,
@@ -88,6 +90,12 @@ def parse_header(path: str | Path, content: bytes, size: int) -> Header:
         raise CheckpointError(f"{path}: not a model or checkpoint file of equipot, or damaged at its very beginning.")
     if 8 + length > size:
         raise CheckpointError(f"{path}: the file is cut short ({size} bytes, {8 + length} or more expected).")
+    number = content.count(b'"data_offsets"', 8, 8 + length)
+    if number > MAX_TENSORS:
+        raise CheckpointError(
+            f"{path}: holds {number} tensors, more than the {MAX_TENSORS} of any model; it is damaged or made to do "
+            "harm."
+        )
     header = _loads(path, content[8 : 8 + length])
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not a table")

@@ -42,6 +42,8 @@ UNITS = {
 #: Keys every model file's metadata has, None where nothing was given.
 METADATA_KEYS = ("atomic_energies_origin", "training_data", "licence", "citation", "metrics")
 _DTYPES = ("float32", "float64")
+#: Numbers in a list of a model's settings: one for each element, order or layer.
+_MAX_LENGTH = 1000
 _MAX_LISTED = 8
 
 
@@ -252,6 +254,7 @@ def _config(path, document: Mapping[str, Any]) -> PotentialConfig:
         if key not in document or not isinstance(document[key], kind):
             raise CheckpointError(f"{path}: the document's '{key}' is missing or not what it should be.")
     check_entries(path, document.get("heads"))
+    _check_lengths(path, document["config"])
     try:
         config = PotentialConfig.from_dict(document["config"])
         options = resolve_options(config.architecture, None, config.options)
@@ -269,6 +272,17 @@ def _config(path, document: Mapping[str, Any]) -> PotentialConfig:
     if document["probe"] is not None and not all(isinstance(energy, float) for energy in document["probe"]):
         raise CheckpointError(f"{path}: the document's 'probe' is not a list of energies.")
     return config
+
+
+def _check_lengths(path, config: Mapping[str, Any]) -> None:
+    """Refuse settings of a length that no model has, before a model of as many layers is built."""
+    options = config.get("options")
+    for name, value in (*config.items(), *(options.items() if isinstance(options, dict) else ())):
+        if name != "options" and isinstance(value, list | dict | str) and len(value) > _MAX_LENGTH:
+            raise CheckpointError(
+                f"{path}: its setting {str(name)[:60]} has a length of {len(value)}, more than the {_MAX_LENGTH} of "
+                "any model; it is damaged or made to do harm."
+            )
 
 
 def _check_signs(path, document: Mapping[str, Any], config: PotentialConfig) -> None:

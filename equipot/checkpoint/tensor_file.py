@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from equipot.checkpoint.atomic import write_atomically
-from equipot.checkpoint.header import METADATA_KEY, Header, parse_header, read_content
+from equipot.checkpoint.header import MAX_TENSORS, METADATA_KEY, Header, parse_header, read_content
 from equipot.errors import CheckpointError
 
 _COMPLEX = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
@@ -44,6 +44,8 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], document: Mapping[str
             at ``path`` before is then untouched.
     """
     stored, aliases, views = _separate(path, tensors)
+    if len(stored) > MAX_TENSORS:
+        raise CheckpointError(f"{path}: {len(stored)} tensors, more than the {MAX_TENSORS} that would be read again.")
     body = {"aliases": aliases, "views": views, "document": dict(document)}
     try:
         text = _dump(body)

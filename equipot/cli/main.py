@@ -11,7 +11,7 @@ from importlib import import_module
 from equipot.cli.parser import Parser, nearest, set_up_logging
 from equipot.errors import EquipotError, UsageError
 from equipot.system.claims import claim
-from equipot.system.threads import limit_spinning
+from equipot.system.threads import limit_environment, limit_spinning
 from equipot.version import __version__
 
 #: Verb -> (module with ``parser()`` and ``run(arguments)``, what it does). Where the module has ``outputs(arguments)``,
@@ -97,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 wrong usage, 75 stopped and resumable, 130 interrupted with nothing saved.
     """
     limit_spinning()
+    limit_environment()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

@@ -22,6 +22,7 @@ from equipot.errors import ElementError, NumericalError, UsageError
 from equipot.graph import AtomicGraph, VerletList
 from equipot.kernels import selection
 from equipot.models import Potential
+from equipot.system.forking import say_if_bound
 from equipot.units import matrix_to_voigt
 
 #: What in ``atoms.info`` and in per-atom arrays would change a calculation, but not one with this calculator.
@@ -173,6 +174,7 @@ class Calculator(AseCalculator):
         self._check_elements(self.atoms)
         if not self._has_warned:
             self._warn_of_ignored(self.atoms if atoms is None else atoms)
+        say_if_bound()
         if system_changes:
             self._expected, self._asked = self._asked, set()
         wanted = {name for name in asked | self._expected if has_volume or name not in ("stress", "stresses")}

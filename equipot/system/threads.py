@@ -6,16 +6,21 @@ Importing equipot never changes it; the verbs of the command line that compute s
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
 
 from equipot.errors import UsageError
 from equipot.system.cgroups import group_folders
+from equipot.system.forking import is_bound, say_if_bound
 
 VARIABLE = "EQUIPOT_THREADS"
 #: Turns of an idle thread before it sleeps, about 1 µs a thousand; libgomp's own choice is 300 times as many.
 SPIN_COUNT = 1000
+#: Threads that may be asked for: this many for each CPU, but this many in any case.
+LIMIT_PER_CPU, LEAST_LIMIT = 4, 64
+_logger = logging.getLogger(__name__)
 
 
 def limit_spinning() -> None:
@@ -43,16 +48,44 @@ def num_threads(asked: int | None = None) -> int:
             number = _whole(value)
             if number is None:
                 raise UsageError(f"{what} should be a whole number above zero, found {value!r}.")
-            return number
+            return clamp(number, what)
     # A list gives one number a level of nesting; what OpenMP itself would not understand it ignores.
-    return _whole(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]) or available_cores()
+    asked = _whole(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
+    return clamp(asked, "OMP_NUM_THREADS") if asked else available_cores()
+
+
+def clamp(number: int, what: str) -> int:
+    """Return a number of threads that this machine can start; a smaller one than asked for is said.
+
+    OpenMP ends the process where the system has no more threads to give.
+    """
+    most = max(LEAST_LIMIT, LIMIT_PER_CPU * (os.cpu_count() or 1))
+    if number > most:
+        _logger.warning("%s is %d, far more than this machine has CPUs; %d threads are used.", what, number, most)
+    return min(number, most)
+
+
+def limit_environment() -> None:
+    """Clamp ``OMP_NUM_THREADS`` in the environment, before torch is loaded and OpenMP reads it."""
+    first, comma, rest = os.environ.get("OMP_NUM_THREADS", "").partition(",")
+    asked = _whole(first)
+    if asked is not None:
+        number = clamp(asked, "OMP_NUM_THREADS")
+        if number != asked:
+            os.environ["OMP_NUM_THREADS"] = f"{number}{comma}{rest}"
 
 
 def set_threads(asked: int | None = None) -> int:
-    """Give torch, and with it the native kernels, the number of threads that :func:`num_threads` says; return it."""
+    """Give torch, and with it the native kernels, the number of threads that :func:`num_threads` says; return it.
+
+    A process forked from one with several threads has one (see :mod:`equipot.system.forking`).
+    """
     import torch
 
     number = num_threads(asked)
+    if is_bound() and number > 1:
+        say_if_bound()
+        number = 1
     if number != torch.get_num_threads():
         torch.set_num_threads(number)
     return number

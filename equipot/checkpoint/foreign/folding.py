@@ -18,8 +18,12 @@ Irrep = tuple[int, int]
 Irreps = Sequence[tuple[int, Irrep]]
 
 
+#: Modules and tensors of one checkpoint; the largest seen has a thousand.
+MAX_PARTS = 100_000
+
+
 class Tensors:
-    """The tensors of a checkpoint, float64, each to be taken once; what is left over at the end is an error.
+    """The tensors of a checkpoint, in float64, each to be taken once; what is left over at the end is an error.
 
     Args:
         tensors: by name.
@@ -27,9 +31,7 @@ class Tensors:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        self._tensors = {
-            name: tensor.to(torch.float64) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-        }
+        self._tensors = dict(tensors)
         self.where, self._taken = where, set()
 
     def __contains__(self, name: str) -> bool:
@@ -45,6 +47,8 @@ class Tensors:
             raise CheckpointError(f"{self.where}: its tensors have no {name}; it is not a whole model of this kind.")
         self._taken.add(name)
         tensor = self._tensors[name]
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.float64)
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{self.where}: the tensor {name} is not finite.")
         return tensor

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from equipot.checkpoint.foreign.folding import (
+    MAX_PARTS,
     CouplingSigns,
     FilePath,
     Tensors,
@@ -63,8 +64,8 @@ def read_mace(archive: Archive, head: str | None, dtype: str) -> Imported:
 
 
 def _walk(module: Record, prefix: str, tensors: dict[str, Tensor], modules: dict[str, Record]) -> None:
-    if prefix.count(".") > 40:
-        raise CheckpointError("The modules of the file are nested too deep.")
+    if prefix.count(".") > 40 or len(modules) + len(tensors) > MAX_PARTS:
+        raise CheckpointError("The modules of the file are nested too deep, or too many.")
     modules[prefix.rstrip(".")] = module
     for group in ("_parameters", "_buffers"):
         for name, value in (module.get(group) or {}).items():

@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor
 
 from equipot.checkpoint.foreign.folding import (
+    MAX_PARTS,
     CouplingSigns,
     FilePath,
     Irreps,
@@ -34,7 +35,7 @@ from equipot.checkpoint.foreign.imported import (
     refuse,
     whole_number,
 )
-from equipot.checkpoint.foreign.pickle_data import Record
+from equipot.checkpoint.foreign.pickle_data import Record, check_written_out
 from equipot.checkpoint.foreign.torch_archive import Archive
 from equipot.config.yaml_reader import MAX_BYTES
 from equipot.elements import atomic_number, sorted_symbols
@@ -65,6 +66,7 @@ def read_nequip(archive: Archive, head: str | None, dtype: str) -> Imported:
         if len(archive.extra["config"]) > MAX_BYTES:
             raise CheckpointError(f"{where}: its configuration is larger than {MAX_BYTES // 1000} kB.")
         settings = yaml.safe_load(archive.extra["config"].decode("utf-8"))
+        check_written_out(settings, MAX_BYTES)
         extra = {name: value.decode("utf-8").strip() for name, value in archive.extra.items() if len(value) < 10_000}
     except (yaml.YAMLError, ValueError, OverflowError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{where}: its configuration cannot be read ({type(error).__name__}).") from None
@@ -75,8 +77,8 @@ def read_nequip(archive: Archive, head: str | None, dtype: str) -> Imported:
 
 
 def _walk(module: Record, prefix: str, tensors: dict[str, Tensor], modules: dict[str, Record]) -> None:
-    if prefix.count(".") > 40:
-        raise CheckpointError("The modules of the file are nested too deep.")
+    if prefix.count(".") > 40 or len(modules) + len(tensors) > MAX_PARTS:
+        raise CheckpointError("The modules of the file are nested too deep, or too many.")
     modules[prefix.rstrip(".")] = module
     for name, value in module.state.items():
         if isinstance(value, Tensor):

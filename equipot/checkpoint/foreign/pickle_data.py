@@ -18,6 +18,11 @@ from equipot.errors import CheckpointError
 
 #: Opcodes of one pickle; the largest checkpoint seen has 200 000.
 MAX_OPCODES = 20_000_000
+#: Parts of a dictionary's key: a tuple that holds one tuple twice, sixty deep, would take the age of the world to hash.
+MAX_KEY_PARTS = 1000
+#: What a pickle may hold when everything it refers to twice is written out twice, and may copy while it is read, for
+#: each of its bytes, and besides.
+MAX_SHARING, MAX_SHARING_OF_SMALL = 20, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ def read_pickle(content: bytes, where: str, makers: Makers, persistent: Callable
     Raises:
         CheckpointError: not a pickle, damaged, or of a form that is not read.
     """
-    machine = _Machine(makers, persistent)
+    most = MAX_SHARING_OF_SMALL + MAX_SHARING * len(content)
+    machine = _Machine(makers, persistent, most)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(content))):
             if count > MAX_OPCODES:
@@ -103,7 +109,9 @@ def read_pickle(content: bytes, where: str, makers: Makers, persistent: Callable
                     f"{where}: its pickle has more than {MAX_OPCODES} instructions; it is damaged or made to do harm."
                 )
             if opcode.name == "STOP":
-                return machine.pop()
+                value = machine.pop()
+                check_written_out(value, most)
+                return value
             machine.step(opcode.name, argument)
     except CheckpointError:
         raise
@@ -112,9 +120,57 @@ def read_pickle(content: bytes, where: str, makers: Makers, persistent: Callable
     raise CheckpointError(f"{where}: its pickle is cut short.")
 
 
+def check_written_out(value: Any, most: int) -> None:
+    """Refuse a nest of containers that is small only because its parts are shared, or that holds itself.
+
+    Whoever walks such a nest as the tree it stands for would not come to an end. A record is one part wherever it
+    occurs; what it holds is looked at by itself.
+
+    Args:
+        value: tuples, lists, dictionaries and records.
+        most: parts it may have as a tree.
+
+    Raises:
+        ValueError: it has more.
+    """
+    sizes: dict[int, int] = {}
+    stack = [(value, False)]
+    while stack:
+        item, is_done = stack.pop()
+        if isinstance(item, Record):
+            if id(item) not in sizes:
+                sizes[id(item)] = 1
+                parts = (item.arguments, item.state, item.items, item.entries, item.other_state)
+                stack.extend((part, False) for part in parts)
+        elif isinstance(item, tuple | list | dict):
+            parts = [*item.keys(), *item.values()] if isinstance(item, dict) else item
+            if is_done:
+                sizes[id(item)] = 1 + sum(sizes.get(id(part), 1) for part in parts)
+                if sizes[id(item)] > most:
+                    raise ValueError("its parts refer to each other too often")
+            elif id(item) not in sizes:
+                sizes[id(item)] = most + 1  # until it is known: what holds itself is refused
+                stack.append((item, True))
+                stack.extend((part, False) for part in parts)
+
+
+def _key(value: Any) -> Any:
+    """A dictionary's key, if it can be hashed in reasonable time."""
+    stack, count = [value], 0
+    while stack:
+        item = stack.pop()
+        count += 1
+        if count > MAX_KEY_PARTS:
+            raise ValueError("the key of a dictionary is too large")
+        if isinstance(item, tuple):
+            stack.extend(item[: MAX_KEY_PARTS + 1])
+    return value
+
+
 class _Machine:
-    def __init__(self, makers: Makers, persistent: Callable[[Any], Any]) -> None:
+    def __init__(self, makers: Makers, persistent: Callable[[Any], Any], most_copied: int) -> None:
         self.makers, self.persistent = makers, persistent
+        self.left_to_copy = most_copied
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -212,15 +268,15 @@ class _Machine:
 
     def _dict(self, _: Any) -> None:
         values = self.pop_to_mark()
-        self.stack.append(dict(zip(values[::2], values[1::2])))
+        self.stack.append(dict(zip(map(_key, values[::2]), values[1::2])))
 
     def _setitem(self, _: Any) -> None:
         value, key = self.pop(), self.pop()
-        _entries(self.stack[-1])[key] = value
+        _entries(self.stack[-1])[_key(key)] = value
 
     def _setitems(self, _: Any) -> None:
         values = self.pop_to_mark()
-        _entries(self.stack[-1]).update(zip(values[::2], values[1::2]))
+        _entries(self.stack[-1]).update(zip(map(_key, values[::2]), values[1::2]))
 
     def _empty_set(self, _: Any) -> None:
         self.stack.append(Record(Name("builtins", "set")))
@@ -268,6 +324,11 @@ class _Machine:
             raise ValueError("the arguments of a call are not a tuple")
         maker = self.makers.get((kind.module, kind.name)) if isinstance(kind, Name) else None
         if maker is not None:
+            self.left_to_copy -= sum(
+                len(part) for part in arguments if isinstance(part, tuple | list | dict | str | bytes)
+            )
+            if self.left_to_copy < 0:
+                raise ValueError("it makes the same object too often")
             self.stack.append(maker(*arguments))
         else:
             self.stack.append(Record(kind if isinstance(kind, Name) else None, arguments))
@@ -278,6 +339,9 @@ class _Machine:
             return  # attributes of an ordered dictionary, hooks of a tensor
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, dict):
+                self.left_to_copy -= len(part)
+                if self.left_to_copy < 0:
+                    raise ValueError("it sets the same state too often")
                 target.state.update({key: value for key, value in part.items() if isinstance(key, str)})
         target.other_state = None if isinstance(state, dict) else state
 

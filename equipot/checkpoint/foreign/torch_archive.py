@@ -54,7 +54,11 @@ class Archive:
 @dataclass(frozen=True)
 class _Storage:
     dtype: torch.dtype
-    content: bytes
+    content: bytearray
+
+
+#: Bytes that all tensors of a file may hold together, for each byte of it, and besides: tensors share storages.
+_MAX_SHARING, _MAX_SHARING_OF_SMALL = 16, 64_000_000
 
 
 def read_archive(path: str | Path) -> Archive:
@@ -87,7 +91,7 @@ class _Members:
     """The files of a zip archive under its top folder; none of them compressed beyond its size."""
 
     def __init__(self, path: Path, zipped: zipfile.ZipFile, size: int) -> None:
-        self._path, self._zipped = path, zipped
+        self._path, self._zipped, self.size = path, zipped, size
         infos = zipped.infolist()
         if sum(info.file_size for info in infos) > 20 * size + 1_000_000:
             raise CheckpointError(f"{path}: unpacks to far more than its size; it is damaged or made to do harm.")
@@ -110,6 +114,7 @@ def _read(path: Path, sha256: str, members: _Members) -> Archive:
         raise CheckpointError(f"{path}: written on a big-endian machine, which is not read.")
     is_script = any(name.startswith("code/") for name in members.names)
     storages: dict[str, _Storage] = {}
+    left = _MAX_SHARING_OF_SMALL + _MAX_SHARING * members.size
 
     def persistent(identity: Any) -> _Storage:
         if not isinstance(identity, tuple) or len(identity) < 3 or identity[0] != "storage":
@@ -117,13 +122,19 @@ def _read(path: Path, sha256: str, members: _Members) -> Archive:
         kind, key = identity[1], identity[2]
         dtype = _DTYPES.get(kind.name) if isinstance(kind, Name) else None
         if dtype is None or not isinstance(key, str):
-            raise CheckpointError(f"{path}: a tensor of type {kind}, which is not read.")
+            named = kind if isinstance(kind, Name) else type(kind).__name__
+            raise CheckpointError(f"{path}: a tensor of type {named}, which is not read.")
         if key not in storages:
-            storages[key] = _Storage(dtype, members.read(f"data/{key}"))
+            storages[key] = _Storage(dtype, bytearray(members.read(f"data/{key}")))
         return _Storage(dtype, storages[key].content)
 
     def tensor(storage: _Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
-        return _tensor(path, storage, offset, size, stride)
+        made = _tensor(path, storage, offset, size, stride)
+        nonlocal left
+        left -= made.numel() * made.element_size()
+        if left < 0:
+            raise CheckpointError(f"{path}: its tensors hold far more than the file; it is damaged or made to do harm.")
+        return made
 
     makers = {
         ("collections", "OrderedDict"): _ordered_dict,
@@ -153,7 +164,7 @@ def _tensor(path: Path, storage: _Storage, offset: int, size: tuple, stride: tup
         raise CheckpointError(f"{path}: a tensor without a storage.")
     available = len(storage.content) // storage.dtype.itemsize
     numbers = [offset, *size, *stride]
-    if not all(type(number) is int and 0 <= number < 2**40 for number in numbers):
+    if len(size) > 64 or not all(type(number) is int and 0 <= number < 2**40 for number in numbers):
         raise CheckpointError(f"{path}: a tensor whose shape makes no sense.")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if prod(size) else -1
     # No broadcast views: they ask for more numbers than the file has.
@@ -161,8 +172,8 @@ def _tensor(path: Path, storage: _Storage, offset: int, size: tuple, stride: tup
         raise CheckpointError(f"{path}: the file is cut short: a tensor of shape {tuple(size)} exceeds its data.")
     if not prod(size):
         return torch.empty(tuple(size), dtype=storage.dtype)
-    flat = torch.frombuffer(bytearray(storage.content), dtype=storage.dtype)
-    return torch.as_strided(flat, tuple(size), tuple(stride), offset).clone()
+    flat = torch.frombuffer(storage.content, dtype=storage.dtype, count=available)
+    return torch.as_strided(flat, tuple(size), tuple(stride), offset)  # no copy: many tensors may share a storage
 
 
 def plain(value: Any, depth: int = 0) -> Any:

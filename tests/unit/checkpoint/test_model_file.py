@@ -7,6 +7,7 @@ import struct
 import time
 
 import pytest
+import safetensors.torch
 import torch
 from ase import Atoms
 
@@ -369,3 +370,23 @@ def test_atoms_of_the_probe_are_apart(potential):
     assert distances.min() > 0.3 and Atoms("Cu8", positions.numpy()).get_moments_of_inertia().min() > 0
     sorted_distances = torch.cdist(positions, positions).sort(dim=1).values
     assert torch.pdist(sorted_distances).min() > 1e-3  # no two atoms see the same surroundings: no symmetry at all
+
+
+def test_files_of_far_too_many_parts_are_refused_at_once(tmp_path):
+    """700 000 tensors took 12 s to be refused, a list of 100 000 layers 18 s."""
+    save_model(tmp_path / "model.eqp", make_potential("nequip spline"))
+    tensors, document = tensor_file.read(tmp_path / "model.eqp")
+    with pytest.raises(CheckpointError, match="more than the"):
+        tensor_file.write(tmp_path / "many.eqp", {f"t{number}": torch.zeros(1) for number in range(25_000)}, document)
+    path = tmp_path / "many.safetensors"
+    safetensors.torch.save_file({f"t{number}": torch.zeros(1) for number in range(25_000)}, path)
+    begin = time.perf_counter()
+    for read in (load_model, read_model_document):
+        with pytest.raises(CheckpointError, match="holds 25000 tensors, more than the"):
+            read(path)
+    document["config"]["options"]["radial_hidden"] = [8] * 100_000
+    tensor_file.write(tmp_path / "long.eqp", tensors, document)
+    for read in (load_model, read_model_document):
+        with pytest.raises(CheckpointError, match="radial_hidden has a length of 100000"):
+            read(tmp_path / "long.eqp")
+    assert time.perf_counter() - begin < 10.0
