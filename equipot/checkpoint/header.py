@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -65,13 +64,18 @@ class Header:
 
 def read_content(path: str | Path) -> bytes:
     """The bytes of a regular file of bearable size; raises CheckpointError."""
-    return _read(path, None)
-
-
-def read_header(path: str | Path) -> Header:
-    """Read the header alone; the tensors' hash is not verified. Raises CheckpointError."""
-    content = _read(path, 8 + MAX_HEADER_BYTES)
-    return parse_header(path, content, os.path.getsize(path))
+    path = Path(path)
+    try:
+        if not path.is_file():
+            kind = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+            raise CheckpointError(f"{path}: {kind}; expected a model file or a checkpoint.")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise CheckpointError(f"{path}: {size} bytes, more than the {MAX_FILE_BYTES} that equipot reads.")
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
 def parse_header(path: str | Path, content: bytes, size: int) -> Header:
@@ -161,21 +165,6 @@ def _loads(path, text: bytes) -> Any:
             for item in (container.values() if isinstance(container, dict) else container)
         ]
     return value
-
-
-def _read(path: str | Path, limit: int | None) -> bytes:
-    path = Path(path)
-    try:
-        if not path.is_file():
-            kind = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-            raise CheckpointError(f"{path}: {kind}; expected a model file or a checkpoint.")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise CheckpointError(f"{path}: {size} bytes, more than the {MAX_FILE_BYTES} that equipot reads.")
-        with path.open("rb") as file:
-            return file.read(size if limit is None else limit)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
 def _damaged(path, reason: str) -> CheckpointError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from equipot.checkpoint import tensor_file
 from equipot.checkpoint.atomic import TEMPORARY_SUFFIX, write_json
 from equipot.errors import CheckpointError
+from equipot.version import __version__
 
 _logger = logging.getLogger(__name__)
 _FILE = re.compile(r"step-(\d{8,12})(?:-(\d{1,4}))?\.safetensors")
@@ -75,6 +78,18 @@ class StepCheckpoints:
         if self.folder.is_symlink():
             raise CheckpointError(f"{self.folder}: is a link; equipot does not write through links in a run folder.")
         try:
+            return self._save(tensors, document, step)
+        except (CheckpointError, OSError) as error:
+            if self.folder.is_dir():
+                raise error if isinstance(error, CheckpointError) else _not_written(self.folder, error) from error
+        _logger.warning("%s: was removed while a checkpoint was written; it is made and written again.", self.folder)
+        try:
+            return self._save(tensors, document, step)
+        except OSError as error:
+            raise _not_written(self.folder, error) from error
+
+    def _save(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any], step: int) -> Path:
+        try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{self.folder}: cannot be made ({error.strerror}).") from error
@@ -95,11 +110,13 @@ class StepCheckpoints:
                     "sha256": _sha256(path),
                     "step": step,
                     "epoch": document.get("epoch"),
+                    **_versions(),
                     "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 },
             )
-        except CheckpointError:
-            path.unlink(missing_ok=True)
+        except (CheckpointError, OSError):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             raise
         self._prune()
         return path
@@ -156,6 +173,7 @@ class StepCheckpoints:
                 _logger.warning("Checkpoint of step %d is passed over: %s", checkpoint.step, error)
                 failures.append(error)
             else:
+                _compare_versions(checkpoint)
                 return result
         if failures:
             raise CheckpointError(
@@ -195,6 +213,28 @@ class StepCheckpoints:
             return [path.name for path in self.folder.iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+
+def _versions() -> dict[str, str]:
+    return {"equipot": __version__, "torch": str(torch.__version__)}
+
+
+def _compare_versions(checkpoint: StepCheckpoint) -> None:
+    """Warn where a checkpoint was written by other versions than those that go on with it."""
+    manifest = _read_manifest(checkpoint.manifest)
+    written = {name: str(manifest.get(name, "of a version that did not say"))[:40] for name in _versions()}
+    other = [f"{name} {written[name]} (now {here})" for name, here in _versions().items() if written[name] != here]
+    if other:
+        _logger.warning(
+            "The checkpoint of step %d was written with %s; what goes on from it is not to the bit what it would have "
+            "been.",
+            checkpoint.step,
+            " and ".join(other),
+        )
+
+
+def _not_written(folder: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{folder}: a checkpoint cannot be written ({error.strerror or error}).")
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from equipot.checkpoint import tensor_file
 from equipot.checkpoint.allocation import AllocationLimit
 from equipot.checkpoint.atomic import finite_json
-from equipot.checkpoint.header import parse_header, read_content, read_header
+from equipot.checkpoint.header import parse_header, read_content
 from equipot.checkpoint.heads import check_entries, choose_head, pack_heads, unpack_head
 from equipot.checkpoint.migrations import FORMAT_VERSION, migrate
 from equipot.checkpoint.probe import check_probe, probe_energies
@@ -215,14 +215,16 @@ def _choose(
 
 
 def read_model_document(path: str | Path) -> dict[str, Any]:
-    """What a model file says about itself, without its tensors (whose hash is then not verified).
+    """What a model file says about itself; the hash of the whole file is verified.
 
     Raises:
         CheckpointError: not a model file, or damaged.
     """
-    header = read_header(path)
+    content = read_content(path)
+    header = parse_header(path, content, len(content))
     _check_format(path, header.document)
-    document, _ = migrate(header.document, None, where=str(path))
+    _, document = tensor_file.decode(path, content, header)
+    document, _ = migrate(document, None, where=str(path))
     _config(path, document)
     return document
 

@@ -94,7 +94,7 @@ def read_yaml(path: str | Path) -> LocatedDict:
     path = Path(path)
     try:
         if not path.is_file():
-            kind = "is a folder" if path.is_dir() else "does not exist"
+            kind = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
             raise ConfigError(f"{path}: the configuration file {kind}; give the path of a YAML file.")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
