@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from equipot.checks.data.registry import CHECKS as DATA_CHECKS
@@ -55,3 +58,9 @@ def test_a_code_is_given_once() -> None:
 def test_both_lists_are_of_the_common_kind() -> None:
     assert isinstance(MODEL_CHECKS, Registry) and isinstance(DATA_CHECKS, Registry)
     assert MODEL_CHECKS["P1"].group == "P" and DATA_CHECKS["net-force"].group == "F"
+
+
+@pytest.mark.parametrize("name", ["equipot.checks.data", "equipot.checks.model", "equipot.data"])
+def test_every_room_can_be_the_first_to_be_imported(name: str) -> None:
+    """``equipot.data`` imported the doctor above it, so that the doctor could not be imported first."""
+    subprocess.run([sys.executable, "-c", f"import {name}"], check=True, capture_output=True, timeout=120)
