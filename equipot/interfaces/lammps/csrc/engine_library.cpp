@@ -33,8 +33,8 @@ void find(void* handle, const char* name, Function& function) {
 
 EngineLibrary::EngineLibrary(const std::string& folder) {
   void* handle = open(folder, names[0]);
-  int (*version)() = nullptr;
-  int (*best)() = nullptr;
+  decltype(&equipot_abi_version) version = nullptr;
+  decltype(&equipot_best_instruction_set) best = nullptr;
   find(handle, "equipot_abi_version", version);
   if (version() != EQUIPOT_ABI_VERSION)
     throw std::runtime_error("the LAMMPS plugin and equipot's native kernels are of different versions (interface " +
@@ -86,7 +86,7 @@ double Engine::update(const double* positions, int num_threads, int64_t closest_
 }
 
 void Engine::run(int num_threads, double* node_energy, double* forces, double* virial, double* node_virial,
-                 void (*exchange)(void*, void*, int64_t), void* context) {
+                 EquipotExchange exchange, void* context) {
   check(library_->run(engine_, num_threads, node_energy, forces, virial, node_virial, exchange, context));
 }
 
