@@ -137,6 +137,11 @@ def _doctor_options(parser: Parser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model file (.eqp); default: one made for the test")
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return (), (f"{arguments.output}/in.lammps",) if arguments.action == "input" else ()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Do it."""
     return {"input": _input, "export": _export, "build": _build, "doctor": _doctor}[arguments.action](arguments)

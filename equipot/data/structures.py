@@ -7,6 +7,7 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
+from equipot.elements import require_elements
 from equipot.errors import DataError, UsageError
 
 #: Suffix -> ASE's format. No format is guessed from content, since some of ASE's readers open pickles.
@@ -39,6 +40,7 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
 
     Raises:
         DataError: no such file, not readable, or empty.
+        ElementError: an atom that is of no element.
         UsageError: a format that is not on the list.
     """
     path = Path(path)
@@ -59,5 +61,6 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
         ) from error
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise DataError(f"{path}: holds no atoms.")
+    require_elements(atoms.numbers, str(path))
     atoms.calc = None
     return atoms

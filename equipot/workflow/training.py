@@ -58,8 +58,10 @@ class TrainResult:
         summary: everything in ``summary.json``.
         comparisons: crystal properties beside their reference.
         directory: the run folder.
-        model_path, summary_path, report_path: files in it.
+        model_path, summary_path: files in it.
+        report_path: the report in it; None where it could not be written, which was said.
         finetuning: of a fine-tuning, what it changed, as in ``finetune.json``.
+        report_error: why the report could not be written; None where it was.
     """
 
     potential: Potential
@@ -69,8 +71,9 @@ class TrainResult:
     directory: Path
     model_path: Path
     summary_path: Path
-    report_path: Path
+    report_path: Path | None
     finetuning: dict[str, Any] | None = None
+    report_error: str | None = None
 
 
 def train(
@@ -429,6 +432,7 @@ def _conclude(
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
     changed = _compare_with_base(console, run, potential, datasets, config, result, stop, tuned)
+    report_error = None
     try:
         record = make_record(
             console,
@@ -453,11 +457,20 @@ def _conclude(
             document=read_model_document(run.model_path),
         )
         write_report(record, run.report_path, run.plots)
-    except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
-        console.warning(f"the report could not be written ({error})")
+    except Interrupted:
+        raise
+    except Exception as error:  # the model and its numbers are there; a plot must not take them away
+        report_error = type(error).__name__
+        reason = "the memory of this machine is not enough" if isinstance(error, MemoryError) else error
+        console.warning(
+            f"the report could not be written ({report_error}: {reason}); model and summary are complete, and "
+            f"`equipot report {run.path}` tries again."
+        )
     console.line(f"Best epoch {result.best_epoch} of {result.epochs}, trained for {result.train_seconds:.0f} s.")
-    for label, path in (("Model", run.model_path), ("Report", run.report_path), ("Summary", run.summary_path)):
-        console.line(f"{label + ':':<9}{path}")
+    files = {"Model": run.model_path, "Report": None if report_error else run.report_path, "Summary": run.summary_path}
+    for label, path in files.items():
+        if path is not None:
+            console.line(f"{label + ':':<9}{path}")
     return TrainResult(
         potential,
         metrics,
@@ -466,6 +479,7 @@ def _conclude(
         run.path,
         run.model_path,
         run.summary_path,
-        run.report_path,
+        files["Report"],
         None if changed is None else changed.document,
+        report_error,
     )
