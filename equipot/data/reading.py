@@ -19,7 +19,7 @@ from equipot.data.labels import (
     read_stress,
     read_weights,
 )
-from equipot.data.readers import read_raw_frames
+from equipot.data.readers import read_raw_file
 from equipot.data.stress_sign import SignProof, prove_sign
 from equipot.elements import MAX_ATOMIC_NUMBER
 from equipot.errors import DataError, StructureError
@@ -75,10 +75,13 @@ def flip_stress(frames: list[Frame]) -> None:
 
 def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_bad: str) -> FrameFile:
     """Like :func:`read_frames`, but a sign that is to be proven is left as it is in the file."""
-    file_format, raw_frames = read_raw_frames(path)
+    raw_file = read_raw_file(path)
+    file_format, raw_frames = raw_file.format, raw_file.frames
     name = Path(path).name
     chosen = choose_keys(raw_frames, keys, name)
-    report = ReadReport(str(path), file_format, len(raw_frames), available=chosen.available)
+    report = ReadReport(
+        str(path), file_format, len(raw_frames), available=chosen.available, warnings=list(raw_file.notes)
+    )
     report.keys = {label: None if key is None else key.key for label, key in chosen.chosen.items()}
     if file_format in _OWN_UNITS:
         if units != _DEFAULT_UNITS:
@@ -109,6 +112,8 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
 
 
 def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig) -> Frame:
+    if raw.fault is not None:
+        raise BadLabel(raw.fault)
     atoms = raw.atoms
     check_structure(atoms.positions, atoms.cell.array, atoms.pbc, where=where)
     unknown = (atoms.numbers < 1) | (atoms.numbers > MAX_ATOMIC_NUMBER)
