@@ -139,6 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from equipot.checks.data import check_frames, fix_frames
+    from equipot.data.label_keys import refuse_missing_keys
     from equipot.data.reading import read_frames
     from equipot.data.writing import write_frames
     from equipot.report.data_report import print_data_report, write_data_report
@@ -153,8 +154,9 @@ def _check(arguments: argparse.Namespace) -> int:
             progress("reading files", done, len(names))
             # Frames that cannot be used are findings here, not the end of the check.
             (files if done < len(arguments.files) else against).append(
-                read_frames(name, keys=keys, units=units, on_bad="skip")
+                read_frames(name, keys=keys, units=units, on_bad="skip", demand_keys=False)
             )
+        refuse_missing_keys({file.report.path: file.report.available for file in (*files, *against)}, keys)
         report = check_frames(files, against=against, cutoff=arguments.cutoff, only=arguments.only, progress=progress)
     stream = sys.stderr if arguments.json else sys.stdout
     if not arguments.json:

@@ -16,7 +16,7 @@ from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
 from equipot.data.frames import LABELS, Frame, FrameFile
 from equipot.data.geometry_hash import find_duplicates, find_leaks, hash_frames
 from equipot.data.isolated import is_isolated_atom
-from equipot.data.label_keys import LabelKey, nothing_found_message
+from equipot.data.label_keys import LabelKey, nothing_found_message, refuse_missing_keys
 from equipot.data.paths import file_sha256, resolve_file
 from equipot.data.reading import flip_stress, read_declared, stress_warnings
 from equipot.data.splits import record_split, split_frames
@@ -163,6 +163,7 @@ class _Loader:
             self.hashes[name] = file_sha256(paths[name])
             self.available[name] = files[name].report.available
         self.progress("reading files", len(paths), len(paths))
+        refuse_missing_keys(self.available, config.keys)
         self._settle_stress_sign(files)
         for frame_file in files.values():
             self.report += frame_file.report.lines()

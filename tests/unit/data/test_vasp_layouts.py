@@ -1,4 +1,4 @@
-"""What VASP 5.4 and 6 write in practice: read where it is right, named where it is not (item 23, item 16)."""
+"""What VASP 5.4 and 6 write in practice: read where it is right, named where it is not."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _scf(text: str, step: int, energies) -> str:
 
 
 def test_unconverged_steps_of_a_vasprun(frames, tmp_path):
-    """NELM reached and the energy still changing: named, and left out on request (item 16)."""
+    """NELM reached and the energy still changing: named, and left out on request."""
     parameters = '<parameters><i type="int" name="NELM"> 4</i><i name="EDIFF"> 0.0001</i>'
     free = frames[1].energy - 0.1
     text = vasprun(frames).replace("<parameters>", parameters)
