@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from equipot.config.schema import KeysConfig, UnitsConfig
+from equipot.data.convergence import electronic_fault, unclear_flag
 from equipot.data.frames import LABELS, BadFrame, Frame, FrameFile, RawFrame, ReadReport
 from equipot.data.label_keys import (
     ChosenKeys,
@@ -108,6 +109,12 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
         if units != _DEFAULT_UNITS:
             report.warnings.append("declared units and stress sign are not applied: VASP's files bring their own")
         units = _DEFAULT_UNITS
+    unclear = [raw.index for raw in raw_frames if unclear_flag(raw.info)]
+    if unclear:
+        report.warnings.append(
+            f"{len(unclear)} frames say converged=F (first: frame {unclear[0]}); they are used. If that is said of the "
+            f"electronic structure and not of a relaxation, call the key scf_converged"
+        )
     frames = []
     for raw in raw_frames:
         report.warnings += [raw.note] if raw.note else []
@@ -133,8 +140,9 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
 
 
 def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig) -> Frame:
-    if raw.fault is not None:
-        raise BadLabel(raw.fault)
+    fault = raw.fault or electronic_fault(raw.info)
+    if fault is not None:
+        raise BadLabel(fault)
     atoms = raw.atoms
     check_structure(atoms.positions, atoms.cell.array, atoms.pbc, where=where)
     unknown = (atoms.numbers < 1) | (atoms.numbers > MAX_ATOMIC_NUMBER)
