@@ -27,6 +27,7 @@ from equipot.data.labels import (
     read_stress,
     read_weights,
 )
+from equipot.data.occupancy import refuse_partial
 from equipot.data.readers import read_raw_file
 from equipot.data.stress_sign import SignProof, prove_sign
 from equipot.elements import MAX_ATOMIC_NUMBER
@@ -141,9 +142,10 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
 
 def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig) -> Frame:
     fault = raw.fault or electronic_fault(raw.info)
-    if fault is not None:
+    if fault is not None and any(chosen.chosen.values()):
         raise BadLabel(fault)
     atoms = raw.atoms
+    refuse_partial(atoms, where, raw.info)
     check_structure(atoms.positions, atoms.cell.array, atoms.pbc, where=where)
     unknown = (atoms.numbers < 1) | (atoms.numbers > MAX_ATOMIC_NUMBER)
     if unknown.any():

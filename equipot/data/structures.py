@@ -7,6 +7,7 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
+from equipot.data.occupancy import Occupation, occupy, refuse_partial
 from equipot.errors import DataError, UsageError
 
 #: Suffix -> ASE's format. No format is guessed from content, since some of ASE's readers open pickles.
@@ -28,7 +29,7 @@ _NAMES = {"POSCAR": "vasp", "CONTCAR": "vasp"}
 
 
 def read_structure(path: str | Path, index: int = -1) -> Atoms:
-    """Read one structure, by default the last of the file, without calculator.
+    """Read one structure with whole atoms, by default the last of the file, without calculator.
 
     Args:
         path: a file with a suffix in ``FORMATS``, or named POSCAR or CONTCAR.
@@ -39,8 +40,28 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
 
     Raises:
         DataError: no such file, not readable, or empty.
+        StructureError: sites that are only partly occupied; says the way out.
         UsageError: a format that is not on the list.
     """
+    atoms = _read(path, index)
+    refuse_partial(atoms, str(path))
+    return atoms
+
+
+def read_occupied(path: str | Path, occupation: Occupation) -> tuple[Atoms, str]:
+    """Read one structure, the last of the file, and fill its partly occupied sites.
+
+    Returns:
+        The supercell and a sentence with the numbers of atoms.
+
+    Raises:
+        DataError, UsageError: as :func:`read_structure`.
+        StructureError: as ``occupancy.occupy``.
+    """
+    return occupy(_read(path, -1), occupation, str(path))
+
+
+def _read(path: str | Path, index: int) -> Atoms:
     path = Path(path)
     form = _NAMES.get(path.name.upper().split(".")[0].split("_")[0]) or FORMATS.get(path.suffix.lower())
     if form is None:
