@@ -20,6 +20,7 @@ from equipot.data.label_keys import LabelKey, nothing_found_message, refuse_miss
 from equipot.data.paths import file_sha256, resolve_file
 from equipot.data.reading import flip_stress, read_declared, stress_warnings
 from equipot.data.splits import record_split, split_frames
+from equipot.data.states import varying_states
 from equipot.data.statistics import Statistics, compute_statistics
 from equipot.data.stress_sign import prove_sign
 from equipot.errors import ConfigError, DataError, ElementError, StructureError
@@ -168,6 +169,8 @@ class _Loader:
         for frame_file in files.values():
             self.report += frame_file.report.lines()
             self.warnings += [f"{frame_file.report.path}: {warning}" for warning in frame_file.report.warnings]
+        for sentence in varying_states([frame for frame_file in files.values() for frame in frame_file.frames]):
+            self.warn(sentence)
         return {part: [frame for name in members for frame in files[name].frames] for part, members in named.items()}
 
     def _generate(self) -> list[Frame]:

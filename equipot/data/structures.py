@@ -8,6 +8,7 @@ import ase.io
 from ase import Atoms
 
 from equipot.data.occupancy import Occupation, occupy, refuse_partial
+from equipot.data.readers import read_raw_file
 from equipot.errors import DataError, UsageError
 
 #: Suffix -> ASE's format. No format is guessed from content, since some of ASE's readers open pickles.
@@ -71,6 +72,8 @@ def _read(path: str | Path, index: int) -> Atoms:
         )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
+    if form == "extxyz":
+        return _last_of_xyz(path, index)
     try:
         atoms = ase.io.read(path, index=index, format=form)
     except Exception as error:  # ASE's readers raise anything on malformed input
@@ -82,3 +85,13 @@ def _read(path: str | Path, index: int) -> Atoms:
         raise DataError(f"{path}: holds no atoms.")
     atoms.calc = None
     return atoms
+
+
+def _last_of_xyz(path: Path, index: int) -> Atoms:
+    """A frame by the reader of training data: its cell may stand in a dialect, its rows fit their header."""
+    frames = read_raw_file(path).frames
+    if not -len(frames) <= index < len(frames):
+        raise DataError(f"{path}: holds {len(frames)} structures, there is none of number {index}.")
+    frame = frames[index]
+    frame.atoms.info.update(frame.info)
+    return frame.atoms
