@@ -89,6 +89,7 @@ class DataConfig(Section):
 
     #: Folder the file names are relative to; default: the variable EQUIPOT_DATA, else the configuration's folder.
     root: NotEmpty | None = None
+    #: Files, patterns (``runs/*/vasprun.xml``, ``**`` for all folders below) or folders (the files in them).
     train: tuple[NotEmpty, ...] = ()
     validation: tuple[NotEmpty, ...] = ()
     test: tuple[NotEmpty, ...] = ()

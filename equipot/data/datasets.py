@@ -17,7 +17,7 @@ from equipot.data.frames import LABELS, Frame, FrameFile
 from equipot.data.geometry_hash import find_duplicates, find_leaks, hash_frames
 from equipot.data.isolated import is_isolated_atom
 from equipot.data.label_keys import LabelKey, nothing_found_message, refuse_missing_keys
-from equipot.data.paths import file_sha256, resolve_file
+from equipot.data.paths import expand_files, file_sha256, resolve_file
 from equipot.data.reading import flip_stress, read_declared, stress_warnings
 from equipot.data.splits import record_split, split_frames
 from equipot.data.states import varying_states
@@ -86,7 +86,9 @@ def load_datasets(
         StructureError: A structure no potential can be evaluated on.
         ConfigError: Settings that contradict each other or the data.
     """
+    config, lines = expand_files(config, config_directory)
     loader = _Loader(config, Path(config_directory), progress or (lambda what, done, total: None))
+    loader.report += lines
     parts = loader.read_parts()
     loader.check_required(parts["train"], required)
     isolated = [frame for frame in parts["train"] if is_isolated_atom(frame)]

@@ -15,6 +15,7 @@ import torch
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
 from equipot.data.datasets import DataSets
+from equipot.data.paths import expand_files
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.finetuning.atomic_energies import isolated_drift
 from equipot.models import Potential
@@ -104,9 +105,13 @@ def train(
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other: go on with the run, or replace it.")
     config, directory = _load(config, overrides)
+    data, lines = expand_files(config.data, directory)
+    config = replace(config, data=data)
     _check_properties(config)  # these two need no data: say now what is wrong with them
     beginning = (FromScratch if config.finetune is None else FromBase)(config, directory)
     console = Console(quiet=quiet)
+    for line in lines:
+        console.line(line)
     progress = progress or (NoProgress() if quiet else make_progress())
     run = RunDirectory(config.run_directory or Path("runs") / config.name, config.training.keep_checkpoints)
     if not dry_run:
