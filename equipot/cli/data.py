@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -144,10 +143,11 @@ def _check(arguments: argparse.Namespace) -> int:
     from equipot.data.writing import write_frames
     from equipot.report.data_report import print_data_report, write_data_report
     from equipot.report.summary import to_json
+    from equipot.workflow.console import Console
 
     _refuse_outputs(arguments)
     keys, units = label_configs(arguments)
-    with _progress() as progress:
+    with Console().progress() as progress:
         files, against = [], []
         names = [*arguments.files, *arguments.against]
         for done, name in enumerate(names):
@@ -209,31 +209,6 @@ def _refuse_outputs(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"--fix {arguments.fix}: corrected frames are written to .xyz or .extxyz files (.gz and .xz too)."
         )
-
-
-@contextlib.contextmanager
-def _progress():
-    """A bar on a terminal, nothing anywhere else."""
-    if not sys.stderr.isatty():
-        yield lambda what, done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(compact=True),
-        console=Console(file=sys.stderr),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=max(total, 1))
-
-        yield show
 
 
 def _make(arguments: argparse.Namespace) -> int:
