@@ -16,10 +16,11 @@ from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
 from equipot.data.frames import LABELS, Frame, FrameFile
 from equipot.data.geometry_hash import find_duplicates, find_leaks, hash_frames
 from equipot.data.isolated import is_isolated_atom
-from equipot.data.label_keys import LabelKey, nothing_found_message
-from equipot.data.paths import file_sha256, resolve_file
+from equipot.data.label_keys import LabelKey, nothing_found_message, refuse_missing_keys
+from equipot.data.paths import expand_files, file_sha256, resolve_file
 from equipot.data.reading import flip_stress, read_declared, stress_warnings
 from equipot.data.splits import record_split, split_frames
+from equipot.data.states import varying_states
 from equipot.data.statistics import Statistics, compute_statistics
 from equipot.data.stress_sign import prove_sign
 from equipot.errors import ConfigError, DataError, ElementError, StructureError
@@ -85,7 +86,9 @@ def load_datasets(
         StructureError: A structure no potential can be evaluated on.
         ConfigError: Settings that contradict each other or the data.
     """
+    config, lines = expand_files(config, config_directory)
     loader = _Loader(config, Path(config_directory), progress or (lambda what, done, total: None))
+    loader.report += lines
     parts = loader.read_parts()
     loader.check_required(parts["train"], required)
     isolated = [frame for frame in parts["train"] if is_isolated_atom(frame)]
@@ -163,10 +166,13 @@ class _Loader:
             self.hashes[name] = file_sha256(paths[name])
             self.available[name] = files[name].report.available
         self.progress("reading files", len(paths), len(paths))
+        refuse_missing_keys(self.available, config.keys)
         self._settle_stress_sign(files)
         for frame_file in files.values():
             self.report += frame_file.report.lines()
             self.warnings += [f"{frame_file.report.path}: {warning}" for warning in frame_file.report.warnings]
+        for sentence in varying_states([frame for frame_file in files.values() for frame in frame_file.frames]):
+            self.warn(sentence)
         return {part: [frame for name in members for frame in files[name].frames] for part, members in named.items()}
 
     def _generate(self) -> list[Frame]:
