@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from equipot.data.frames import Frame
+from equipot.data.kabsch import rotation_onto
 
 #: Largest deformation and displacement (Angstrom) of two frames that are compared.
 LARGEST_STRAIN, LARGEST_DISPLACEMENT = 0.25, 0.4
@@ -124,7 +125,6 @@ def _periodic_step(first: Frame, second: Frame, largest_strain: float):
 def _molecular_step(first: Frame, second: Frame):
     one = first.atoms.positions - first.atoms.positions.mean(axis=0)
     two = second.atoms.positions - second.atoms.positions.mean(axis=0)
-    left, _, right = np.linalg.svd(two.T @ one)  # W. Kabsch, Acta Cryst. A 32 (1976) 922
-    rotation = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right)) or 1.0]) @ right
+    rotation = rotation_onto(two, one)
     forces = first.forces, None if second.forces is None else second.forces @ rotation
     return np.zeros((3, 3)), two @ rotation - one, forces
