@@ -16,7 +16,7 @@ from equipot.data.kabsch import rotation_onto
 
 #: Largest deformation and displacement (Angstrom) of two frames that are compared.
 LARGEST_STRAIN, LARGEST_DISPLACEMENT = 0.25, 0.4
-#: Displacements below this (Angstrom) do no work worth the name: frames without forces may be compared.
+#: Displacements below this (Angstrom) prove nothing of forces, and do so little work that frames without may be compared.
 NEGLIGIBLE_DISPLACEMENT = 1e-4
 
 
@@ -32,6 +32,7 @@ class PairWork:
         first, second: (3, 3) volume times stress at both ends (eV), or None.
         volume_change: Angstrom^3.
         displacement: Largest displacement of an atom inside the cell (Angstrom).
+        squared, cubed: Sums over atoms of the displacement's square (Angstrom^2) and cube (Angstrom^3).
     """
 
     energy: float
@@ -42,6 +43,8 @@ class PairWork:
     second: np.ndarray | None
     volume_change: float
     displacement: float
+    squared: float
+    cubed: float
 
     @property
     def stress_work(self) -> float:
@@ -79,13 +82,15 @@ def pair_work(
         return None
     if strain is None:
         return None
-    displacement = float(np.linalg.norm(moved, axis=1).max())
+    lengths = np.linalg.norm(moved, axis=1)
+    displacement = float(lengths.max())
     work = curvature = 0.0
     if displacement > largest_displacement:
         return None
-    if displacement >= NEGLIGIBLE_DISPLACEMENT:
-        if first.forces is None or second.forces is None:
+    if first.forces is None or second.forces is None:
+        if displacement >= NEGLIGIBLE_DISPLACEMENT:
             return None
+    else:
         at_first, at_second = -float(np.sum(forces[0] * moved)), -float(np.sum(forces[1] * moved))
         work, curvature = 0.5 * (at_first + at_second), abs(at_first - at_second)
     has_stress = first.stress is not None and second.stress is not None
@@ -102,6 +107,8 @@ def pair_work(
         second.volume * second.stress if has_stress and deformed else None,
         change,
         displacement,
+        float(np.sum(lengths**2)),
+        float(np.sum(lengths**3)),
     )
 
 
