@@ -66,9 +66,13 @@ class Prints:
     signatures: list[np.ndarray | None]
     hashes: list[str]
 
-    def __add__(self, other: Prints) -> Prints:
-        prints = [self.fingerprints, other.fingerprints]
-        return Prints(np.concatenate(prints), self.signatures + other.signatures, self.hashes + other.hashes)
+    def at(self, positions: Sequence[int]) -> Prints:
+        """The prints of some of the frames."""
+        return Prints(
+            self.fingerprints[list(positions)],
+            [self.signatures[position] for position in positions],
+            [self.hashes[position] for position in positions],
+        )
 
 
 def take_prints(

@@ -16,7 +16,8 @@ from equipot.data.kabsch import rotation_onto
 
 #: Largest deformation and displacement (Angstrom) of two frames that are compared.
 LARGEST_STRAIN, LARGEST_DISPLACEMENT = 0.25, 0.4
-#: Displacements below this (Angstrom) prove nothing of forces, and do so little work that frames without may be compared.
+#: Displacements below this (Angstrom) prove nothing of forces, and do so little work that frames without forces may be
+#: compared.
 NEGLIGIBLE_DISPLACEMENT = 1e-4
 
 
