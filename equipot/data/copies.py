@@ -28,8 +28,9 @@ from equipot.graph import neighbor_list
 CUTOFF = 5.0
 #: Largest difference of one component of two fingerprints that may be the same structure.
 _NEAR = 4e-3
-#: Candidates looked at for one frame, and numbers each fingerprint is projected to for finding them.
-_MOST_CANDIDATES, _PROJECTED = 16, 6
+#: Candidates looked at for one frame, how many of them (the nearest) are laid onto it, and numbers each fingerprint is
+#: projected to for finding them.
+_MOST_CANDIDATES, _MOST_TESTS, _PROJECTED = 16, 4, 6
 _MAX_PAIRS = 5_000_000
 #: Distance (Angstrom) within which positions with the same hash lie.
 _ROUNDED = 3**0.5 * RESOLUTION
@@ -156,7 +157,7 @@ def find_copies_across(
         tree = cKDTree(prints.fingerprints[known] @ projection)
         points = other_prints.fingerprints[asked]
         for position, candidates in zip(asked, _nearest(tree, prints.fingerprints[known], points, projection)):
-            for place in candidates:
+            for place in candidates[:_MOST_TESTS]:
                 one = known[place]
                 misfit = _misfit(frames[one], others[position], prints.signatures[one], other_prints, position)
                 if misfit is not None:
@@ -186,12 +187,9 @@ def _merge(frames: Sequence[Frame], prints: Prints, members: Sequence[int], foun
         before = len(found)
         for place, candidates in enumerate(_nearest(tree, points, points, projection)):
             later = active[place]
-            tried = set()
-            for candidate in candidates:
-                one = _first(active[candidate], found)
-                if candidate >= place or one in tried or (one, later) in different:
-                    continue
-                tried.add(one)
+            earlier = dict.fromkeys(_first(active[candidate], found) for candidate in candidates if candidate < place)
+            untried = [one for one in earlier if (one, later) not in different]
+            for one in untried[:_MOST_TESTS]:
                 misfit = _misfit(frames[one], frames[later], prints.signatures[one], prints, later)
                 if misfit is not None:
                     found[later] = Copy(one, False, misfit)

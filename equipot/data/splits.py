@@ -23,9 +23,9 @@ from equipot.data.trajectories import NEAR_DISPLACEMENT, trajectory_runs
 from equipot.errors import DataError
 
 _PARTS = ("train", "validation", "test")
-#: Most frames of a trajectory that stay together, as a share of the smallest part that is set aside; a part of few
-#: frames may be one block.
-_BLOCK, _SMALL_PART = 0.5, 10
+#: Most frames of a trajectory that stay together, as a share of what is set aside of their config_type; blocks of few
+#: frames are no smaller for it.
+_BLOCK, _SMALL_BLOCK = 0.5, 10
 _MOST_NAMED = 8
 
 
@@ -205,7 +205,7 @@ def _cut(
     num_cut = 0
     for run in runs:
         part = smallest * counts[frames[run[0]].config_type]
-        most = max(1.0, _BLOCK * part, min(part, _SMALL_PART))
+        most = max(1.0, _BLOCK * part, min(smallest * len(frames), _SMALL_BLOCK))
         ends = np.cumsum([len(structures[position]) for position in run])
         number = int(np.ceil(ends[-1] / most))
         block = np.minimum((ends - 0.5) * number / ends[-1], number - 1).astype(int)
