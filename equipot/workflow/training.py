@@ -122,7 +122,7 @@ def train(
     if not dry_run:
         _check_run(run, resume=resume, overwrite=overwrite)
     resolve_device(config.device)
-    datasets = beginning.load()
+    datasets = beginning.load(read_split(run) if resume else None)
     resolved = beginning.resolve(datasets)
     extension = None
     if resume and not dry_run:
@@ -197,17 +197,27 @@ def _check_run(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
         )
 
 
+def read_split(run: RunDirectory) -> dict[str, Any] | None:
+    """Which frame of which file went where in a run; None where that was not written yet or cannot be read."""
+    try:
+        record = json.loads(run.splits_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def _continue(
     run: RunDirectory, config: Config, resolved: Config, datasets: DataSets
 ) -> tuple[Config, Extension | None]:
     """The resolved configuration of the run on disk, if it is the same run or the same made longer."""
     try:
-        stored = load_config(run.config_path)
-        record = json.loads(run.splits_path.read_text(encoding="utf-8"))
+        stored, record = load_config(run.config_path), read_split(run)
     except (OSError, ValueError):
+        record = None
+    if record is None:
         raise UsageError(
             f"{run.path}: the run stopped before training began and cannot be resumed; start it again with --overwrite."
-        ) from None
+        )
     extension = find_extension(run, resolved, stored)
     if extension is not None:
         stored = extension.stored
@@ -418,6 +428,8 @@ def _conclude(
     potential = result.potential.to("cpu")
     console.line("")
     console.table(error_table(metrics, title="Errors of the best epoch's averaged weights"))
+    for leak in datasets.leaks:
+        console.warning(leak.sentence())
     comparisons = compare_properties(potential, config, stop)
     if comparisons:
         console.table(property_table(comparisons))
@@ -445,6 +457,7 @@ def _conclude(
         properties={comparison.name: comparison.to_dict() for comparison in comparisons},
         versions=library_versions(),
         physics_check=None if check is None else check_summary(check),
+        leaks=[leak.to_dict() for leak in datasets.leaks],
     )
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
