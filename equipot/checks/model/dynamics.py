@@ -10,7 +10,7 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.structures import repeated
 from equipot.checks.model.tolerances import (
     CENTER_OF_MASS,
@@ -21,6 +21,7 @@ from equipot.checks.model.tolerances import (
     TIMESTEP_RATIO,
 )
 from equipot.checks.model.volumes import closest_pair, scaled
+from equipot.checks.verdicts import Skip
 from equipot.errors import EquipotError
 from equipot.simulation.dynamics import initial_velocities
 from equipot.simulation.freedom import find_freedom
