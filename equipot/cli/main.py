@@ -11,6 +11,7 @@ from importlib import import_module
 from equipot.cli.parser import Parser, nearest, set_up_logging
 from equipot.errors import EquipotError, UsageError
 from equipot.system.claims import claim
+from equipot.system.streams import make_streams_tolerant
 from equipot.system.threads import limit_environment, limit_spinning
 from equipot.version import __version__
 
@@ -98,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     limit_spinning()
     limit_environment()
+    make_streams_tolerant()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

@@ -73,7 +73,7 @@ def _read(path: str | Path, index: int) -> Atoms:
             f"files named {' or '.join(_NAMES)}."
         )
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        raise DataError(f"{path}: is not a regular file." if path.exists() else f"{path}: there is no such file.")
     if form == "extxyz":
         return _last_of_xyz(path, index)
     try:

@@ -8,13 +8,15 @@ import logging
 import multiprocessing
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from equipot.checkpoint import RunDirectory, atomic
+import equipot
+from equipot.checkpoint import RunDirectory, atomic, manifest
 from equipot.errors import CheckpointError, UsageError
 
 #: Forking is quick; what the child does needs no thread of the parent.
@@ -324,3 +326,39 @@ def test_other_files(run):
     run.write_summary({"loss": float("inf"), "n": 3})
     assert json.loads(run.splits_path.read_text()) == {"train": [1, 2]}
     assert json.loads(run.summary_path.read_text()) == {"loss": None, "n": 3}
+
+
+@pytest.mark.parametrize("part", ["tensor_file.write", "write_json", "_sha256"])
+def test_a_folder_that_is_removed_during_a_save_is_made_again(run, part, monkeypatch, caplog):
+    save(run, 1)
+    owner, _, name = part.rpartition(".")
+    target = getattr(manifest, owner) if owner else manifest
+    original, calls = getattr(target, name), []
+
+    def removing(*arguments):
+        if not calls:
+            shutil.rmtree(run.checkpoints.folder)
+        calls.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(target, name, removing)
+    save(run, 2)
+    monkeypatch.undo()
+    assert newest(run) == 2 and "was removed while a checkpoint was written" in caplog.text
+
+
+def test_a_resume_under_another_version_is_said(run, caplog):
+    path = save(run, 3).with_suffix(".json")
+    assert newest(run) == 3 and caplog.text == ""
+    document = json.loads(path.read_text())
+    for change, words in (
+        ({"equipot": "0.0.9"}, f"equipot 0.0.9 (now {equipot.__version__})"),
+        ({"torch": "1.0"}, "torch 1.0 (now"),
+    ):
+        path.write_text(json.dumps(document | change))
+        caplog.clear()
+        assert newest(run) == 3 and words in caplog.text
+    del document["equipot"], document["torch"]  # of an earlier version
+    path.write_text(json.dumps(document))
+    caplog.clear()
+    assert newest(run) == 3 and "of a version that did not say" in caplog.text

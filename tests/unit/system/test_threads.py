@@ -105,3 +105,22 @@ def test_spinning_is_limited_unless_the_environment_says_how_to_wait(monkeypatch
 def test_importing_loads_no_torch():
     program = "import sys, equipot.system.threads, equipot.cli.main; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_more_threads_than_any_machine_starts_are_clamped_and_said(monkeypatch, caplog):
+    """OpenMP ended the process: Thread creation failed."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    most = threads.LEAST_LIMIT
+    for name in ("OMP_NUM_THREADS", threads.VARIABLE):
+        caplog.clear()
+        monkeypatch.setenv(name, "99999")
+        assert threads.num_threads() == most
+        assert f"{name} is 99999" in caplog.text and f"{most} threads are used" in caplog.text
+        monkeypatch.delenv(name)
+    assert threads.num_threads(99999) == most and threads.num_threads(most) == most
+    monkeypatch.setenv("OMP_NUM_THREADS", "99999,2")
+    threads.limit_environment()
+    assert os.environ["OMP_NUM_THREADS"] == f"{most},2"
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    threads.limit_environment()
+    assert os.environ["OMP_NUM_THREADS"] == "many"
