@@ -55,14 +55,15 @@ def num_threads(asked: int | None = None) -> int:
 
 
 def clamp(number: int, what: str) -> int:
-    """Return a number of threads that this machine can start; a smaller one than asked for is said.
+    """Return a number of threads, or the cores of this process where no machine like this starts so many; it is said.
 
     OpenMP ends the process where the system has no more threads to give.
     """
-    most = max(LEAST_LIMIT, LIMIT_PER_CPU * (os.cpu_count() or 1))
-    if number > most:
-        _logger.warning("%s is %d, far more than this machine has CPUs; %d threads are used.", what, number, most)
-    return min(number, most)
+    if number <= max(LEAST_LIMIT, LIMIT_PER_CPU * (os.cpu_count() or 1)):
+        return number
+    cores = available_cores()
+    _logger.warning("%s is %d, far more than this machine has CPUs; threads used: %d.", what, number, cores)
+    return cores
 
 
 def limit_environment() -> None:
