@@ -131,6 +131,11 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return ((arguments.fix, arguments.html) if arguments.action == "check" else (arguments.file,)), ()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Check or make."""
     return _check(arguments) if arguments.action == "check" else _make(arguments)

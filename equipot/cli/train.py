@@ -65,7 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         dry_run=arguments.dry_run,
     )
-    if not arguments.fail_on_check or arguments.dry_run:
+    if arguments.dry_run:
+        return 0
+    if result.report_error is not None:
+        return 1  # the run is complete but for its report, which was said
+    if not arguments.fail_on_check:
         return 0
     check = result.summary["physics_check"]
     return 1 if check is None or check["failed"] else 0  # None: it could not be run, which was said

@@ -67,7 +67,7 @@ def format_of(path: str | os.PathLike) -> str:
         return "outcar"
     for mark, what in _CONVERTED.items():
         if lower.endswith(mark) if mark.startswith(".") else lower.startswith(mark):
-            raise DataError(f"{path} is {what}.")
+            raise DataError(f"{path} is {what}. Accepted are {ACCEPTED}.")
     if lower.endswith(_OUTPUTS):
         return "output"
     raise DataError(f"{path}: this kind of file is not read. Accepted are {ACCEPTED}.")

@@ -9,6 +9,7 @@ from ase import Atoms
 
 from equipot.data.occupancy import Occupation, occupy, refuse_partial
 from equipot.data.readers import read_raw_file
+from equipot.elements import require_elements
 from equipot.errors import DataError, UsageError
 
 #: Suffix -> ASE's format. No format is guessed from content, since some of ASE's readers open pickles.
@@ -41,6 +42,7 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
 
     Raises:
         DataError: no such file, not readable, or empty.
+        ElementError: an atom that is of no element.
         StructureError: sites that are only partly occupied; says the way out.
         UsageError: a format that is not on the list.
     """
@@ -83,6 +85,7 @@ def _read(path: str | Path, index: int) -> Atoms:
         ) from error
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise DataError(f"{path}: holds no atoms.")
+    require_elements(atoms.numbers, str(path))
     atoms.calc = None
     return atoms
 

@@ -15,6 +15,7 @@ from ase.formula import Formula
 from equipot.config.schema import PropertyConfig
 from equipot.data.occupancy import Occupation
 from equipot.data.structures import read_occupied, read_structure
+from equipot.elements import require_elements
 from equipot.errors import ConfigError, StructureError, UsageError
 from equipot.properties.crystal import CUBIC_LATTICES, build_crystal
 
@@ -102,11 +103,13 @@ def parse_structure(text: str, occupation: Occupation | None = None) -> Structur
 
 
 def check_crystal(atoms: Atoms, name: str) -> None:
-    """Refuse what is not periodic in three dimensions.
+    """Refuse what is not periodic in three dimensions, or holds atoms of no element.
 
     Raises:
         StructureError: not a crystal.
+        ElementError: an atom of no element.
     """
+    require_elements(atoms.numbers, name)
     if len(atoms) == 0 or not atoms.pbc.all() or atoms.cell.rank < 3:
         raise StructureError(
             f"{name}: properties of crystals need a structure periodic in three dimensions, found "

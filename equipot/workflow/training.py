@@ -63,6 +63,7 @@ class TrainResult:
         model_path, summary_path: files in it.
         report_path: the page in it, or None where it was left out or could not be written.
         finetuning: of a fine-tuning, what it changed, as in ``finetune.json``.
+        report_error: why the report could not be written; None where it was.
     """
 
     potential: Potential
@@ -74,6 +75,7 @@ class TrainResult:
     summary_path: Path
     report_path: Path | None
     finetuning: dict[str, Any] | None = None
+    report_error: str | None = None
 
 
 def train(
@@ -120,7 +122,7 @@ def train(
     if not dry_run:
         _check_run(run, resume=resume, overwrite=overwrite)
     resolve_device(config.device)
-    datasets = beginning.load()
+    datasets = beginning.load(read_split(run) if resume else None)
     resolved = beginning.resolve(datasets)
     extension = None
     if resume and not dry_run:
@@ -195,17 +197,27 @@ def _check_run(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
         )
 
 
+def read_split(run: RunDirectory) -> dict[str, Any] | None:
+    """Which frame of which file went where in a run; None where that was not written yet or cannot be read."""
+    try:
+        record = json.loads(run.splits_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def _continue(
     run: RunDirectory, config: Config, resolved: Config, datasets: DataSets
 ) -> tuple[Config, Extension | None]:
     """The resolved configuration of the run on disk, if it is the same run or the same made longer."""
     try:
-        stored = load_config(run.config_path)
-        record = json.loads(run.splits_path.read_text(encoding="utf-8"))
+        stored, record = load_config(run.config_path), read_split(run)
     except (OSError, ValueError):
+        record = None
+    if record is None:
         raise UsageError(
             f"{run.path}: the run stopped before training began and cannot be resumed; start it again with --overwrite."
-        ) from None
+        )
     extension = find_extension(run, resolved, stored)
     if extension is not None:
         stored = extension.stored
@@ -416,6 +428,8 @@ def _conclude(
     potential = result.potential.to("cpu")
     console.line("")
     console.table(error_table(metrics, title="Errors of the best epoch's averaged weights"))
+    for leak in datasets.leaks:
+        console.warning(leak.sentence())
     comparisons = compare_properties(potential, config, stop)
     if comparisons:
         console.table(property_table(comparisons))
@@ -443,12 +457,13 @@ def _conclude(
         properties={comparison.name: comparison.to_dict() for comparison in comparisons},
         versions=library_versions(),
         physics_check=None if check is None else check_summary(check),
+        leaks=[leak.to_dict() for leak in datasets.leaks],
     )
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
     changed = _compare_with_base(console, run, potential, datasets, config, result, stop, tuned)
     run.report_path.unlink(missing_ok=True)  # one of an earlier end of this run would say other numbers
-    _write_report(
+    report_error = _write_report(
         console,
         run,
         config,
@@ -475,6 +490,7 @@ def _conclude(
         run.summary_path,
         run.report_path if run.report_path.exists() else None,
         None if changed is None else changed.document,
+        report_error,
     )
 
 
@@ -486,11 +502,11 @@ def _write_report(
     potential: Potential,
     evaluations: dict[str, Evaluation],
     **known: Any,
-) -> None:
-    """Write page and plots, unless ``report: off``; what cannot be written is said and takes nothing else away."""
+) -> str | None:
+    """Write page and plots, unless ``report: off``; the kind of error where that failed, which is said."""
     if config.report == "off":
         console.line(f"No report (report: off); `equipot report {run.path}` writes it.")
-        return
+        return None
     try:
         with console.progress("Report") as progress:
             record = make_record(
@@ -514,5 +530,14 @@ def _write_report(
             )
             progress("drawing plots and writing the page", 0, 0)
             write_report(record, run.report_path, run.plots)
-    except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
-        console.warning(f"the report could not be written ({error})")
+    except Interrupted:
+        raise
+    except Exception as error:  # the model and its numbers are there; a plot must not take them away
+        kind = type(error).__name__
+        reason = "the memory of this machine is not enough" if isinstance(error, MemoryError) else error
+        console.warning(
+            f"the report could not be written ({kind}: {reason}); model and summary are complete, and "
+            f"`equipot report {run.path}` tries again."
+        )
+        return kind
+    return None
