@@ -10,6 +10,7 @@ from equipot.cli.parser import (
     Parser,
     add_head_option,
     add_label_options,
+    add_overwrite_option,
     add_threads_option,
     label_configs,
     positive_integer,
@@ -58,7 +59,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
+    add_overwrite_option(parser, "the output files")
     return parser.parse(arguments)
 
 

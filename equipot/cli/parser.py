@@ -142,6 +142,15 @@ def add_head_option(parser: Parser) -> None:
     parser.add_argument("--head", metavar="NAME", help="which level of theory, where the model file holds several")
 
 
+def add_overwrite_option(parser: Parser, what: str) -> None:
+    """Add ``--overwrite``; ``what`` is replaced with it, and refused before any work where it exists without."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help=f"replace {what} of an earlier call; without it a command that is given again is refused where it exists",
+    )
+
+
 def add_occupation_options(parser: Parser, supercell: str) -> None:
     """Add ``--occupation`` and ``--occupation-seed``; ``supercell`` is the option that gives the supercell."""
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_head_option, add_threads_option, positive_integer
+from equipot.cli.parser import Parser, add_head_option, add_overwrite_option, add_threads_option, positive_integer
 
 EPILOG = """examples:
   equipot predict model.eqp structures.xyz -o predicted.xyz
@@ -38,7 +38,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
+    add_overwrite_option(parser, "the output file")
     return parser.parse(arguments)
 
 
