@@ -7,6 +7,7 @@ import difflib
 import logging
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
@@ -211,8 +212,16 @@ class _ConsoleHandler(logging.StreamHandler):
         return record.levelno >= logging.WARNING or not record.name.startswith(("equipot.training", "equipot.workflow"))
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """One sentence in place of Python's lines with a path and a piece of code; what is for programmers when verbose."""
+    is_technical = issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning | ImportWarning)
+    text = " ".join(str(message).split())
+    logging.getLogger("equipot").log(logging.INFO if is_technical else logging.WARNING, text)
+
+
 def set_up_logging(*, verbose: bool) -> None:
-    """Send the package's log messages to standard error: warnings, or also information when verbose."""
+    """Send log messages and Python's warnings to standard error: warnings, or also information when verbose."""
+    warnings.showwarning = _show_warning
     logger = logging.getLogger("equipot")
     for handler in [handler for handler in logger.handlers if isinstance(handler, _ConsoleHandler)]:
         logger.removeHandler(handler)
