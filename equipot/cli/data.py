@@ -6,7 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_label_options, add_overwrite_option, label_configs, nearest, positive
+from equipot.cli.parser import (
+    FRAME_FILES,
+    Parser,
+    add_label_options,
+    add_overwrite_option,
+    label_configs,
+    nearest,
+    positive,
+)
 from equipot.errors import UsageError
 
 ACTIONS = {"check": "look for everything that spoils a training set", "make": "write the embedded data set to a file"}
@@ -79,7 +87,7 @@ def _check_parser(arguments: Sequence[str]) -> argparse.Namespace:
         "files",
         metavar="FILE",
         nargs="+",
-        help="frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR; several are checked as one set",
+        help=f"frames: {FRAME_FILES}; several are checked as one set",
     )
     parser.add_argument(
         "--against",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from equipot.cli.parser import (
+    FRAME_FILES,
     Parser,
     add_head_option,
     add_label_options,
@@ -32,7 +33,9 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("equipot eval", epilog=EPILOG, description="Compare a potential with labelled frames.")
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
     parser.add_argument(
-        "data", metavar="DATA", help="labelled frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR"
+        "data",
+        metavar="DATA",
+        help=f"labelled frames: {FRAME_FILES}",
     )
     parser.add_argument("--json", metavar="FILE", help="write the errors as JSON; - is standard output")
     parser.add_argument(

@@ -13,6 +13,11 @@ from typing import NoReturn
 
 from equipot.errors import UsageError
 
+#: What ``equipot.data.formats`` accepts, for the help (which loads nothing).
+FRAME_FILES = (
+    ".xyz, .extxyz, .traj, vasprun.xml, OUTCAR, outputs of pw.x, FHI-aims, ORCA, ABINIT or GPAW (also .gz, .xz), .db"
+)
+
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """``" (did you mean 'x'?)"`` for the most similar known word, or nothing."""
