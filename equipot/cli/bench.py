@@ -10,6 +10,7 @@ from pathlib import Path
 from equipot.cli.parser import (
     Parser,
     add_head_option,
+    add_overwrite_option,
     not_negative,
     positive,
     positive_integer,
@@ -77,7 +78,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--output", metavar="FOLDER", help="write bench.json, bench.txt and bench.png there")
-    parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier benchmark")
+    add_overwrite_option(parser, "the files")
     return parser.parse(arguments)
 
 

@@ -10,6 +10,7 @@ from equipot.cli.parser import (
     Parser,
     add_head_option,
     add_label_options,
+    add_overwrite_option,
     add_threads_option,
     finite,
     label_configs,
@@ -53,7 +54,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="CODE", help="codes of checks (P1) or groups (P)")
     parser.add_argument("--json", metavar="FILE", help="write the outcome as JSON; - is standard output")
     parser.add_argument("--output", metavar="FOLDER", help="write check.html, check.json and the plots into a folder")
-    parser.add_argument("--overwrite", action="store_true", help="replace output that exists")
+    add_overwrite_option(parser, "JSON file and folder")
     parser.add_argument(
         "--temperatures",
         type=positive,

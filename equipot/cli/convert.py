@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from equipot.cli.parser import Parser
+from equipot.cli.parser import Parser, add_overwrite_option
 from equipot.errors import UsageError
 
 EPILOG = """FILE is the checkpoint as its package writes it. For sevennet it may also be the name of a model that
@@ -40,7 +40,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
         default="float32",
         help="precision of the network (default: float32, what these models were trained in)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the model file if it exists")
+    add_overwrite_option(parser, "the model file")
     return parser.parse(arguments)
 
 

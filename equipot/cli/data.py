@@ -6,7 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_label_options, label_configs, nearest, positive
+from equipot.cli.parser import (
+    FRAME_FILES,
+    Parser,
+    add_label_options,
+    add_overwrite_option,
+    label_configs,
+    nearest,
+    positive,
+)
 from equipot.errors import UsageError
 
 ACTIONS = {"check": "look for everything that spoils a training set", "make": "write the embedded data set to a file"}
@@ -79,7 +87,7 @@ def _check_parser(arguments: Sequence[str]) -> argparse.Namespace:
         "files",
         metavar="FILE",
         nargs="+",
-        help="frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR; several are checked as one set",
+        help=f"frames: {FRAME_FILES}; several are checked as one set",
     )
     parser.add_argument(
         "--against",
@@ -108,7 +116,7 @@ def _check_parser(arguments: Sequence[str]) -> argparse.Namespace:
         help="with --fix, what is done only when asked for: net-force takes the mean force off, leaks "
         "leaves out frames that are in TEST too",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    add_overwrite_option(parser, "the output")
     add_label_options(parser)
     parsed = parser.parse(arguments)
     if parsed.also and not parsed.fix:
@@ -121,7 +129,7 @@ def _make_parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("name", metavar="NAME", choices=("cu_au_emt",), help="cu_au_emt")
     parser.add_argument("file", metavar="FILE", help="extended XYZ file to write (.xyz, .extxyz, also .gz, .xz)")
     parser.add_argument("--seed", type=_seed, default=0, help="another seed makes another set (default 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    add_overwrite_option(parser, "the output")
     return parser.parse(arguments)
 
 

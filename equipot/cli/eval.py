@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from equipot.cli.parser import (
+    FRAME_FILES,
     Parser,
     add_head_option,
     add_label_options,
+    add_overwrite_option,
     add_threads_option,
     label_configs,
     positive_integer,
@@ -31,7 +33,9 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("equipot eval", epilog=EPILOG, description="Compare a potential with labelled frames.")
     parser.add_argument("model", metavar="MODEL", help="a model file (.eqp) or a run folder")
     parser.add_argument(
-        "data", metavar="DATA", help="labelled frames: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR"
+        "data",
+        metavar="DATA",
+        help=f"labelled frames: {FRAME_FILES}",
     )
     parser.add_argument("--json", metavar="FILE", help="write the errors as JSON; - is standard output")
     parser.add_argument(
@@ -58,7 +62,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
+    add_overwrite_option(parser, "the output files")
     return parser.parse(arguments)
 
 

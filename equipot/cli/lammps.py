@@ -10,6 +10,7 @@ from equipot.cli.parser import (
     Parser,
     add_head_option,
     add_occupation_options,
+    add_overwrite_option,
     finite,
     nearest,
     occupation_of,
@@ -122,7 +123,7 @@ def _input_options(parser: Parser) -> None:
     )
     add_occupation_options(parser, "--repeat")
     add_head_option(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace the files if they exist")
+    add_overwrite_option(parser, "the files")
 
 
 def _export_options(parser: Parser) -> None:
@@ -133,7 +134,7 @@ def _export_options(parser: Parser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write, usually *.eqd")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network (default: the model's own)")
     add_head_option(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    add_overwrite_option(parser, "the files")
 
 
 def _build_options(parser: Parser) -> None:

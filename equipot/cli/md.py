@@ -9,6 +9,7 @@ from typing import Any
 from equipot.cli.parser import (
     Parser,
     add_head_option,
+    add_overwrite_option,
     add_threads_option,
     finite,
     not_negative,
@@ -116,7 +117,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--log", metavar="FILE", help="table of the run (default: beside the trajectory, .log)")
     parser.add_argument("--restart", metavar="FILE", help="restart file (default: beside the trajectory, .restart)")
     parser.add_argument("--resume", action="store_true", help="go on from the restart file")
-    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier run")
+    add_overwrite_option(parser, "the files")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the network; default: the model's own")
     add_head_option(parser)

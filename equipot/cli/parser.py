@@ -7,10 +7,16 @@ import difflib
 import logging
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from equipot.errors import UsageError
+
+#: What ``equipot.data.formats`` accepts, for the help (which loads nothing).
+FRAME_FILES = (
+    ".xyz, .extxyz, .traj, vasprun.xml, OUTCAR, outputs of pw.x, FHI-aims, ORCA, ABINIT or GPAW (also .gz, .xz), .db"
+)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -142,6 +148,15 @@ def add_head_option(parser: Parser) -> None:
     parser.add_argument("--head", metavar="NAME", help="which level of theory, where the model file holds several")
 
 
+def add_overwrite_option(parser: Parser, what: str) -> None:
+    """Add ``--overwrite``; ``what`` is replaced with it, and refused before any work where it exists without."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help=f"replace {what} of an earlier call; without it a command that is given again is refused where it exists",
+    )
+
+
 def add_occupation_options(parser: Parser, supercell: str) -> None:
     """Add ``--occupation`` and ``--occupation-seed``; ``supercell`` is the option that gives the supercell."""
     parser.add_argument(
@@ -202,8 +217,16 @@ class _ConsoleHandler(logging.StreamHandler):
         return record.levelno >= logging.WARNING or not record.name.startswith(("equipot.training", "equipot.workflow"))
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """One sentence in place of Python's lines with a path and a piece of code; what is for programmers when verbose."""
+    is_technical = issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning | ImportWarning)
+    text = " ".join(str(message).split())
+    logging.getLogger("equipot").log(logging.INFO if is_technical else logging.WARNING, text)
+
+
 def set_up_logging(*, verbose: bool) -> None:
-    """Send the package's log messages to standard error: warnings, or also information when verbose."""
+    """Send log messages and Python's warnings to standard error: warnings, or also information when verbose."""
+    warnings.showwarning = _show_warning
     logger = logging.getLogger("equipot")
     for handler in [handler for handler in logger.handlers if isinstance(handler, _ConsoleHandler)]:
         logger.removeHandler(handler)

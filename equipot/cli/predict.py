@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_head_option, add_threads_option, positive_integer
+from equipot.cli.parser import (
+    FRAME_FILES,
+    Parser,
+    add_head_option,
+    add_overwrite_option,
+    add_threads_option,
+    positive_integer,
+)
 
 EPILOG = """examples:
   equipot predict model.eqp structures.xyz -o predicted.xyz
@@ -24,7 +31,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "structures",
         metavar="STRUCTURES",
-        help="structures: .xyz, .extxyz (also .gz, .xz), .db, .traj, vasprun.xml, OUTCAR",
+        help=f"structures: {FRAME_FILES}, POSCAR, .cif, ...",
     )
     parser.add_argument("-o", "--output", metavar="FRAMES.xyz", required=True, help="the extended XYZ file to write")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
@@ -38,7 +45,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="edges (pairs of neighbours) in a batch; fewer need less memory (default 50000)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
+    add_overwrite_option(parser, "the output file")
     return parser.parse(arguments)
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_head_option, add_label_options, add_threads_option, label_configs
+from equipot.cli.parser import (
+    Parser,
+    add_head_option,
+    add_label_options,
+    add_overwrite_option,
+    add_threads_option,
+    label_configs,
+)
 
 EPILOG = """examples:
   equipot report runs/quickstart                        make runs/quickstart/report.html again
@@ -36,7 +43,7 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
         choices=("short", "full", "off"),
         help="form of the physics check (default: the run's physics_check; short for a model)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    add_overwrite_option(parser, "the page")
     add_label_options(parser)
     add_head_option(parser)
     add_threads_option(parser)

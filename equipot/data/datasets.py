@@ -14,6 +14,7 @@ from ase.data import atomic_numbers
 from equipot.config.schema import DataConfig
 from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
 from equipot.data.copies import Prints, elements_of, find_copies, find_copies_across, take_prints
+from equipot.data.formats import OWN_UNITS
 from equipot.data.frames import LABELS, Frame, FrameFile
 from equipot.data.geometry_hash import find_duplicates, hash_frames
 from equipot.data.isolated import is_isolated_atom
@@ -201,7 +202,7 @@ class _Loader:
         by_key: dict[str, list[FrameFile]] = {}
         for frame_file in files.values():
             key = frame_file.report.keys["stress"]
-            if key is not None and frame_file.report.format not in ("vasprun", "outcar"):
+            if key is not None and frame_file.report.format not in OWN_UNITS:
                 by_key.setdefault(key, []).append(frame_file)
         for key, members in by_key.items():
             proof = prove_sign([frame for member in members for frame in member.frames])

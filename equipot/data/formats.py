@@ -1,4 +1,4 @@
-"""Which files are read: an explicit list of formats chosen by file name, never by looking into the file."""
+"""Which files are read: an explicit list of formats chosen by file name; a text output says its program itself."""
 
 from __future__ import annotations
 
@@ -15,8 +15,21 @@ from equipot.errors import DataError
 #: What the messages say is accepted.
 ACCEPTED = (
     ".xyz or .extxyz (extended XYZ), .traj (ASE trajectory), vasprun.xml or any .xml of VASP, a name with OUTCAR in it "
-    "(VASP) - each also with .gz or .xz - and .db (ASE database)"
+    "(VASP), .out, .log, .txt, .pwo or .abo (outputs of Quantum ESPRESSO, FHI-aims, ORCA, ABINIT, GPAW) - each also "
+    "with .gz or .xz - and .db (ASE database)"
 )
+#: Formats whose reader has already brought the labels to eV, Angstrom and tension positive.
+OWN_UNITS = frozenset({"vasprun", "outcar", "espresso", "aims", "orca", "abinit", "gpaw"})
+_OUTPUTS = (".out", ".log", ".txt", ".pwo", ".abo")
+#: What is known and not read: beginning or end of a lower-case name -> what to do.
+_CONVERTED = {
+    "ml_ab": "the training set of VASP's machine-learned force field: its steps are in the vasprun.xml and OUTCAR of "
+    "the runs it was made in (predictions are left out there); or convert it with a script to extended XYZ",
+    ".h5": "an HDF5 file: the vasprun.xml of a run of VASP holds what vaspout.h5 does; or convert it with py4vasp "
+    "(structure[:].to_ase(), force[:], energy[:], stress[:]) to extended XYZ",
+    ".hdf5": "an HDF5 file: convert it to extended XYZ",
+    "xdatcar": "a trajectory of VASP without energies and forces: use the vasprun.xml or OUTCAR of the run",
+}
 
 #: A number as programs write it, Fortran's exponents included.
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
@@ -31,7 +44,7 @@ def format_of(path: str | os.PathLike) -> str:
         path: File name; the file need not exist.
 
     Returns:
-        ``extxyz``, ``ase-db``, ``traj``, ``vasprun`` or ``outcar``.
+        ``extxyz``, ``ase-db``, ``traj``, ``vasprun``, ``outcar`` or ``output`` (a text whose banner says more).
 
     Raises:
         DataError: The name is none of the accepted ones.
@@ -52,6 +65,11 @@ def format_of(path: str | os.PathLike) -> str:
         return "ase-db"
     if "OUTCAR" in stem:
         return "outcar"
+    for mark, what in _CONVERTED.items():
+        if lower.endswith(mark) if mark.startswith(".") else lower.startswith(mark):
+            raise DataError(f"{path} is {what}. Accepted are {ACCEPTED}.")
+    if lower.endswith(_OUTPUTS):
+        return "output"
     raise DataError(f"{path}: this kind of file is not read. Accepted are {ACCEPTED}.")
 
 

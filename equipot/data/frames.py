@@ -131,7 +131,7 @@ class ReadReport:
 
     Attributes:
         path: File as it was asked for.
-        format: ``extxyz``, ``ase-db``, ``traj``, ``vasprun`` or ``outcar``.
+        format: ``extxyz``, ``ase-db``, ``traj``, ``vasprun``, ``outcar``, or a program's name (``espresso``).
         num_frames: Frames in the file, those left out included.
         keys: Label -> the key it was read from, or None.
         coverage: Label -> (frames that have it, frames kept).

@@ -33,7 +33,7 @@ class _Scan:
         header: lines before the first electronic step of the present run.
         lines: lines of the present step.
         num_tables, num_energies: sets of forces and total energies in the file, predicted ones not counted.
-        num_predicted: steps of the machine-learned force field.
+        num_predicted: predictions of the machine-learned force field.
         num_without: steps without positions and forces.
     """
 
@@ -87,7 +87,7 @@ def read_outcar(path: Path) -> RawFile:
 def _left(scan: _Scan) -> str:
     reasons = []
     if scan.num_predicted:
-        reasons.append(f"{scan.num_predicted} steps are left out: VASP's machine-learned force field predicted them")
+        reasons.append(f"{scan.num_predicted} predictions of VASP's machine-learned force field are left out")
     if scan.num_without:
         reasons.append(
             f"{scan.num_without} steps are left out: the OUTCAR has neither positions nor forces of them (NWRITE = 0 "

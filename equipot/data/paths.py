@@ -12,6 +12,7 @@ from pathlib import Path
 
 from equipot.config.schema import DataConfig
 from equipot.data.formats import ACCEPTED, format_of
+from equipot.data.outputs import program_of
 from equipot.errors import DataError
 
 #: Environment variable that names the folder of published data sets.
@@ -107,7 +108,8 @@ def _in_folder(folder: Path) -> list[str]:
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
             with contextlib.suppress(DataError):
-                formats[path.name] = format_of(path)
+                if (name := format_of(path)) != "output" or program_of(path) is not None:
+                    formats[path.name] = name
     if not formats:
         raise DataError(
             f"The folder {folder} holds no file that can be read. Accepted are {ACCEPTED}. For files in folders "

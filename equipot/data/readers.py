@@ -16,6 +16,7 @@ from equipot.data.extxyz import FrameText, count_frames, iter_frame_texts
 from equipot.data.formats import DAMAGED, check_readable, describe_damage, format_of, open_binary
 from equipot.data.frames import RawFile, RawFrame
 from equipot.data.outcar import read_outcar
+from equipot.data.outputs import read_output
 from equipot.data.vasprun import read_vasprun
 from equipot.errors import DataError, EquipotError
 
@@ -151,4 +152,5 @@ _READERS: dict[str, Callable[[Path], Iterator[RawFrame] | RawFile]] = {
     "traj": _read_trajectory,
     "vasprun": read_vasprun,
     "outcar": read_outcar,
+    "output": read_output,
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from equipot.config.schema import KeysConfig, UnitsConfig
 from equipot.data.convergence import electronic_fault, unclear_flag
+from equipot.data.formats import OWN_UNITS
 from equipot.data.frames import LABELS, BadFrame, Frame, FrameFile, RawFrame, ReadReport
 from equipot.data.label_keys import (
     ChosenKeys,
@@ -35,8 +36,6 @@ from equipot.errors import DataError, StructureError
 from equipot.graph import check_structure
 from equipot.units import GPA_PER_EV_A3
 
-#: Formats whose reader has already brought the labels to eV, Angstrom and tension positive.
-_OWN_UNITS = {"vasprun", "outcar"}
 #: A stress above this (eV/Angstrom^3, 160 GPa) needs a compressed cell to be believed.
 _LARGE_STRESS = 1.0
 _AUTO_KEYS, _DEFAULT_UNITS = KeysConfig(), UnitsConfig()
@@ -72,7 +71,7 @@ def read_frames(
     if demand_keys:
         refuse_missing_keys({Path(path).name: frame_file.report.available}, keys)
     report = frame_file.report
-    if report.keys["stress"] is None or units.stress_sign != "proven" or report.format in _OWN_UNITS:
+    if report.keys["stress"] is None or units.stress_sign != "proven" or report.format in OWN_UNITS:
         return frame_file
     proof = report.stress_sign
     if proof.sign == 0:
@@ -106,9 +105,11 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
         for quantity, wanted in missing_keys(keys, chosen.available).items()
         if quantity == "energy" or any(len(raw.atoms) > 1 for raw in raw_frames)  # an isolated atom has no forces
     ]
-    if file_format in _OWN_UNITS:
+    if file_format in OWN_UNITS:
         if units != _DEFAULT_UNITS:
-            report.warnings.append("declared units and stress sign are not applied: VASP's files bring their own")
+            report.warnings.append(
+                "declared units and stress sign are not applied: outputs of programs bring their own"
+            )
         units = _DEFAULT_UNITS
     unclear = [raw.index for raw in raw_frames if unclear_flag(raw.info)]
     if unclear:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import ase.io
+import numpy as np
 from ase import Atoms
 
 from equipot.data.occupancy import Occupation, occupy, refuse_partial
@@ -87,7 +89,17 @@ def _read(path: str | Path, index: int) -> Atoms:
         raise DataError(f"{path}: holds no atoms.")
     require_elements(atoms.numbers, str(path))
     atoms.calc = None
+    if form == "res":
+        _note_occupancies(path, atoms)
     return atoms
+
+
+def _note_occupancies(path: Path, atoms: Atoms) -> None:
+    """Add the occupancies of a SHELX file, which ASE leaves out; ten is added there to numbers that are not refined."""
+    rows = re.findall(r"^\w+\s+\d+(?:\s+[-+.\d]+){3}\s+([-+.\d]+)", path.read_text(errors="replace"), re.MULTILINE)
+    if len(rows) == len(atoms):
+        shares = [float(row) - 10.0 if float(row) >= 10.0 else float(row) for row in rows]
+        atoms.set_array("occupancy", np.array(shares))
 
 
 def _last_of_xyz(path: Path, index: int) -> Atoms:

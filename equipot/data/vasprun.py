@@ -72,10 +72,7 @@ def read_vasprun(path: Path) -> RawFile:
             )
         )
     if num_predicted:
-        notes.append(
-            f"{num_predicted} steps without an electronic structure are left out: VASP's machine-learned force field "
-            f"predicted them"
-        )
+        notes.append(f"{num_predicted} predictions of VASP's machine-learned force field are left out")
     return RawFile("vasprun", frames, notes)
 
 

@@ -47,6 +47,7 @@ def speed_table(result: Benchmark) -> Table:
                 ABSENT if step.peak_bytes is None else f"{step.peak_bytes / 1e6:.0f}",
             )
         )
+    busy = "" if result.busy is None else f" The machine was busy ({result.busy}): a quiet one is faster than this."
     what = "energy, forces and stress" if result.has_stress else "energy and forces"
     return Table(
         f"Speed on {result.structure}",
@@ -55,7 +56,7 @@ def speed_table(result: Benchmark) -> Table:
         note=(
             f"{what.capitalize()} of moving atoms through the ASE calculator, neighbour list included; "
             f"{result.kernels} kernels, {result.dtype}; ns/day with steps of {result.timestep_fs:g} fs; "
-            "memory: the whole process."
+            f"memory: the whole process.{busy}"
         ),
     )
 

@@ -35,7 +35,7 @@ class DryRun:
         steps_per_epoch: optimiser steps in the first epoch.
         seconds_per_step, seconds_per_validation, seconds_per_epoch, seconds_total: measured and extrapolated.
         peak_memory_mib: of this process (CPU) or of torch's allocator (GPU), so far.
-        groups: printable lines: learning rates of the parameters.
+        groups: printable lines: learning rates of the parameters (`--verbose` prints them).
     """
 
     num_parameters: int
@@ -54,7 +54,6 @@ class DryRun:
             f"{1000 * self.seconds_per_step:.1f} ms a step, {self.seconds_per_validation:.2f} s a validation, "
             f"{self.seconds_per_epoch:.1f} s an epoch, about {duration(self.seconds_total)} in all",
             f"{self.peak_memory_mib:.0f} MiB peak memory",
-            *self.groups,
         ]
 
 
@@ -64,8 +63,8 @@ def dry_run(
     config: Config,
     *,
     replay: Replay | None = None,
-    num_steps: int = 20,
-    max_seconds: float = 30.0,
+    num_steps: int = 10,
+    max_seconds: float = 10.0,
 ) -> DryRun:
     """Time a few training steps and part of a validation.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from equipot.kernels import selection
 from equipot.models import Potential
 from equipot.simulation.timing import StepTime, time_steps
 from equipot.system.allocator import keep_freed_memory
+from equipot.system.busy import CpuShare, load_average, load_sentence
 from equipot.system.threads import available_cores
 from equipot.workflow.evaluation import find_model
 
@@ -46,6 +49,7 @@ class Benchmark:
         dtype: of the network.
         timestep_fs: that ns/day are for.
         has_stress: whether each step computed the stress.
+        busy: how it shows that other programs took part of the processors meanwhile, or None.
     """
 
     measurements: tuple[Measurement, ...]
@@ -54,6 +58,7 @@ class Benchmark:
     dtype: str
     timestep_fs: float
     has_stress: bool
+    busy: str | None = None
 
     def as_document(self) -> dict[str, Any]:
         """Return everything as a document for JSON: s, bytes and the derived numbers."""
@@ -77,6 +82,7 @@ class Benchmark:
             "dtype": self.dtype,
             "timestep_fs": self.timestep_fs,
             "stress": self.has_stress,
+            "busy": self.busy,
             "measurements": rows,
         }
 
@@ -120,12 +126,13 @@ def benchmark(
     cells = {len(cell): cell for cell in (supercell(unit, size) for size in sorted(sizes))}
     threads = sorted({1, available_cores()} if threads is None else set(threads))
     keep_freed_memory()
-    before, measurements = torch.get_num_threads(), []
+    before, measurements, share = torch.get_num_threads(), [], CpuShare()
     try:
         for cell in cells.values():
             for number in threads:
                 torch.set_num_threads(number)
-                step = time_steps(calculator, cell, seconds=seconds, stress=stress, timestep_fs=timestep_fs)
+                with share if number == 1 else nullcontext():
+                    step = time_steps(calculator, cell, seconds=seconds, stress=stress, timestep_fs=timestep_fs)
                 measurements.append(Measurement(number, step))
                 if report is not None:
                     report(measurements[-1])
@@ -140,6 +147,7 @@ def benchmark(
         str(calculator.potential.dtype).removeprefix("torch."),
         timestep_fs,
         stress,
+        "; ".join(filter(None, (share.sentence(), load_sentence(load_average(), os.cpu_count())))) or None,
     )
 
 

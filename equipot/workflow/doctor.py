@@ -18,6 +18,7 @@ from equipot.kernels.native import library
 from equipot.models import Potential, PotentialConfig, build_potential, resolve_options
 from equipot.simulation.timing import StepTime, time_steps
 from equipot.system import threads
+from equipot.system.busy import load_average, load_sentence
 from equipot.system.memory import available_memory, total_memory
 from equipot.version import __version__
 
@@ -77,7 +78,7 @@ def _cpu() -> dict[str, Any]:
         "model": model,
         "instruction_set": _SETS.get(torch.backends.cpu.get_cpu_capability(), "plain"),
         "logical_cpus": os.cpu_count(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load": load_average(),
     }
 
 
@@ -195,13 +196,13 @@ def _about_threads(found: Mapping[str, Any]) -> list[str]:
 
 
 def _about_load(found: Mapping[str, Any]) -> list[str]:
-    cpu, cores = found["cpu"], found["threads"]["available_cores"]
-    if cpu["load"] is not None and cpu["load"] > 1.3 * cpu["logical_cpus"]:
-        return [
-            f"The machine is busy (load {cpu['load']:.1f} on {cpu['logical_cpus']} CPUs): the speed test is slower "
-            f"than equipot is with {cores} cores of its own."
-        ]
-    return []
+    busy = load_sentence(found["cpu"]["load"], found["cpu"]["logical_cpus"])
+    if busy is None:
+        return []
+    return [
+        f"The machine is busy ({busy}): the speed test is slower than equipot is with "
+        f"{found['threads']['available_cores']} cores of its own."
+    ]
 
 
 def _about_memory(found: Mapping[str, Any]) -> list[str]:

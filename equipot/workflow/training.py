@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -131,7 +132,8 @@ def train(
     _introduce(console, datasets, resolved, prepared)
     if dry_run:
         estimate = measure(prepared.potential, datasets, resolved, replay=prepared.replay)
-        for line in estimate.lines():
+        is_verbose = logging.getLogger("equipot").isEnabledFor(logging.INFO)
+        for line in (*estimate.lines(), *(estimate.groups if is_verbose else ())):
             console.line(line)
         return estimate
     with run.resume() if resume else run.create(overwrite), console.log_to(run.log_path):

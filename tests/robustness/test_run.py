@@ -258,9 +258,15 @@ def test_a_run_is_not_replaced_unasked_nor_resumed_with_other_settings(mistake, 
     shutil.copytree(workplace / "done", here / "runs" / "tiny")
     assert "--overwrite" in mistake("train", "run.yaml", code=2)
     sentence = mistake(
-        "train", "run.yaml", "--resume", "training.epochs=3", "model.num_channels=8", "training.num_workers=0", code=2
+        "train",
+        "run.yaml",
+        "--resume",
+        "training.batch_size=3",
+        "model.num_channels=8",
+        "training.num_workers=0",
+        code=2,
     )
-    assert "training.epochs (the run has 2, now 3)" in sentence and "model.num_channels" in sentence
+    assert "training.batch_size (the run has 4, now 3)" in sentence and "model.num_channels" in sentence
     (here / "frames.xyz").write_text(
         (here / "frames.xyz").read_text().replace("config_type=volume", "config_type=Volume")
     )

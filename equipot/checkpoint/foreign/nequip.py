@@ -61,7 +61,10 @@ def read_nequip(archive: Archive, head: str | None, dtype: str) -> Imported:
     """
     where = str(archive.path)
     if not archive.is_script or not isinstance(archive.content, Record) or "nequip_version" not in archive.extra:
-        raise CheckpointError(f"{where}: not a deployed model of NequIP 0.5 or 0.6 (TorchScript, from nequip-deploy).")
+        raise CheckpointError(
+            f"{where}: not a deployed model of NequIP 0.5 or 0.6 (TorchScript, from nequip-deploy); models "
+            f"that nequip-compile of version 0.7 and later writes (.nequip.pth) and its .ckpt files are not taken in."
+        )
     try:
         if len(archive.extra["config"]) > MAX_BYTES:
             raise CheckpointError(f"{where}: its configuration is larger than {MAX_BYTES // 1000} kB.")

@@ -92,6 +92,18 @@ class _Reader:
         self.irreps = self._irreps()
 
     def _check_settings(self) -> None:
+        cueq = self.settings.get("cuequivariance_config")
+        for name, found in {
+            "FlashTP (use_flash_tp)": self.settings.get("use_flash_tp"),
+            "OpenEquivariance (use_oeq)": self.settings.get("use_oeq"),
+            "cuEquivariance": cueq.get("use") if isinstance(cueq, Mapping) else cueq,
+        }.items():
+            if found:
+                raise refuse(
+                    self.where,
+                    f"SevenNet trained with {name}",
+                    "checkpoints in e3nn's form: build the model in sevenn without that accelerator and save it again",
+                )
         for name, values in _COVERED.items():
             found = self.settings.get(name, values[0])
             if isinstance(found, list) and found and all(part == found[0] for part in found):

@@ -109,7 +109,24 @@ class _Members:
         return self._zipped.read(self._by_name[name])
 
 
+def _refuse_packages(path: Path, names: list[str]) -> None:
+    """Name the archives that hold Python code or compiled code instead of a checkpoint's data."""
+    if any(name.startswith(".data/extern_modules") or name.endswith("/.data/extern_modules") for name in names):
+        raise CheckpointError(
+            f"{path}: this is a torch.package, as nequip-package of NequIP 0.7 and later writes it (.nequip.zip): "
+            f"Python code with weights, which would have to be executed. Models of NequIP are taken in as "
+            f"nequip-deploy of version 0.5 and 0.6 writes them (.pth)."
+        )
+    if any("aotinductor" in name for name in names):
+        raise CheckpointError(
+            f"{path}: this is a model compiled by AOTInductor, as nequip-compile writes it (.nequip.pt2): machine "
+            f"code, from which no weights are taken. Models of NequIP are taken in as nequip-deploy of version 0.5 and "
+            f"0.6 writes them (.pth)."
+        )
+
+
 def _read(path: Path, sha256: str, members: _Members) -> Archive:
+    _refuse_packages(path, members.names)
     if "byteorder" in members.names and members.read("byteorder").strip() not in (b"little", b""):
         raise CheckpointError(f"{path}: written on a big-endian machine, which is not read.")
     is_script = any(name.startswith("code/") for name in members.names)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -101,3 +102,21 @@ def test_verbose_before_or_after_the_verb(raises, monkeypatch):
     main(["boom"])
     main(["--verbose", "boom"])
     assert seen == [False, True]
+
+
+def test_warnings_of_libraries_are_one_sentence(monkeypatch, capsys):
+    """ASE's and the calculator's own (magnetic moments are ignored) came with a path and a line of code."""
+
+    def run(arguments):
+        warnings.warn("The calculator ignores\n initial_magmoms", stacklevel=1)
+        warnings.warn("old name", FutureWarning, stacklevel=1)
+
+    module = SimpleNamespace(parser=lambda words: SimpleNamespace(verbose="-v" in words), run=run)
+    monkeypatch.setitem(program.VERBS, "boom", ("nowhere", "warns"))
+    monkeypatch.setattr(program, "import_module", lambda name: module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        main(["boom"])
+        assert capsys.readouterr().err == "equipot: WARNING: The calculator ignores initial_magmoms\n"
+        main(["boom", "-v"])
+        assert capsys.readouterr().err.endswith("equipot: INFO: old name\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 
 import pytest
 
 from equipot.cli import train as train_verb
+from equipot.cli.main import VERBS
 from equipot.cli.parser import (
     Parser,
     finite,
@@ -98,3 +100,18 @@ def test_lines_a_run_has_shown_are_not_repeated_on_the_console(restored_logging,
     set_up_logging(verbose=False)
     logging.getLogger("equipot.data").info("read 4 files")
     assert "read 4" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        *[(verb, ["--help"]) for verb in ("bench", "check", "convert", "eval", "md", "predict", "report")],
+        *[("data", [action, "--help"]) for action in ("check", "make")],
+        ("lammps", ["input", "--help"]),
+    ],
+)
+def test_the_help_says_what_a_second_call_does(verb, words, capsys):
+    with pytest.raises(SystemExit):
+        import_module(VERBS[verb][0]).parser(words)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "without it a command that is given again is refused where it exists" in text

@@ -26,7 +26,7 @@ GOOD = "name: copper\ndata:\n  train: [cu.xyz]\n"
         ("max_num_epochs: 100\n", "MACE's max_num_epochs is training.epochs here"),
         ("lr: 0.01\n", "lr is optimizer.learning_rate here"),
         ("optimizer: {lr: 0.01}\n", "lr is optimizer.learning_rate here"),
-        ("batch_size: 4\n", "did you mean training.batch_size?"),
+        ("batch_size: 4\n", "did you mean training.batch_size"),
         ("num_interactions: 2\n", "MACE's num_interactions is model.num_layers here"),
         ("correlation: 3\n", "MACE's correlation is model.correlation (architecture: mace) here"),
         ("hidden_irreps: 128x0e + 128x1o\n", "(this one: num_channels: 128, feature_l_max: 1)"),

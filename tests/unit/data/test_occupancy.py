@@ -63,6 +63,13 @@ def test_every_way_in_refuses_them(alloy, tmp_path):
     ase.io.write(tmp_path / "a.pdb", column)
     with pytest.raises(StructureError, match=r"1 of Cu 0\.5"):
         read_structure(tmp_path / "a.pdb")
+    text = "TITL a\nCELL 1.0 4 4 4 90 90 90\nLATT -1\nSFAC Cu\nCu 1 0.0 0.0 0.0 {}\nCu 1 0.5 0.5 0.5 11.0\nEND\n"
+    for share in ("0.5", "10.5"):
+        (tmp_path / "a.res").write_text(text.format(share))
+        with pytest.raises(StructureError, match=r"1 of Cu 0\.5"):
+            read_structure(tmp_path / "a.res")
+    (tmp_path / "a.res").write_text(text.format("1.0"))
+    assert len(read_structure(tmp_path / "a.res")) == 2
 
 
 @pytest.mark.parametrize("rows", [WHOLE, "Cu1 Cu 0 0 0 0.9990\n", "Cu1 Cu 0 0 0 1.0(1)\n"])

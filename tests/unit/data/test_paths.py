@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(good(3))
-    (tmp_path / "README.txt").write_text("read me")
+    (tmp_path / "README.md").write_text("read me")
     (tmp_path / ".hidden.xyz").write_text("x")
     return tmp_path
 
@@ -72,7 +72,7 @@ def test_training_data_by_pattern(folder):
     [
         (DataConfig(train=("*.traj",)), ["'*.traj' fits no file in"]),
         (DataConfig(train=("sbu/*.xyz",)), ["fits no file", "Did you mean", "sub/*.xyz?"]),
-        (DataConfig(train=("R*",)), ["README.txt", "not read"]),
+        (DataConfig(train=("R*",)), ["README.md", "not read"]),
         (DataConfig(train=("*.xyz", "a.xyz")), ["'a.xyz' is named twice", "by '*.xyz' in data.train"]),
         (DataConfig(train=("*.xyz",), test=("b.xyz",)), ["'b.xyz' is named twice", "data.test"]),
         (DataConfig(train=("sub/empty",)), ["holds no file that can be read", "empty/*/vasprun.xml"]),

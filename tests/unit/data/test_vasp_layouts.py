@@ -275,9 +275,9 @@ def test_outcar_of_a_machine_learning_run(frames, tmp_path):
     text = text.replace("--------------- Iteration", predicted + "--------------- Iteration") + predicted * 2
     result = _read(tmp_path, "OUTCAR", text)
     _check(result.frames, frames)
-    assert "5 steps are left out" in " ".join(result.report.warnings)
+    assert "5 predictions of VASP's machine-learned force field are left out" in " ".join(result.report.warnings)
     only = text[: text.index("--------------- Iteration")]
-    with pytest.raises(DataError, match="force field predicted them"):
+    with pytest.raises(DataError, match=r"1 predictions of VASP.s machine-learned force field are left out"):
         _read(tmp_path, "OUTCAR", only)
 
 

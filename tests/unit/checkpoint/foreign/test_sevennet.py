@@ -117,6 +117,8 @@ def test_head_of_a_model_without(tmp_path):
         ({"self_connection_type": "nequip"}, "self_connection_type: nequip"),
         ({"cutoff_function": {"cutoff_function_name": "cosine"}}, "cosine"),
         ({"readout_as_fcn": True}, "readout_as_fcn"),
+        ({"use_flash_tp": True}, r"trained with FlashTP \(use_flash_tp\).*save it again"),
+        ({"cuequivariance_config": {"use": True}}, "trained with cuEquivariance"),
         ({"self_connection_type": ["none", "linear", "linear"]}, "self_connection_type: ..none"),
         ({"irreps_manual": None, "lmax_edge": 1, "lmax_node": 2}, "harmonics up to l = 1 and features up to l = 2"),
         (
