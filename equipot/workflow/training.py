@@ -14,6 +14,7 @@ import torch
 
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
+from equipot.data import examples
 from equipot.data.datasets import DataSets
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.finetuning.atomic_energies import isolated_drift
@@ -39,6 +40,7 @@ from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, element
 from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
 from equipot.workflow.finetune_report import FinetuneReport, Given, write_finetune_report
+from equipot.workflow.hints import hints
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.record import make_record, private_folders
 from equipot.workflow.resolved import adopt_numbers, require_same_run
@@ -213,6 +215,8 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
         console.table(table)
     for warning in datasets.warnings:
         console.warning(warning)
+    for hint in hints(datasets, config):
+        console.line(f"Hint: {hint}")
     potential = prepared.potential
     console.line(
         f"Model: {describe_model(potential)}, {potential.num_trainable_parameters():,} parameters"
@@ -253,6 +257,7 @@ def _metadata(config: Config, datasets: DataSets, prepared: Prepared) -> dict[st
             "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS},
         },
         "config": to_dict(shareable(config)),
+        examples.KEY: examples.choose_examples(datasets.frames["train"]),
         **prepared.metadata,
     }
 
