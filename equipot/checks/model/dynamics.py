@@ -25,6 +25,7 @@ from equipot.checks.model.volumes import closest_pair, scaled
 from equipot.checks.verdicts import Skip
 from equipot.errors import EquipotError
 from equipot.simulation.dynamics import initial_velocities
+from equipot.simulation.freedom import find_freedom
 from equipot.simulation.md_config import MDConfig
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
@@ -100,7 +101,7 @@ def drift(context: Context) -> Iterator[Measure]:
         "timestep_fs": step,
         "drift": slope,
         "drift_error": error,
-        "temperature": float(atoms.get_temperature()),
+        "temperature": find_freedom(atoms, "nve").temperature(atoms),
     }
     where = f"{name}, {len(atoms)} atoms, {times[-1]:.2g} ps of {step:.2g} fs"
     yield Measure("drift", abs(slope), DRIFT[context.dtype] + DRIFT_ERRORS * error, "meV/atom/ps", where)
