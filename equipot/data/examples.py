@@ -34,10 +34,12 @@ def choose_examples(frames: Sequence[Frame]) -> list[dict[str, Any]]:
     usable = [frame for frame in frames if not is_isolated_atom(frame) and 0 < len(frame.atoms) <= _MOST_ATOMS]
     if not usable:
         return []
-    chosen, covered = [_lowest(usable)], set()
-    covered |= _shown(chosen[0])
-    left = sorted(usable, key=lambda frame: len(frame.atoms))
-    shown = [_shown(frame) for frame in left]
+    chosen = [_lowest(usable)]
+    covered = set(_shown(chosen[0]))
+    smallest: dict[frozenset[Any], Frame] = {}  # of the frames that show the same
+    for frame in sorted(usable, key=lambda frame: len(frame.atoms)):
+        smallest.setdefault(_shown(frame), frame)
+    left, shown = list(smallest.values()), list(smallest)
     while len(chosen) < _MOST:
         room = _MOST_ATOMS_IN_ALL - sum(len(frame.atoms) for frame in chosen)
         gains = [
@@ -53,20 +55,23 @@ def choose_examples(frames: Sequence[Frame]) -> list[dict[str, Any]]:
 
 
 def _lowest(frames: Sequence[Frame]) -> Frame:
-    formulas = [frame.atoms.symbols.formula.reduce()[0].format("metal") for frame in frames]
-    most = max(set(formulas), key=lambda formula: (formulas.count(formula), formula))
-    members = [frame for frame, formula in zip(frames, formulas) if formula == most]
+    by_composition: dict[tuple[int, ...], list[Frame]] = {}
+    for frame in frames:
+        numbers, counts = np.unique(frame.atoms.numbers, return_counts=True)
+        key = (*numbers.tolist(), *(counts // np.gcd.reduce(counts)).tolist())
+        by_composition.setdefault(key, []).append(frame)
+    members = max(by_composition.values(), key=len)
     labelled = [frame for frame in members if frame.has("energy")]
     if not labelled:
         return min(members, key=lambda frame: len(frame.atoms))
     return min(labelled, key=lambda frame: frame.energy / len(frame.atoms))
 
 
-def _shown(frame: Frame) -> set[Any]:
+def _shown(frame: Frame) -> frozenset[Any]:
     """What there is to see in a frame: pairs of elements, its config_type, which directions repeat, more than a few
     atoms."""
     pairs = set(combinations_with_replacement(sorted(set(frame.atoms.symbols)), 2))
-    return pairs | {frame.config_type, tuple(frame.atoms.pbc.tolist()), len(frame.atoms) > 3}
+    return frozenset(pairs | {frame.config_type, tuple(frame.atoms.pbc.tolist()), len(frame.atoms) > 3})
 
 
 def _plain(atoms: Atoms) -> dict[str, Any]:

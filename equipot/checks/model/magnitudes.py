@@ -80,6 +80,9 @@ def _of_calculator(subject: Subject, atoms: Atoms) -> tuple[float, float, float,
     nudged.positions += np.random.default_rng(0).normal(scale=_NUDGE, size=atoms.positions.shape)
     stiffness = float(np.abs(subject.evaluate(nudged).forces - here.forces).max()) / _NUDGE
     gross = max(stiffness * 1.0, float(np.abs(here.forces).max()))  # over one Angstrom
-    isolated = sum(subject.energy(Atoms([symbol])) for symbol in atoms.symbols)
-    energy = abs(here.energy - isolated) / len(atoms)
+    try:
+        alone = {symbol: subject.energy(Atoms([symbol])) for symbol in set(atoms.symbols)}
+    except Exception:  # a calculator that refuses lone atoms; X3 says so
+        alone = {}
+    energy = abs(here.energy - sum(alone.get(symbol, 0.0) for symbol in atoms.symbols)) / len(atoms)
     return energy, float(np.sqrt(np.mean(here.forces**2))), gross, len(atoms) * gross
