@@ -101,6 +101,26 @@ def test_steep_models_in_float32_are_sound(name: str) -> None:
     assert report.failed() == [], [result.worst for result in report.results if result.status == "fail"]
 
 
+class OnlyCrystals(EMT):
+    """Refuses what has no cell, as CHGNet does."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        if atoms.cell.rank < 3:
+            raise np.linalg.LinAlgError("Singular matrix")
+        super().calculate(atoms, properties, system_changes)
+
+
+def test_a_calculator_that_asks_for_a_cell_is_given_one() -> None:
+    subject, free = CalculatorSubject(OnlyCrystals(), ["Cu"]), CalculatorSubject(EMT(), ["Cu"])
+    atoms = Atoms("Cu3", [[0, 0, 0], [0, 0, 2.4], [0, 2.3, 0.5]])
+    assert subject.needs_cell and not free.needs_cell
+    assert np.allclose(subject.evaluate(atoms).forces, free.evaluate(atoms).forces, atol=1e-12)
+    assert subject.evaluate(atoms).stress is None
+    assert abs(subject.energy(atoms) - free.energy(atoms)) < 1e-12
+    report = check_model(OnlyCrystals(), form="short", only=["P1", "P4", "P8", "X1"], elements=["Cu"])
+    assert report.counts["pass"] == 4
+
+
 class Backwards(EMT):
     """Forces that push where they should pull."""
 
