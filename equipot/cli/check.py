@@ -28,8 +28,12 @@ EPILOG = """examples:
 groups: P symmetry, G derivatives, C cutoff and smoothness, X extensivity and batches, N neighbour lists and input,
 A calculator, V behaviour in simulations, L labels of DATA. A float32 model is held against its float64 twin.
 
+Without DATA, a model is checked on structures of its training, a few of which its file keeps; where the file keeps
+none, on structures made up from its elements, on which simulations can only warn.
+
 fail: a contract is broken, numbers from this model are wrong somewhere. warn: the model is sound, but behaves in a way
 that spoils simulations outside its data (no wall at short range, a hole on compression, an explosion when hot).
+skip: the check does not apply here.
 Exit codes: 0 nothing failed (warnings included), 1 something failed.
 """
 

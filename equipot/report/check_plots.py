@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from equipot.checks.model import CheckReport, CheckResult, Measure
-from equipot.checks.model.result import GROUPS
+from equipot.checks.model.result import GROUPS, NOT_RUN
 from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, RED, empty_message, new_figure, plain_label, style
 from equipot.report.html import Picture
 from equipot.report.tables import ABSENT, Column, Table
@@ -32,25 +32,26 @@ def limit_text(measure: Measure | None) -> str:
 
 
 def result_line(result: CheckResult) -> str:
-    """One outcome on one line, as it is printed while the checks run."""
+    """One outcome on one line, as it is printed while the checks run, and the remedy on a second one."""
     measure = result.worst
-    text = f"{result.status:<5} {result.code:<4} {result.title:<54} "
-    if result.status == "skip" or (measure is None and result.note):
+    text = f"{result.status:<7} {result.code:<4} {result.title:<54} "
+    if result.status in ("skip", NOT_RUN) or (measure is None and result.note):
         return text + result.note
     return (
         text
         + f"{figure_text(measure)} (at most {limit_text(measure)})"
         + (f"; {measure.where}" if result.status in ("warn", "fail") and measure.where else "")
-        + (f"; {result.note}" if result.note else "")
+        + (f"\n{'':<13}-> {result.note}" if result.note else "")
     )
 
 
 def outcome_text(result: CheckResult) -> str:
     """The worst figure of a check with its threshold and place, or why there is none."""
     worst = result.worst
-    if worst is None or result.note:
+    if worst is None or result.status in ("skip", NOT_RUN):
         return result.note
-    return f"{figure_text(worst)}, at most {limit_text(worst)}" + (f"; {worst.where}" if worst.where else "")
+    figure = f"{figure_text(worst)}, at most {limit_text(worst)}"
+    return figure + "".join(f"; {text}" for text in (worst.where, result.note) if text)
 
 
 def check_table(report: CheckReport, *, skipped: bool = True) -> Table:
@@ -60,14 +61,14 @@ def check_table(report: CheckReport, *, skipped: bool = True) -> Table:
         if result.status == "skip" and not skipped:
             continue
         measure = result.worst
-        if result.status in ("warn", "fail"):
+        if result.status in ("warn", "fail", NOT_RUN):
             strong.add(len(rows))
         rows.append(
             (
                 result.status,
                 result.code,
                 result.title,
-                result.note if result.status == "skip" or measure is None else figure_text(measure),
+                result.note if measure is None or result.status == "skip" else figure_text(measure),
                 limit_text(measure),
                 ABSENT if measure is None else measure.where or ABSENT,
             )
@@ -279,4 +280,6 @@ def group_sentence(report: CheckReport) -> str:
         if members:
             good = sum(result.status == "pass" for result in members)
             parts.append(f"{name} {good} of {len(members)}")
-    return "Passed: " + ", ".join(parts) + "."
+    sentence = "Passed: " + ", ".join(parts) + "."
+    missing = report.counts[NOT_RUN]
+    return sentence + (f" {missing} checks were NOT RUN (time) and count as not passed." if missing else "")

@@ -5,12 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from equipot.checks.model import CheckReport
+from equipot.checks.model.result import NOT_RUN
 from equipot.report.check_plots import check_pictures, check_table, group_sentence, stability_table
 from equipot.report.figures import save_figure
 from equipot.report.files import write_text
 from equipot.report.html import Headline, Page, Section, render
 from equipot.report.summary import to_json
 from equipot.version import __version__
+
+#: Status, its word and its colour, in the order of the page's head.
+_TILES = (
+    ("pass", "passed", "pass"),
+    ("warn", "warned", "warn"),
+    ("fail", "failed", "fail"),
+    (NOT_RUN, "NOT RUN", "fail"),
+    ("skip", "did not apply", "skip"),
+)
 
 
 def write_check_report(report: CheckReport, folder: str | Path) -> list[Path]:
@@ -39,14 +49,16 @@ def write_check_report(report: CheckReport, folder: str | Path) -> list[Path]:
         title=f"Physics check of {report.subject}",
         subtitle=f"{report.form.capitalize()} form",
         headline=[
-            Headline(word, str(counts[status]), status=status if counts[status] else "")
-            for status, word in (("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("skip", "skipped"))
+            Headline(word, str(counts[status]), status=color if counts[status] else "")
+            for status, word, color in _TILES
+            if status != NOT_RUN or counts[status]
         ],
         facts=[
             ("Elements", ", ".join(facts["elements"])),
             ("Cutoff", "unknown" if cutoff is None else f"{cutoff:g} Å"),
             ("Precision", facts["dtype"]),
             ("Architecture", facts.get("architecture", facts.get("calculator", ""))),
+            ("Structures from", facts["structures_from"]),
             ("Structures", ", ".join(f"{name} ({number})" for name, number in facts["structures"].items())),
             ("Simulated", ", ".join(facts["simulated"]) or "nothing"),
         ],

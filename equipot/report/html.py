@@ -100,7 +100,9 @@ class Page:
 
 
 #: Words that stand as a mark where they are the first cell of a row or the status of a note.
-_MARKS = frozenset({"pass", "warn", "fail", "skip", "error", "warning", "info"})
+_MARKS = frozenset({"pass", "warn", "fail", "skip", "not run", "error", "warning", "info"})
+#: Marks that have the colour of another one.
+_LIKE = {"not run": "fail"}
 
 
 def _asset(name: str) -> str:
@@ -108,7 +110,7 @@ def _asset(name: str) -> str:
 
 
 def _mark(word: str) -> str:
-    return f'<span class="mark {word if word in _MARKS else ""}">{escape(word)}</span>'
+    return f'<span class="mark {_LIKE.get(word, word) if word in _MARKS else ""}">{escape(word)}</span>'
 
 
 def _table(table: Table) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from equipot.checks.model import CheckReport
+from equipot.checks.model.result import NOT_RUN
 from equipot.report.check_plots import outcome_text
 from equipot.report.tables import Metrics, format_error
 from equipot.version import __version__
@@ -88,6 +89,9 @@ def known_limits(
             for result in check.results
             if result.status in ("fail", "warn")
         ]
+        if not check.is_complete:
+            missing = ", ".join(result.title for result in check.results if result.status == NOT_RUN)
+            limits.append(("warn", f"{check.counts[NOT_RUN]} physics checks were not run for lack of time: {missing}."))
     limits += _group_limits(metrics)
     held_out = next((split for split in ("test", "data", "validation") if split in metrics), None)
     if held_out is None:

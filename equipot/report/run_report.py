@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from equipot.checks.model import CheckReport
+from equipot.checks.model.result import NOT_RUN
 from equipot.properties import PropertyComparison
 from equipot.report.check_plots import check_pictures, check_table, group_sentence, outcome_text, stability_table
 from equipot.report.data_facts import coverage_facts, energy_map, group_table
@@ -261,19 +262,21 @@ def _headline(record: RunRecord) -> list[Headline]:
         for leak in record.summary.get("leaks") or ()
     ]
     if record.check is not None:
-        counts = record.check.counts
-        done = sum(counts[status] for status in ("pass", "warn", "fail"))
-        words = [
-            f"{counts[status]} {word}" for status, word in (("fail", "failed"), ("warn", "warned")) if counts[status]
-        ]
-        heads.append(
-            Headline(
-                "physics checks passed" + (f", {', '.join(words)}" if words else ""),
-                f"{counts['pass']} of {done}",
-                status=record.check.worst,
-            )
-        )
+        heads.append(check_headline(record.check))
     return heads
+
+
+def check_headline(check: CheckReport) -> Headline:
+    """The tile of the physics check: green only where every check that applies was run."""
+    counts = check.counts
+    due = sum(counts.values()) - counts["skip"]
+    kinds = (("fail", "failed"), (NOT_RUN, "NOT RUN (time)"), ("warn", "warned"))
+    words = [f"{counts[status]} {word}" for status, word in kinds if counts[status]]
+    return Headline(
+        ", ".join(["physics checks passed", *words]),
+        f"{counts['pass']} of {due}",
+        status=check.worst if check.is_complete else "fail",
+    )
 
 
 def render_report(record: RunRecord, pictures: Mapping[str, Picture]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from equipot.checks.model import CheckReport, check_model
+from equipot.checks.model.result import NOT_RUN
 from equipot.data.frames import Frame
 from equipot.models import Potential
 from equipot.report.check_plots import result_line
@@ -17,7 +18,8 @@ from equipot.workflow.console import Console
 
 logger = logging.getLogger("equipot.workflow")
 
-#: No check of the short form begins later than this (s): large frames and many elements must not hold up a run.
+#: No check of the short form begins after so much computing time (CPU s): large frames and many elements must not hold
+#: up a run.
 SHORT_SECONDS = 60.0
 
 
@@ -68,16 +70,16 @@ def check_after_training(
 
 def announce(console: Console, report: CheckReport, seconds: float) -> None:
     """Say the verdict in one line, what did not pass in one line each, and what a failure means."""
-    counts = report.counts
-    parts = [
-        f"{counts[status]} {word}"
-        for status, word in (("pass", "passed"), ("warn", "warned"), ("fail", "FAILED"), ("skip", "skipped"))
-        if counts[status]
-    ]
-    console.line(f"Physics check ({report.form} form, {seconds:.0f} s): {', '.join(parts)}.")
+    console.line(f"Physics check ({report.form} form, {seconds:.0f} s): {report.tally()}.")
     for result in report.results:
         if result.status in ("warn", "fail"):
             console.line(f"  {result_line(result)}")
+    if not report.is_complete:
+        codes = ", ".join(result.code for result in report.results if result.status == NOT_RUN)
+        console.warning(
+            f"{report.counts[NOT_RUN]} checks were NOT RUN, since their computing time was used up ({codes}): nothing "
+            "is known of these. `equipot check` on the model, with your frames, has no such limit."
+        )
     if report.failed() == ["L1"]:
         console.warning(
             "the physics check failed in one point: the model does not reproduce the forces it was trained "
@@ -107,6 +109,7 @@ def check_summary(report: CheckReport) -> dict[str, Any]:
     return {
         "form": report.form,
         "worst": report.worst,
+        "is_complete": report.is_complete,
         "counts": report.counts,
         "failed": report.failed(),
         "seconds": round(sum(result.seconds for result in report.results), 2),

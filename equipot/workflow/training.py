@@ -15,6 +15,7 @@ import torch
 
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
+from equipot.data import examples
 from equipot.data.datasets import DataSets
 from equipot.data.paths import expand_files
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
@@ -42,6 +43,7 @@ from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
 from equipot.workflow.extension import Extension, find_extension, set_aside
 from equipot.workflow.finetune_report import FinetuneReport, Given, write_finetune_report
+from equipot.workflow.hints import hints
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.record import make_record, private_folders
 from equipot.workflow.resolved import adopt_numbers, require_same_run
@@ -245,6 +247,8 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
         console.table(table)
     for warning in datasets.warnings:
         console.warning(warning)
+    for hint in hints(datasets, config):
+        console.line(f"Hint: {hint}")
     potential = prepared.potential
     console.line(
         f"Model: {describe_model(potential)}, {potential.num_trainable_parameters():,} parameters"
@@ -285,6 +289,7 @@ def _metadata(config: Config, datasets: DataSets, prepared: Prepared) -> dict[st
             "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS},
         },
         "config": to_dict(shareable(config)),
+        examples.KEY: examples.choose_examples(datasets.frames["train"]),
         **prepared.metadata,
     }
 

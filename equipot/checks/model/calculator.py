@@ -25,7 +25,9 @@ def calculator(context: Context) -> Iterator[Measure]:
         if context.baseline[name].stress is not None and atoms.pbc.any():
             stress = voigt_to_matrix(copied.get_stress())
         found = Evaluation(copied.get_potential_energy(), copied.get_forces(), stress)
-        yield from difference(context.baseline[name], found).measures(PATHS[context.dtype], name)
+        yield from difference(context.baseline[name], found).measures(
+            PATHS[context.dtype], context.magnitudes[name], name
+        )
         energies = copied.get_potential_energies()
         yield Measure(
             "sum of energies",

@@ -8,37 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from equipot.checks.model.magnitudes import Magnitude
 from equipot.checks.model.result import Measure
 from equipot.checks.model.subject import Evaluation
 from equipot.checks.model.tolerances import Tolerance
 
 #: Units in the last place that a sum of atomic energies may lose.
 _ROUNDING = 8 * np.finfo(float).eps
+#: The same of a derivative by differences, over the step.
+_DIFFERENCE_ROUNDING = 4
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-
-
-def force_scale(forces) -> float:
-    """max(rms, 0.1 eV/Angstrom), what force errors are measured in; forces are (N, 3), an array or a tensor."""
-    forces = np.asarray(forces, dtype=float)
-    return max(float(np.sqrt(np.mean(forces**2))) if forces.size else 0.0, 0.1)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Errors ``e``, ``f``, ``s`` as in :class:`Tolerance`; ``s`` is None where there is no stress."""
+    """Errors of energy (eV per atom), forces (eV/Angstrom) and stress (eV/Angstrom^3; None where there is none)."""
 
     e: float
     f: float
     s: float | None
 
-    def measures(self, tolerance: Tolerance, where: str) -> list[Measure]:
-        """The three figures beside their limits."""
+    def measures(self, tolerance: Tolerance, magnitude: Magnitude, where: str) -> list[Measure]:
+        """The three figures beside their limits, which grow with the magnitude of what is compared."""
         found = [
-            Measure("energy", self.e, tolerance.e, "eV/atom", where),
-            Measure("forces", self.f, tolerance.f, "of the rms", where),
+            Measure("energy", self.e, tolerance.e * magnitude.energy, "eV/atom", where),
+            Measure("forces", self.f, tolerance.f * magnitude.force, "eV/Å", where),
         ]
         if self.s is not None:
-            found.append(Measure("stress", self.s, tolerance.s, "eV/Å³", where))
+            found.append(Measure("stress", self.s, tolerance.s * magnitude.stress, "eV/Å³", where))
         return found
 
 
@@ -58,14 +55,19 @@ def difference(
     forces = one.forces @ matrix.T
     forces = np.tile(forces if order is None else forces[order], (copies, 1))
     num_atoms = max(len(forces), 1)
-    energy = abs(two.energy - copies * one.energy) - _ROUNDING * abs(two.energy)
-    # max() with the limit first would turn NaN into zero.
-    energy = energy if not energy <= 0.0 else 0.0
+    energy = energy_change(copies * one.energy, two.energy)
     stress = None
     if one.stress is not None and two.stress is not None:
         stress = float(np.abs(two.stress - matrix @ one.stress @ matrix.T).max())
     largest = float(np.abs(two.forces - forces).max()) if forces.size else 0.0
-    return Difference(energy / num_atoms, largest / force_scale(one.forces), stress)
+    return Difference(energy / num_atoms, largest, stress)
+
+
+def energy_change(one: float, two: float) -> float:
+    """|two - one| (eV) less what float64 loses in summing large atomic energies."""
+    change = abs(two - one) - _ROUNDING * abs(two)
+    # max() with the limit first would turn NaN into zero.
+    return change if not change <= 0.0 else 0.0
 
 
 def central_difference(function: Callable[[float], float], step: float) -> float:
@@ -80,11 +82,14 @@ def derivative_error(
     """How far the derivative of ``function`` at 0 is from ``expected``, at the first step where it is within ``limit``.
 
     Where a second derivative jumps (at the ends of XPLOR's envelope) within a step, the difference is wrong by an
-    amount that shrinks with it; a wrong derivative is wrong at every step.
+    amount that shrinks with it; a wrong derivative is wrong at every step. What float64 loses in the difference of two
+    large energies is taken off.
     """
     error = np.inf
+    rounding = _DIFFERENCE_ROUNDING * np.finfo(float).eps * abs(function(0.0))
     for step in steps:
-        error = min(error, abs(central_difference(function, step) - expected))
+        found = abs(central_difference(function, step) - expected)
+        error = min(error, 0.0 if found <= rounding / step else found)
         if error <= limit:
             break
     return float(error)

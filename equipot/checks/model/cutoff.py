@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from ase import Atoms
 
-from equipot.checks.model.compare import force_scale
+from equipot.checks.model.compare import energy_change
+from equipot.checks.model.magnitudes import magnitude
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
 from equipot.checks.model.subject import Subject
@@ -47,6 +48,13 @@ def _along(subject: Subject, pair: tuple[str, str], distance: float) -> tuple[fl
     return result.energy, float(result.forces[1, 2])
 
 
+def _strength(subject: Subject, pair: tuple[str, str], cutoff: float) -> float:
+    """How strongly a pair interacts (eV), at least 1: what goes to zero at the cutoff is a fraction of it."""
+    bond = min(sum(map(covalent_radius, pair)), 0.7 * cutoff)
+    isolated = _isolated(subject, pair)
+    return max(1.0, *(abs(_along(subject, pair, d)[0] - isolated) for d in np.linspace(bond, 0.9 * cutoff, 8)))
+
+
 def _isolated(subject: Subject, pair: tuple[str, str]) -> float:
     return sum(subject.energy(Atoms([element])) for element in pair)
 
@@ -73,22 +81,24 @@ def smooth(context: Context) -> Iterator[Measure]:
     for pair in pairs_of(context.subject.elements, 3 if context.is_short else 30):
         where = "-".join(pair)
         energy, force = _along(context.subject, pair, cutoff - 1e-3)
-        rounding = 1e-15 * abs(energy)
+        rounding, strength = 1e-15 * abs(energy), _strength(context.exact, pair, cutoff)
         yield Measure(
             "energy 1e-3 Å inside",
             abs(energy - _isolated(context.subject, pair)),
-            CUTOFF_ENERGY[context.dtype] + rounding + (0.0 if context.subject.is_smooth else 0.5e-6 * XPLOR_CURVATURE),
+            CUTOFF_ENERGY[context.dtype] * strength
+            + rounding
+            + (0.0 if context.subject.is_smooth else 0.5e-6 * XPLOR_CURVATURE),
             "eV",
             where,
         )
         # Where the stiffness jumps the force goes to zero with the distance, else with its square.
-        limit = CUTOFF_FORCE if context.subject.is_smooth else 1e-3 * XPLOR_CURVATURE
+        limit = CUTOFF_FORCE * strength if context.subject.is_smooth else 1e-3 * XPLOR_CURVATURE
         yield Measure("force 1e-3 Å inside", abs(force), limit, "eV/Å", where)
         farther, nearer = (_along(context.exact, pair, cutoff - k * step)[1] for k in (2, 1))
         yield Measure(
             "stiffness 1e-5 Å inside",
             abs(farther - nearer) / step,
-            CUTOFF_CURVATURE if context.subject.is_smooth else XPLOR_CURVATURE,
+            CUTOFF_CURVATURE * strength if context.subject.is_smooth else XPLOR_CURVATURE,
             "eV/Å²",
             where,
         )
@@ -103,9 +113,8 @@ def stiffness(context: Context) -> Iterator[Measure]:
     cutoff, step = context.cutoff, 1e-5
     for pair in pairs_of(context.subject.elements, 3 if context.is_short else 30):
         farther, nearer = (_along(context.exact, pair, cutoff - k * step)[1] for k in (2, 1))
-        yield Measure(
-            "stiffness 1e-5 Å inside", abs(farther - nearer) / step, CUTOFF_CURVATURE, "eV/Å²", "-".join(pair)
-        )
+        limit = CUTOFF_CURVATURE * _strength(context.exact, pair, cutoff)
+        yield Measure("stiffness 1e-5 Å inside", abs(farther - nearer) / step, limit, "eV/Å²", "-".join(pair))
 
 
 @check("C3", "a third atom crosses the cutoff")
@@ -122,9 +131,13 @@ def third_atom(context: Context) -> Iterator[Measure]:
 
         inside, outside = (context.exact.evaluate(triple(cutoff + sign * 1e-6)) for sign in (-1, 1))
         where = f"{one}-{two}, {three} leaving"
-        scale = max(1.0, force_scale(outside.forces))
+        scale = max(1.0, magnitude(context.exact, triple(cutoff + 1e-6)).force)
         yield Measure(
-            "energy", abs(inside.energy - outside.energy), CROSSING_ENERGY + 1e-15 * abs(outside.energy), "eV", where
+            "energy",
+            abs(inside.energy - outside.energy),
+            CROSSING_ENERGY * scale + 1e-15 * abs(outside.energy),
+            "eV",
+            where,
         )
         limit = CROSSING_FORCE * scale + (0.0 if context.subject.is_smooth else 2e-6 * XPLOR_CURVATURE)
         yield Measure("force", float(np.abs(inside.forces - outside.forces).max()), limit, "eV/Å", where)
@@ -134,18 +147,15 @@ def third_atom(context: Context) -> Iterator[Measure]:
 def wider_list(context: Context) -> Iterator[Measure]:
     """A neighbour list with 1.5 Å more gives the same results, as a list with a skin must."""
     potential, tolerance = context.potential, BATCHING[context.dtype]
-    for name in ("alloy", "molecule"):
+    for name in ("crystal", "molecule"):
         atoms = context.structures[name]
         graphs = [from_ase(atoms, context.cutoff + more).to(potential.device) for more in (0.0, 1.5)]
         exact, wide = (potential(graph) for graph in graphs)
-        yield Measure("energy", abs(float(wide.energy - exact.energy)) / len(atoms), tolerance.e, "eV/atom", name)
-        yield Measure(
-            "forces",
-            float((wide.forces - exact.forces).abs().max()) / force_scale(exact.forces.cpu()),
-            tolerance.f,
-            "of the rms",
-            name,
-        )
+        size = context.magnitudes[name]
+        energy = energy_change(float(exact.energy), float(wide.energy)) / len(atoms)
+        yield Measure("energy", energy, tolerance.e * size.energy, "eV/atom", name)
+        largest = float((wide.forces - exact.forces).abs().max())
+        yield Measure("forces", largest, tolerance.f * size.force, "eV/Å", name)
 
 
 @check("C5", "nothing reaches beyond layers × cutoff", short=False)

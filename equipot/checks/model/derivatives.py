@@ -14,11 +14,11 @@ from equipot.checks.model.compare import (
     derivative_error,
     difference,
     displaced,
-    force_scale,
     strained,
 )
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
+from equipot.checks.model.structures import ROLES
 from equipot.checks.model.tolerances import (
     CLOSED_LOOP,
     FORCE_DIFFERENCE,
@@ -32,7 +32,7 @@ from equipot.checks.model.tolerances import (
 from equipot.checks.verdicts import Skip
 from equipot.graph import collate
 
-_GRADIENT_PARAMETERS, _HESSIAN_ATOMS = 20, 12
+_GRADIENT_PARAMETERS, _HESSIAN_ATOMS, _MOST_HESSIAN_ATOMS = 20, 12, 30
 #: Angstrom; the second where the first is not good enough (see :func:`derivative_error`). The third derivative of a
 #: spline jumps at its knots, so the difference's error goes like the step cubed.
 _STEPS = (2.5e-4, 2.5e-5)
@@ -45,7 +45,7 @@ def forces(context: Context) -> Iterator[Measure]:
     rng, subject = context.rng(), context.exact
     for name, atoms in context.structures.items():
         found = subject.evaluate(atoms).forces
-        scale = max(1.0, force_scale(found))
+        scale = max(1.0, context.magnitudes[name].force)
         for atom in rng.permutation(len(atoms))[: 2 if context.is_short else 8]:
             axis = int(rng.integers(3))
             limit = FORCE_DIFFERENCE * scale
@@ -70,7 +70,7 @@ def stress(context: Context) -> Iterator[Measure]:
         for row, column in VOIGT[::2] if context.is_short else VOIGT:
             if not (atoms.pbc[row] and atoms.pbc[column]) and not atoms.pbc.all():
                 continue
-            limit = STRESS_DIFFERENCE * max(1.0, float(np.abs(found).max()))
+            limit = STRESS_DIFFERENCE * context.magnitudes[name].stress
             error = derivative_error(
                 lambda h, r=row, c=column, a=atoms: subject.energy(strained(a, r, c, h)),
                 volume * float(found[row, column]),
@@ -104,7 +104,7 @@ def loss_gradient(context: Context) -> Iterator[Measure]:
     """What training follows, against differences of the loss, for random weights."""
     _ = context.potential
     potential, rng = context.exact.potential, context.rng()
-    graph = context.exact.graph(context.structures["alloy"])
+    graph = context.exact.graph(context.structures["crystal"])
     parameters = {name: parameter for name, parameter in potential.named_parameters() if parameter.requires_grad}
     if not parameters:
         raise Skip("no parameter of the potential is trainable")
@@ -140,8 +140,10 @@ def hessian(context: Context) -> Iterator[Measure]:
     """Symmetric, the derivative of the forces, and blind to moving everything together."""
     _ = context.potential
     subject = context.exact
+    sizes = sorted(len(atoms) for atoms in context.structures.values())
     for name, atoms in context.structures.items():
-        if len(atoms) > _HESSIAN_ATOMS:
+        # The smallest but one as well: the cell below the cutoff is always small.
+        if len(atoms) > max(_HESSIAN_ATOMS, min(sizes[1], _MOST_HESSIAN_ATOMS)):
             continue
         found = subject.potential.hessian(subject.graph(atoms)).cpu().numpy()
         number = 3 * len(atoms)
@@ -157,13 +159,12 @@ def hessian(context: Context) -> Iterator[Measure]:
 @check("G6", "work round a closed loop")
 def closed_loop(context: Context) -> Iterator[Measure]:
     """Forces that are a gradient do no work on a round trip; the trapezoidal rule is exact on a smooth circle."""
-    rng, subject = context.rng(), context.exact
-    names = [name for name in context.structures if name in ("molecule", "alloy")]
-    names += [name for name in context.structures if name not in ("molecule", "alloy", "slab", "skewed cell")][:2]
-    for name in names[:2] if context.is_short else names:
+    rng = context.rng()
+    others = [name for name in context.structures if name not in ROLES]
+    for name in ["molecule", "crystal"] if context.is_short else ["molecule", "crystal", "small cell", *others[:1]]:
         atoms = context.structures[name]
         first, second = rng.normal(scale=0.02, size=(2, len(atoms), 3))
-        limit = CLOSED_LOOP * max(1.0, force_scale(subject.evaluate(atoms).forces))
+        limit = CLOSED_LOOP * max(1.0, context.magnitudes[name].force)
         # Kinks of higher derivatives leave the rule an error that shrinks with the step; work that is done stays.
         for points in (50, 400) if context.is_short else (100, 400, 1600):
             work = abs(_work(context, atoms, first, second, points))
@@ -191,7 +192,7 @@ def _work(context: Context, atoms: Atoms, first: np.ndarray, second: np.ndarray,
 def crossing(context: Context) -> Iterator[Measure]:
     """One structure's results do not change, to the bit, when its neighbour in the batch moves."""
     potential, rng = context.potential, context.rng()
-    still, moving = context.structures["alloy"], context.structures["molecule"].copy()
+    still, moving = context.structures["crystal"], context.structures["molecule"].copy()
     graph = context.subject.graph
     before = potential(collate([graph(still), graph(moving)]))
     moving.positions += rng.normal(scale=0.003, size=moving.positions.shape)
@@ -207,7 +208,7 @@ def parts(context: Context) -> Iterator[Measure]:
     _ = context.potential
     for name, atoms in context.structures.items():
         output = context.subject.output(atoms, virial=True, node_virial=True)
-        scale = max(1.0, float(output.virial.abs().max()), 1e-3 * float(output.energy.abs().max()))
+        scale = max(1.0, context.magnitudes[name].virial, 1e-3 * float(output.energy.abs().max()))
         limit = PARTS[context.dtype] * scale
         yield Measure("energies", abs(float(output.node_energy.sum() - output.energy)), limit, "eV", name)
         per_atom = output.node_virial
@@ -231,4 +232,4 @@ def twin(context: Context) -> Iterator[Measure]:
     _ = context.potential
     for name, atoms in context.structures.items():
         found = difference(context.exact.evaluate(atoms), context.baseline[name])
-        yield from found.measures(TWIN, name)
+        yield from found.measures(TWIN, context.magnitudes[name], name)

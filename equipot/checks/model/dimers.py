@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from equipot.checks.model import remedies
 from equipot.checks.model.cutoff import dimer, pairs_of
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
@@ -20,7 +21,7 @@ from equipot.errors import EquipotError
 #: The wall is looked for from here (Angstrom) ...
 _INNERMOST = 0.1
 #: ... to this fraction of the sum of the covalent radii; a ZBL term has it built in up to the second fraction.
-_WALL, _ZBL_WALL = 0.7, 0.35
+WALL, _ZBL_WALL = 0.7, 0.35
 _STEP = 0.01
 #: eV/Angstrom.
 _ABSURD_FORCE = 1e3
@@ -39,7 +40,7 @@ def dimer_curve(subject: Subject, pair: tuple[str, str]) -> dict[str, Any]:
     radii = sum(map(covalent_radius, pair))
     outermost = subject.cutoff if subject.cutoff is not None else 4.0 * radii
     distances = np.concatenate(
-        [np.arange(_INNERMOST, _WALL * radii, 0.02), np.arange(_WALL * radii, outermost + 0.1, _STEP)]
+        [np.arange(_INNERMOST, WALL * radii, 0.02), np.arange(WALL * radii, outermost + 0.1, _STEP)]
     )
     results = subject.evaluate_many([dimer(pair, distance) for distance in distances])
     isolated = sum(subject.energy(Atoms([element])) for element in pair)
@@ -51,7 +52,7 @@ def dimer_curve(subject: Subject, pair: tuple[str, str]) -> dict[str, Any]:
     }
 
 
-def attracts_up_to(curve: Mapping[str, Any], fraction: float = _WALL) -> float:
+def attracts_up_to(curve: Mapping[str, Any], fraction: float = WALL) -> float:
     """The largest distance (Angstrom) below so many covalent radii at which the atoms of a dimer do not repel each
     other; 0 where there is a wall."""
     attractive = (curve["distances"] < fraction * curve["covalent"]) & ~(curve["forces"] > 0.0)
@@ -101,7 +102,7 @@ def kinks(context: Context) -> Iterator[Measure]:
         # The wall is so steep that nothing else would be seen beside it.
         # Inside the last point with an absurd force (SevenNet-l3i5: 1e10 eV/Å between He atoms) there is no curve.
         absurd = curve["distances"][~(np.abs(curve["forces"]) < _ABSURD_FORCE)]
-        innermost = max(max(_WALL, 0.8) * curve["covalent"], absurd.max(initial=0.0) + 2 * _STEP)
+        innermost = max(max(WALL, 0.8) * curve["covalent"], absurd.max(initial=0.0) + 2 * _STEP)
         outside = curve["distances"] >= innermost
         slopes = np.diff(curve["forces"][outside])
         if len(slopes) < 5:
@@ -133,12 +134,12 @@ def _finest_jump(context: Context, pair: str, places: np.ndarray, largest: float
     return float(np.abs(np.diff(slopes, axis=1)).max()) / largest
 
 
-@check("V7", "dimers repel at short range", severity="warn")
+@check("V7", "dimers repel at short range", severity="warn", remedy=remedies.short_range)
 def short_range(context: Context) -> Iterator[Measure]:
     """From 0.1 Å to 0.7 of the covalent radii; without it, hot or dense simulations fall into holes."""
     if not _curves(context):
         raise Skip("no pairs")
-    yield from _wall(context, _WALL)
+    yield from _wall(context, WALL)
     for name, curve in _sound(context).items():
         outside = (curve["distances"] >= 0.9 * curve["covalent"]) & (np.abs(curve["forces"]) > 1e-4)
         signs = np.sign(curve["forces"][outside])

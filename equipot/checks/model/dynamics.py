@@ -16,6 +16,7 @@ from equipot.checks.model.tolerances import (
     CENTER_OF_MASS,
     CLOSEST,
     DRIFT,
+    DRIFT_ERRORS,
     HOTTEST,
     REVERSIBILITY,
     TIMESTEP_RATIO,
@@ -103,7 +104,7 @@ def drift(context: Context) -> Iterator[Measure]:
         "temperature": find_freedom(atoms, "nve").temperature(atoms),
     }
     where = f"{name}, {len(atoms)} atoms, {times[-1]:.2g} ps of {step:.2g} fs"
-    yield Measure("drift", abs(slope), DRIFT[context.dtype] + 2.0 * error, "meV/atom/ps", where)
+    yield Measure("drift", abs(slope), DRIFT[context.dtype] + DRIFT_ERRORS * error, "meV/atom/ps", where)
     velocity = np.abs(atoms.get_momenta().sum(0)) / atoms.get_masses().sum() * units.fs * 1000.0
     yield Measure("centre of mass moves at", float(velocity.max()), CENTER_OF_MASS[context.dtype], "Å/ps", where)
     yield Measure("energy range", float(np.ptp(values[kept])), np.inf, "meV/atom", where)

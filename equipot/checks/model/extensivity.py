@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 
 from equipot.checks.model.compare import difference
+from equipot.checks.model.magnitudes import magnitude
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
 from equipot.checks.model.structures import repeated
@@ -29,8 +30,9 @@ def far_apart(context: Context) -> Iterator[Measure]:
     together, first, second = context.subject.evaluate_many([one + far, one, two])
     forces = np.concatenate([first.forces, second.forces])
     found = difference(Evaluation(first.energy + second.energy, forces, None), together)
-    yield Measure("energy", found.e * len(forces), FAR_APART[context.dtype], "eV")
-    yield Measure("forces", found.f, BATCHING[context.dtype].f, "of the rms")
+    size = magnitude(context.subject, one)
+    yield Measure("energy", found.e * len(forces), FAR_APART[context.dtype] * size.energy, "eV")
+    yield Measure("forces", found.f, BATCHING[context.dtype].f * size.force, "eV/Å")
 
 
 @check("X2", "a mixed batch equals one by one")
@@ -55,7 +57,7 @@ def batch(context: Context) -> Iterator[Measure]:
             _evaluation(output.energy[k], output.forces[part], output.stress[k])
             for output, k, part in ((alone, 0, slice(None)), (batched, place, rows))
         )
-        yield from difference(one, two).measures(BATCHING[context.dtype], name)
+        yield from difference(one, two).measures(BATCHING[context.dtype], magnitude(context.subject, named[name]), name)
 
 
 def _evaluation(energy: torch.Tensor, forces: torch.Tensor, stress: torch.Tensor) -> Evaluation:
@@ -100,7 +102,8 @@ def no_edges(context: Context) -> Iterator[Measure]:
     found = difference(
         Evaluation(alone.energy + subject.energy(Atoms(first)), np.vstack([alone.forces, np.zeros((1, 3))]), None), both
     )
-    yield Measure("forces of the others", found.f, BATCHING[context.dtype].f, "of the rms", "molecule and one atom")
+    limit = BATCHING[context.dtype].f * context.magnitudes["molecule"].force
+    yield Measure("forces of the others", found.f, limit, "eV/Å", "molecule and one atom")
 
 
 @check("X5", "no atoms: no energy")
@@ -119,7 +122,7 @@ def large_energies(context: Context) -> Iterator[Measure]:
     shifted = copy.deepcopy(potential)
     with torch.no_grad():
         shifted.atomic_energies.fill_(-2000.0)
-    cell = repeated(context.structures["alloy"], 1000)
+    cell = repeated(context.structures["crystal"], 1000)
     other = cell.copy()
     other.positions += context.rng().normal(scale=1e-3, size=other.positions.shape)
     differences = []

@@ -8,7 +8,7 @@ import numpy as np
 
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
-from equipot.checks.model.tolerances import RELATIVE_FORCE_ERROR
+from equipot.checks.model.tolerances import LEAST_FORCE, RELATIVE_FORCE_ERROR
 from equipot.checks.verdicts import Skip
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
@@ -27,7 +27,7 @@ def forces(context: Context) -> Iterator[Measure]:
     results = context.subject.evaluate_many([frame.atoms for frame in frames])
     reference = np.concatenate([frame.forces for frame in frames])
     error = np.concatenate([result.forces for result in results]) - reference
-    size = float(np.sqrt(np.mean(reference**2)))
+    size = max(float(np.sqrt(np.mean(reference**2))), LEAST_FORCE)
     rms = float(np.sqrt(np.mean(error**2)))
     where = f"{len(frames)} frames"
     yield Measure("rms error over rms force", rms / size, RELATIVE_FORCE_ERROR, "", where)

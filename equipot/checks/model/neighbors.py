@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from ase import Atoms
 
-from equipot.checks.model.compare import force_scale
+from equipot.checks.model.compare import energy_change
+from equipot.checks.model.magnitudes import magnitude
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
 from equipot.checks.model.subject import PotentialSubject
@@ -88,7 +89,7 @@ def at_the_cutoff(context: Context) -> Iterator[Measure]:
 def refused(context: Context) -> Iterator[Measure]:
     """NaN positions, a cell without volume, coincident atoms, an unknown element: an error, never NaN or a number."""
     element = context.subject.elements[0]
-    atoms = context.structures["alloy"]
+    atoms = context.structures["crystal"]
     nan, flat, double = atoms.copy(), atoms.copy(), atoms.copy()
     nan.positions[1, 0] = np.nan
     flat.set_cell(np.array([[5.0, 0, 0], [0, 5.0, 0], [5.0, 5.0, 0]]))
@@ -177,7 +178,7 @@ def skin(context: Context) -> Iterator[Measure]:
     """A drifting, breathing structure with a Verlet skin against a fresh list at every step."""
     potential, rng = context.potential, context.rng()
     with_skin, without = (Calculator(potential, device=potential.device, skin=length) for length in (0.7, 0.0))
-    atoms = context.structures["alloy"].copy()
+    atoms = context.structures["crystal"].copy()
     velocity = rng.normal(scale=0.01, size=atoms.positions.shape)
     energy = forces = 0.0
     for step in range(120):
@@ -188,11 +189,11 @@ def skin(context: Context) -> Iterator[Measure]:
             copied = atoms.copy()
             copied.calc = calculator
             results.append((copied.get_potential_energy(), copied.get_forces()))
-        energy = max(energy, abs(results[0][0] - results[1][0]) / len(atoms))
-        forces = max(forces, float(np.abs(results[0][1] - results[1][1]).max()) / force_scale(results[1][1]))
-    scale = max(1.0, abs(results[0][0]) / len(atoms))
-    yield Measure("energy", energy, SKIN[context.dtype] * scale, "eV/atom")
-    yield Measure("forces", forces, 10 * SKIN[context.dtype], "of the rms")
+        energy = max(energy, energy_change(results[0][0], results[1][0]) / len(atoms))
+        forces = max(forces, float(np.abs(results[0][1] - results[1][1]).max()))
+    size = magnitude(context.subject, atoms)
+    yield Measure("energy", energy, SKIN[context.dtype] * size.energy, "eV/atom")
+    yield Measure("forces", forces, 10 * SKIN[context.dtype] * size.force, "eV/Å")
 
 
 @check("N11", "the structure is left as it was")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from equipot.checks import registry
+from equipot.checks.model.magnitudes import Magnitude, magnitude
 from equipot.checks.model.result import CheckResult, Measure
 from equipot.checks.model.structures import at_minimum
 from equipot.checks.model.subject import CalculatorSubject, Evaluation, Subject
@@ -50,6 +51,8 @@ class Context:
         starts: name -> structure near equilibrium, where simulations begin.
         frames: the user's labelled frames.
         is_short: the form that ends a training run.
+        origin: where the structures are from, in words.
+        are_known: whether the model is meant for the structures; they are made up from its elements alone otherwise.
         curves: filled by checks, drawn by the report.
     """
 
@@ -59,6 +62,8 @@ class Context:
     frames: list[Frame]
     is_short: bool
     settings: Settings
+    origin: str = ""
+    are_known: bool = True
     curves: dict[str, Any] = field(default_factory=dict)
     stop: StopRequest | None = None
 
@@ -97,6 +102,11 @@ class Context:
         return {name: self.subject.evaluate(atoms) for name, atoms in self.structures.items()}
 
     @cached_property
+    def magnitudes(self) -> dict[str, Magnitude]:
+        """What errors of each structure are measured in."""
+        return {name: magnitude(self.exact, atoms) for name, atoms in self.structures.items()}
+
+    @cached_property
     def crystals(self) -> dict[str, Atoms]:
         """The periodic starts at the volume of lowest energy."""
         calculator = self.exact.calculator()
@@ -121,6 +131,8 @@ class Context:
 
 
 Function = Callable[[Context], Iterable[Measure]]
+#: Cause and cure in words, from what was found.
+Remedy = Callable[[Context, Sequence[Measure]], str]
 
 
 @dataclass(frozen=True)
@@ -129,26 +141,35 @@ class Check(registry.Check):
 
     Attributes:
         in_short: whether the short form has it.
+        remedy: what to say where it did not pass: cause, and what to do.
     """
 
     in_short: bool = True
+    remedy: Remedy | None = None
 
 
 CHECKS: Registry[Check] = Registry()
 
 
-def check(code: str, title: str, *, severity: str = "fail", short: bool = True) -> Callable[[Function], Function]:
+def check(
+    code: str, title: str, *, severity: str = "fail", short: bool = True, remedy: Remedy | None = None
+) -> Callable[[Function], Function]:
     """Register a check under its code."""
 
     def register(function: Function) -> Function:
-        CHECKS.add(Check(code, title, code[0], function, severity, short))
+        CHECKS.add(Check(code, title, code[0], function, severity, short, remedy))
         return function
 
     return register
 
 
 def run_check(entry: Check, context: Context) -> CheckResult:
-    """Run one check. Whatever it raises is its outcome: a model that cannot be evaluated has failed."""
+    """Run one check. Whatever it raises is its outcome: a model that cannot be evaluated has failed.
+
+    Simulations of structures that are made up from the elements can only warn: nobody said the model is meant for them.
+    """
+    if entry.group == "V" and not context.are_known:
+        entry = replace(entry, severity="warn")
 
     def worst(measures: Sequence[Measure]) -> str | None:
         return None if all(measure.is_good for measure in measures) else entry.severity
@@ -157,4 +178,6 @@ def run_check(entry: Check, context: Context) -> CheckResult:
     status, note = run.status, run.note
     if status == "pass" and not run.found:
         status, note = "skip", "nothing to compare"
+    if status in ("warn", "fail") and not note and entry.remedy is not None:
+        note = entry.remedy(context, run.found)
     return CheckResult(entry.code, entry.title, entry.group, status, note, run.seconds, tuple(run.found))

@@ -10,6 +10,8 @@ import numpy as np
 
 from equipot.checks.verdicts import Outcome, Verdicts, finite_or_none
 
+#: Status of a check that applies and was not run: time was over.
+NOT_RUN = "not run"
 GROUPS = {
     "P": "symmetry",
     "G": "derivatives",
@@ -97,22 +99,29 @@ class CheckReport(Verdicts):
     curves: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    STATUSES: ClassVar[tuple[str, ...]] = ("fail", "warn", "pass", "skip")
+    STATUSES: ClassVar[tuple[str, ...]] = ("fail", "warn", "pass", "skip", NOT_RUN)
 
     def failed(self) -> list[str]:
         """Codes of the checks that failed."""
         return [result.code for result in self.results if result.status == "fail"]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every check of the form was run, or does not apply."""
+        return not self.counts[NOT_RUN]
+
+    def tally(self) -> str:
+        """How many checks had which outcome; what was not run is said as loudly as what failed."""
+        counts = self.counts
+        due = sum(counts.values()) - counts["skip"]
+        parts = [f"{counts['pass']} of {due} checks passed"]
+        words = (("warn", "warned"), ("fail", "FAILED"), (NOT_RUN, "NOT RUN"), ("skip", "did not apply"))
+        parts += [f"{counts[status]} {word}" for status, word in words if counts[status]]
+        return ", ".join(parts)
+
     def sentence(self) -> str:
         """The verdict in words."""
-        counts = self.counts
-        parts = [
-            f"{counts['pass']} passed",
-            f"{counts['warn']} warned",
-            f"{counts['fail']} failed",
-            f"{counts['skip']} skipped",
-        ]
-        return f"{self.subject}: {', '.join(part for part in parts if not part.startswith('0 ') or 'passed' in part)}"
+        return f"{self.subject}: {self.tally()}"
 
     def to_dict(self, *, curves: bool = True) -> dict[str, Any]:
         """The report for JSON.
@@ -124,6 +133,7 @@ class CheckReport(Verdicts):
             "subject": self.subject,
             "form": self.form,
             "worst": self.worst,
+            "is_complete": self.is_complete,
             "counts": self.counts,
             "facts": self.facts,
             "checks": [result.to_dict() for result in self.results],

@@ -11,9 +11,10 @@ from ase.calculators.calculator import BaseCalculator
 
 from equipot.checkpoint import load_model
 from equipot.checks.model.registry import CHECKS, Check, Context, Settings, run_check
-from equipot.checks.model.result import CheckReport, CheckResult
-from equipot.checks.model.structures import equilibrium_structures, frames_to_check, generated_structures
+from equipot.checks.model.result import NOT_RUN, CheckReport, CheckResult
+from equipot.checks.model.structures import choose_structures
 from equipot.checks.model.subject import CalculatorSubject, PotentialSubject, Subject, make_subject
+from equipot.data.examples import read_examples
 from equipot.data.frames import Frame
 from equipot.data.reading import read_frames
 from equipot.errors import UsageError
@@ -57,8 +58,9 @@ def check_model(
     Args:
         model: model file, `Potential`, or any ASE calculator (checks that need more than energy, forces and stress are
             then skipped).
-        data: the user's frames, a file or as read: a spread of them is checked besides structures made of the model's
-            elements, and simulations start from the lowest-energy one of each composition.
+        data: the user's frames, a file or as read: a spread of them is checked besides structures made from them, and
+            simulations start from the lowest-energy one of each composition. Default: the training structures that
+            the model file keeps; where it keeps none, structures made up from the model's elements.
         form: ``full``, or ``short``: what ends a training run, in seconds.
         only: codes of the checks to run (``P1``), or letters of groups (``P``); default: all of the form.
         settings: temperatures, pressures and lengths of the simulations.
@@ -66,7 +68,8 @@ def check_model(
         dtype: of the network (a potential), or whose thresholds apply (a calculator; default float64).
         progress: called with each outcome.
         stop: asked between checks and steps; what is done by then is reported.
-        seconds: no check begins later than this; those left are skipped, and say so.
+        seconds: of computing time (CPU seconds of the calling thread, so that a busy machine does not count): no check
+            begins later; those left are reported as not run.
         name: what to call the model; default: its file.
 
     Returns:
@@ -88,13 +91,13 @@ def check_model(
     subject = make_subject(model, elements=elements, cutoff=cutoff, dtype=dtype)
     context = _context(subject, frames, form == "short", settings or Settings(), stop)
     report = CheckReport(title, form, facts=_facts(context))
-    begin = time.perf_counter()
+    begin = time.thread_time()
     for entry in chosen:
         if stop is not None and stop():
             break
-        if seconds is not None and time.perf_counter() - begin > seconds:
-            note = f"not run: the {seconds:g} s for checks were over"
-            result = CheckResult(entry.code, entry.title, "skip", note=note)
+        if seconds is not None and time.thread_time() - begin > seconds:
+            note = f"the {seconds:g} s of computing time for checks were used up"
+            result = CheckResult(entry.code, entry.title, entry.group, NOT_RUN, note)
         else:
             result = run_check(entry, context)
         report.results.append(result)
@@ -126,12 +129,23 @@ def _read(data: str | Path | Sequence[Frame] | None) -> list[Frame]:
 def _context(
     subject: Subject, frames: list[Frame], is_short: bool, settings: Settings, stop: StopRequest | None
 ) -> Context:
-    structures = generated_structures(subject.elements, settings.seed)
-    if is_short and frames:
-        structures = {name: structures[name] for name in ("molecule", "alloy", "small cell")}
-    structures |= frames_to_check(frames, subject.elements, 2 if is_short else 6, settings.seed)
-    starts = equilibrium_structures(frames, subject.elements, 1 if is_short else 3)
-    return Context(subject, structures, starts, frames, is_short, settings, stop=stop)
+    near, origin = frames, "from the frames given"
+    if not near and isinstance(subject, PotentialSubject):
+        near, origin = read_examples(subject.potential.metadata), "from training structures in the model file"
+    chosen = choose_structures(subject, near, is_short=is_short, seed=settings.seed)
+    if not chosen.are_known:
+        origin = "made up from the model's elements"
+    return Context(
+        subject,
+        chosen.structures,
+        chosen.starts,
+        frames,
+        is_short,
+        settings,
+        origin=origin,
+        are_known=chosen.are_known,
+        stop=stop,
+    )
 
 
 def _facts(context: Context) -> dict:
@@ -140,6 +154,7 @@ def _facts(context: Context) -> dict:
         "elements": list(subject.elements),
         "cutoff": subject.cutoff,
         "dtype": subject.dtype,
+        "structures_from": context.origin,
         "structures": {name: len(atoms) for name, atoms in context.structures.items()},
         "simulated": list(context.starts),
         "temperatures": list(context.settings.temperatures),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 
+from equipot.elements import covalent_radius
 from equipot.errors import UsageError
 from equipot.graph import AtomicGraph, collate, from_ase
 from equipot.interfaces.ase import Calculator
@@ -18,6 +20,8 @@ from equipot.units import voigt_to_matrix
 
 #: Edges of a batch in which structures are evaluated together.
 _BATCH_EDGES = 50_000
+#: Angstrom between a structure without a cell and its images, for calculators that ask for one.
+_VACUUM = 25.0
 
 
 @dataclass(frozen=True)
@@ -156,10 +160,30 @@ class CalculatorSubject:
         except Exception:  # a calculator with a process or a device behind it
             return self._calculator
 
-    def evaluate(self, atoms: Atoms) -> Evaluation:
-        """Energy, forces and stress (None where there is none) of a structure."""
+    @cached_property
+    def needs_cell(self) -> bool:
+        """Whether the calculator refuses structures without a cell: they are then put into a large one (CHGNet)."""
+        atoms = Atoms(self.elements[:1] * 2, [[0, 0, 0], [0, 0, 2.2 * covalent_radius(self.elements[0])]])
+        atoms.calc = self._calculator
+        try:
+            atoms.get_potential_energy()
+        except Exception:
+            return True
+        return False
+
+    def _placed(self, atoms: Atoms) -> Atoms:
+        """A copy without constraints, in a box with much vacuum where the calculator asks for a cell."""
         copied = atoms.copy()
         copied.set_constraint()
+        if not atoms.pbc.any() and len(atoms) and self.needs_cell:
+            copied.set_cell(np.ptp(atoms.positions, axis=0) + _VACUUM)
+            copied.center()
+            copied.pbc = True
+        return copied
+
+    def evaluate(self, atoms: Atoms) -> Evaluation:
+        """Energy, forces and stress (None where there is none) of a structure."""
+        copied = self._placed(atoms)
         copied.calc = self._calculator
         energy, forces = float(copied.get_potential_energy()), np.array(copied.get_forces(), dtype=float)
         stress = None
@@ -176,7 +200,7 @@ class CalculatorSubject:
 
     def energy(self, atoms: Atoms) -> float:
         """Energy alone."""
-        copied = atoms.copy()
+        copied = self._placed(atoms)
         copied.calc = self._calculator
         return float(copied.get_potential_energy())
 

@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from equipot.checks.model.compare import difference, force_scale, rotated
+from equipot.checks.model.compare import difference, energy_change, rotated
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
 from equipot.checks.model.tolerances import BATCHING, FAR, INVARIANCE, NET_FORCE, STRESS_ASYMMETRY
@@ -31,7 +31,7 @@ def rotation(context: Context) -> Iterator[Measure]:
             found = difference(
                 context.baseline[name], context.subject.evaluate(rotated(atoms, matrix)), rotation=matrix
             )
-            yield from found.measures(context.tolerance, name)
+            yield from found.measures(context.tolerance, context.magnitudes[name], name)
 
 
 @check("P2", "inversion and mirrors")
@@ -45,7 +45,7 @@ def inversion(context: Context) -> Iterator[Measure]:
             found = difference(
                 context.baseline[name], context.subject.evaluate(rotated(atoms, improper)), rotation=improper
             )
-            yield from found.measures(context.tolerance, name)
+            yield from found.measures(context.tolerance, context.magnitudes[name], name)
 
 
 @check("P3", "translation by 1, 100 and 10 000 Å")
@@ -57,7 +57,7 @@ def translation(context: Context) -> Iterator[Measure]:
             moved.positions += distance * np.array([0.6, -0.64, 0.48])
             tolerance = (FAR if distance > 1000 else INVARIANCE)[context.dtype]
             found = difference(context.baseline[name], context.subject.evaluate(moved))
-            yield from found.measures(tolerance, f"{name}, {distance:g} Å")
+            yield from found.measures(tolerance, context.magnitudes[name], f"{name}, {distance:g} Å")
 
 
 @check("P4", "permutation of atoms")
@@ -67,7 +67,7 @@ def permutation(context: Context) -> Iterator[Measure]:
     for name, atoms in context.structures.items():
         order = rng.permutation(len(atoms))
         found = difference(context.baseline[name], context.subject.evaluate(atoms[order]), order=order)
-        yield from found.measures(context.tolerance, name)
+        yield from found.measures(context.tolerance, context.magnitudes[name], name)
 
 
 @check("P5", "order of edges, and the other neighbour search")
@@ -82,7 +82,8 @@ def edge_order(context: Context) -> Iterator[Measure]:
         shuffled = graph.clone()
         shuffled.edge_index, shuffled.edge_shift = graph.edge_index[:, order], graph.edge_shift[order]
         before, after = (float(potential(each, forces=False, stress=False).energy) for each in (graph, shuffled))
-        yield Measure("energy", abs(after - before) / max(len(atoms), 1), tolerance.e, "eV/atom", name)
+        limit = tolerance.e * context.magnitudes[name].energy
+        yield Measure("energy", energy_change(before, after) / max(len(atoms), 1), limit, "eV/atom", name)
         with selection.use("reference"):
             other = context.subject.graph(atoms)
         same = other.edge_index.shape == graph.edge_index.shape and bool(
@@ -101,7 +102,7 @@ def lattice_vectors(context: Context) -> Iterator[Measure]:
         moved = atoms.copy()
         moved.positions += (rng.integers(-50, 51, size=(len(atoms), 3)) * atoms.pbc) @ atoms.cell.array
         found = difference(context.baseline[name], context.subject.evaluate(moved))
-        yield from found.measures(context.tolerance, name)
+        yield from found.measures(context.tolerance, context.magnitudes[name], name)
 
 
 @check("P7", "equivalent cells and supercells")
@@ -113,12 +114,13 @@ def equivalent_cells(context: Context) -> Iterator[Measure]:
         before = context.baseline[name]
         for label, other in _other_cells(atoms).items():
             found = difference(before, context.subject.evaluate(other))
-            yield from found.measures(context.tolerance, f"{name}, {label}")
+            yield from found.measures(context.tolerance, context.magnitudes[name], f"{name}, {label}")
         for copies in ((2, 1, 1),) if context.is_short else ((2, 1, 1), (1, 3, 2), (3, 1, 4)):
             number = int(np.prod(copies))
             if len(atoms) * number <= _LARGEST_SUPERCELL:
                 found = difference(before, context.subject.evaluate(atoms * copies), copies=number)
-                yield from found.measures(context.tolerance, f"{name}, {'x'.join(map(str, copies))}")
+                where = f"{name}, {'x'.join(map(str, copies))}"
+                yield from found.measures(context.tolerance, context.magnitudes[name], where)
 
 
 def _other_cells(atoms: Atoms) -> dict[str, Atoms]:
@@ -141,11 +143,13 @@ def net_force(context: Context) -> Iterator[Measure]:
     limit = NET_FORCE[context.dtype]
     for name, atoms in context.structures.items():
         forces = context.baseline[name].forces
-        scale = max(force_scale(forces), 1.0) * max(len(atoms), 1)
+        scale = max(context.magnitudes[name].force, 1.0) * max(len(atoms), 1)
         yield Measure("net force", float(np.abs(forces.sum(0)).max()), limit * scale, "eV/Å", name)
         if not atoms.pbc.any():
-            torque = np.cross(atoms.positions - atoms.positions.mean(0), forces).sum(0)
-            yield Measure("torque", float(np.abs(torque).max()), 10 * limit * scale, "eV", name)
+            arms = atoms.positions - atoms.positions.mean(0)
+            longest = max(10.0, float(np.abs(arms).max()))
+            torque = np.cross(arms, forces).sum(0)
+            yield Measure("torque", float(np.abs(torque).max()), longest * limit * scale, "eV", name)
 
 
 @check("P9", "symmetric stress")

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.optimize import FIRE
 from scipy.interpolate import CubicSpline
 
+from equipot.checks.model import remedies
 from equipot.checks.model.registry import Context, check
 from equipot.checks.model.result import Measure
 from equipot.checks.model.tolerances import CLOSEST, WRONG_WAY
@@ -60,7 +61,7 @@ def _volume_curves(context: Context) -> dict[str, dict]:
     return context.curves["volumes"]
 
 
-@check("V8", "energy against volume rises on both sides", severity="warn")
+@check("V8", "energy against volume rises on both sides", severity="warn", remedy=remedies.volumes)
 def wings(context: Context) -> Iterator[Measure]:
     """From 0.7 to 1.5 times the lattice constant: steadily up towards small volumes, and never down again towards
     large ones before the atoms have parted."""
@@ -75,8 +76,11 @@ def wings(context: Context) -> Iterator[Measure]:
             wrong = steps > 0.0
             place = f" at {scales[wrong].min():.2f} to {scales[wrong].max():.2f} a" if wrong.any() else ""
             yield Measure(f"runs down on {kind} by", float(steps[wrong].sum()), 10 * WRONG_WAY, "eV/atom", name + place)
-        deeper = float(energies[centre] - np.nanmin(energies))
-        yield Measure("a deeper minimum elsewhere, by", deeper, WRONG_WAY, "eV/atom", name)
+        deepest = int(np.nanargmin(energies))
+        side = "compression" if deepest < centre else "expansion"
+        place = f" at {curve['scales'][deepest]:.2f} a"
+        deeper = float(energies[centre] - energies[deepest])
+        yield Measure(f"a deeper minimum on {side}, by", deeper, WRONG_WAY, "eV/atom", name + place)
 
 
 @check("V9", "pressure from the stress is −dE/dV of the curve", severity="warn", short=False)

@@ -60,7 +60,6 @@ def test_both_lists_are_of_the_common_kind() -> None:
     assert MODEL_CHECKS["P1"].group == "P" and DATA_CHECKS["net-force"].group == "F"
 
 
-@pytest.mark.parametrize("name", ["equipot.checks.data", "equipot.checks.model", "equipot.data"])
-def test_every_room_can_be_the_first_to_be_imported(name: str) -> None:
-    """``equipot.data`` imported the doctor above it, so that the doctor could not be imported first."""
-    subprocess.run([sys.executable, "-c", f"import {name}"], check=True, capture_output=True, timeout=120)
+def test_the_doctor_can_be_the_first_to_be_imported() -> None:
+    """``equipot.data`` imported the doctor, which is above it, so that ``import equipot.checks.data`` failed."""
+    subprocess.run([sys.executable, "-c", "import equipot.checks.data"], check=True, capture_output=True, timeout=600)
