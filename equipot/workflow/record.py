@@ -45,6 +45,7 @@ def make_record(
     evaluations: Mapping[str, Evaluation],
     private: Sequence[str | Path],
     hashes: Mapping[str, str],
+    with_findings: bool = True,
     **more: Any,
 ) -> RunRecord:
     """Put together what a report shows, and measure what is not known yet (outliers, data findings, speed).
@@ -53,10 +54,11 @@ def make_record(
         console: gets a warning where a part could not be made; the report then does without it.
         model_path: of the model file.
         potential: of the report, on the CPU.
-        graphs, frames, evaluations: split -> labelled graphs, the frames behind them, and their evaluation with
+        graphs, frames, evaluations: split -> labelled graphs, all frames of the split, and the graphs' evaluation with
             predictions.
         private: folders of this machine that shall not be named on the page.
         hashes: data file -> SHA-256.
+        with_findings: whether the data doctor looks at the frames.
         more: other fields of :class:`RunRecord`.
     """
     energies = dict(zip(potential.elements, potential.atomic_energies.tolist()))
@@ -70,7 +72,7 @@ def make_record(
         atomic_energies=energies,
         outliers=outliers,
         hashes={**own, **hashes},
-        findings=data_findings(console, frames, potential.cutoff),
+        findings=data_findings(console, frames, potential.cutoff) if with_findings else [],
         speed=speed(console, potential),
         private=[str(folder) for folder in (*private, Path.cwd(), Path.home())],
         **more,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
@@ -17,6 +18,7 @@ from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
 from equipot.data.datasets import DataSets
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.finetuning.atomic_energies import isolated_drift
+from equipot.graph import AtomicGraph
 from equipot.models import Potential
 from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import library_versions, write_report
@@ -288,18 +290,30 @@ def _after_training(run: RunDirectory, stop: StopRequest):
         ) from None
 
 
+def evaluated_graphs(datasets: DataSets, config: Config) -> tuple[dict[str, list[AtomicGraph]], list[str]]:
+    """The graphs whose errors are told, by split, and a sentence where they are a sample of the training graphs."""
+    graphs = {split: getattr(datasets, split) for split in SPLITS if getattr(datasets, split)}
+    most, total = config.training.evaluated_training_frames, len(datasets.train)
+    if most is None or total <= most:
+        return graphs, []
+    chosen = np.random.Generator(np.random.PCG64(config.seed)).permutation(total)[:most]
+    graphs["train"] = [datasets.train[place] for place in sorted(chosen.tolist())]
+    return graphs, [
+        f"errors on training frames are those of a sample of {most} of {total} frames "
+        f"(training.evaluated_training_frames)"
+    ]
+
+
 def evaluate_splits(
-    potential: Potential, datasets: DataSets, config: Config, stop: StopRequest
+    potential: Potential, graphs: Mapping[str, Sequence[AtomicGraph]], config: Config, stop: StopRequest
 ) -> dict[str, Evaluation]:
-    """Evaluate the potential on every split that has frames, keeping the predictions."""
+    """Evaluate the potential on the graphs of every split, keeping the predictions."""
     device = resolve_device(config.device)
     potential.to(device)
     evaluations = {}
-    for split in SPLITS:
-        graphs = getattr(datasets, split)
-        if graphs:
-            batches = batches_by_edges(graphs, config.training.evaluation_batch_edges)
-            evaluations[split] = evaluate_batches(potential, batches, device=device, collect=True, stop=stop)
+    for split, members in graphs.items():
+        batches = batches_by_edges(members, config.training.evaluation_batch_edges)
+        evaluations[split] = evaluate_batches(potential, batches, device=device, collect=True, stop=stop)
     return evaluations
 
 
@@ -403,11 +417,14 @@ def _conclude(
     from equipot.report.property_plots import property_table
 
     begin = time.perf_counter()
-    evaluations = evaluate_splits(result.potential, datasets, config, stop)
+    graphs, sampled = evaluated_graphs(datasets, config)
+    evaluations = evaluate_splits(result.potential, graphs, config, stop)
     metrics = {split: evaluation.metrics for split, evaluation in evaluations.items()}
     potential = result.potential.to("cpu")
     console.line("")
     console.table(error_table(metrics, title="Errors of the best epoch's averaged weights"))
+    for sentence in sampled:
+        console.line(f"{sentence[0].upper()}{sentence[1:]}.")
     for leak in datasets.leaks:
         console.warning(leak.sentence())
     comparisons = compare_properties(potential, config, stop)
@@ -449,7 +466,8 @@ def _conclude(
             potential=potential,
             frames=datasets.frames,
             evaluations=evaluations,
-            graphs={split: getattr(datasets, split) for split in evaluations},
+            graphs=graphs,
+            with_findings=config.data_check == "on",
             private=private_folders(config, run.path),
             hashes=datasets.hashes,
             name=config.name,
@@ -461,7 +479,7 @@ def _conclude(
             sections=() if changed is None else (changed.section,),
             comparisons=comparisons,
             config=to_yaml(shareable(config)),
-            notes=datasets.warnings,
+            notes=[*datasets.warnings, *sampled],
             check=check,
             document=read_model_document(run.model_path),
         )
