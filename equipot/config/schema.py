@@ -89,6 +89,7 @@ class DataConfig(Section):
 
     #: Folder the file names are relative to; default: the variable EQUIPOT_DATA, else the configuration's folder.
     root: NotEmpty | None = None
+    #: Files, patterns (``runs/*/vasprun.xml``, ``**`` for all folders below) or folders (the files in them).
     train: tuple[NotEmpty, ...] = ()
     validation: tuple[NotEmpty, ...] = ()
     test: tuple[NotEmpty, ...] = ()
@@ -363,6 +364,9 @@ class ModelCardConfig(Section):
 class Config(Section):
     """A whole training job."""
 
+    #: Keys of other packages are answered with those here (see ``build``).
+    answers_foreign_keys = True
+
     name: PlainName = "run"
     #: Where the run folder is made; default: runs/<name>.
     run_directory: NotEmpty | None = None
@@ -382,6 +386,8 @@ class Config(Section):
     physics_check: Literal["short", "full", "off"] = "short"
     #: Whether the report says what `equipot data check` finds in the frames.
     data_check: Literal["on", "off"] = "on"
+    #: Page, plots, data check and timing at the end of a run: ``full``, or ``off`` (`equipot report` makes it later).
+    report: Literal["full", "off"] = "full"
     model_card: ModelCardConfig = field(default_factory=ModelCardConfig)
 
     def check(self) -> None:

@@ -17,11 +17,12 @@ from equipot.data.copies import Prints, elements_of, find_copies, find_copies_ac
 from equipot.data.frames import LABELS, Frame, FrameFile
 from equipot.data.geometry_hash import find_duplicates, hash_frames
 from equipot.data.isolated import is_isolated_atom
-from equipot.data.label_keys import LabelKey, nothing_found_message
+from equipot.data.label_keys import LabelKey, nothing_found_message, refuse_missing_keys
 from equipot.data.leaks import Leak
-from equipot.data.paths import file_sha256, resolve_file
+from equipot.data.paths import expand_files, file_sha256, resolve_file
 from equipot.data.reading import flip_stress, read_declared, stress_warnings
 from equipot.data.splits import record_split, split_frames, stored_split
+from equipot.data.states import varying_states
 from equipot.data.statistics import Statistics, compute_statistics
 from equipot.data.stress_sign import prove_sign
 from equipot.errors import ConfigError, DataError, ElementError, StructureError
@@ -91,7 +92,9 @@ def load_datasets(
         StructureError: A structure no potential can be evaluated on.
         ConfigError: Settings that contradict each other or the data.
     """
+    config, lines = expand_files(config, config_directory)
     loader = _Loader(config, Path(config_directory), progress or (lambda what, done, total: None))
+    loader.report += lines
     loader.stored_split = stored_split
     parts = loader.read_parts()
     loader.check_required(parts["train"], required)
@@ -173,10 +176,13 @@ class _Loader:
             self.hashes[name] = file_sha256(paths[name])
             self.available[name] = files[name].report.available
         self.progress("reading files", len(paths), len(paths))
+        refuse_missing_keys(self.available, config.keys)
         self._settle_stress_sign(files)
         for frame_file in files.values():
             self.report += frame_file.report.lines()
             self.warnings += [f"{frame_file.report.path}: {warning}" for warning in frame_file.report.warnings]
+        for sentence in varying_states([frame for frame_file in files.values() for frame in frame_file.frames]):
+            self.warn(sentence)
         return {part: [frame for name in members for frame in files[name].frames] for part, members in named.items()}
 
     def _generate(self) -> list[Frame]:

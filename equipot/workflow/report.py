@@ -177,29 +177,31 @@ def _of_run(
     summary = {**_facts_of(document), **facts, "leaks": leaks}
     if not stored:
         notes.append("The run is not finished: the model is the best so far.")
-    return make_record(
-        console,
-        model_path=run.model_path,
-        potential=potential,
-        graphs=graphs,
-        frames=frames,
-        evaluations=evaluations,
-        with_findings=config.data_check == "on",
-        private=[*private_folders(config, run.path), *([extra.path.resolve().parent] if extra else [])],
-        hashes=hashes,
-        name=config.name,
-        model=describe_model(potential),
-        summary=summary,
-        metrics=metrics,
-        rows=run.read_metrics(),
-        tables=tables,
-        comparisons=comparisons,
-        config=to_yaml(shareable(config)),
-        notes=notes,
-        check=checked,
-        document=document,
-        sections=_finetuning(run.path),
-    )
+    with console.progress("Report") as progress:
+        return make_record(
+            console,
+            progress=progress,
+            model_path=run.model_path,
+            potential=potential,
+            graphs=graphs,
+            frames=frames,
+            evaluations=evaluations,
+            with_findings=config.data_check == "on",
+            private=[*private_folders(config, run.path), *([extra.path.resolve().parent] if extra else [])],
+            hashes=hashes,
+            name=config.name,
+            model=describe_model(potential),
+            summary=summary,
+            metrics=metrics,
+            rows=run.read_metrics(),
+            tables=tables,
+            comparisons=comparisons,
+            config=to_yaml(shareable(config)),
+            notes=notes,
+            check=checked,
+            document=document,
+            sections=_finetuning(run.path),
+        )
 
 
 def _of_model(
@@ -223,26 +225,28 @@ def _of_model(
     name = str(metadata.get("name") or path.stem)
     checked = check_after_training(console, potential, frames.get(DATA, ()), form or "short", name=name, stop=stop)
     config = metadata.get("config")
-    return make_record(
-        console,
-        model_path=path,
-        potential=potential,
-        graphs=graphs,
-        frames=frames,
-        evaluations=evaluations,
-        private=[path.resolve().parent, *([extra.path.resolve().parent] if extra else [])],
-        hashes=hashes,
-        name=name,
-        model=describe_model(potential),
-        summary=_facts_of(document),
-        metrics=metrics,
-        rows=[],
-        config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if isinstance(config, Mapping) else "",
-        notes=notes,
-        check=checked,
-        document=document,
-        subtitle="Report of an equipot model",
-    )
+    with console.progress("Report") as progress:
+        return make_record(
+            console,
+            progress=progress,
+            model_path=path,
+            potential=potential,
+            graphs=graphs,
+            frames=frames,
+            evaluations=evaluations,
+            private=[path.resolve().parent, *([extra.path.resolve().parent] if extra else [])],
+            hashes=hashes,
+            name=name,
+            model=describe_model(potential),
+            summary=_facts_of(document),
+            metrics=metrics,
+            rows=[],
+            config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if isinstance(config, Mapping) else "",
+            notes=notes,
+            check=checked,
+            document=document,
+            subtitle="Report of an equipot model",
+        )
 
 
 def _load(path: Path, head: str | None) -> tuple[Potential, dict[str, Any]]:

@@ -25,6 +25,7 @@ FREE_KEYS = frozenset(
         "properties",
         "physics_check",
         "data_check",
+        "report",
         "model_card",
         "data.root",
         "data.source",

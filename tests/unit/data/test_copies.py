@@ -125,7 +125,7 @@ def test_dense_scans_are_not_one_structure():
     assert max(abs(lengths[place] - lengths[copy.of]) for place, copy in copies.items()) < 1.1e-3
     assert all(copy.misfit < 1.1e-3 and copy.of not in copies for copy in copies.values())
     split = _split(frames, validation=0.1, test=0.1)
-    assert abs(len(split.validation) - 60) < 5
+    assert abs(len(split.validation) - 60) <= 15  # half a block
 
 
 def test_many_copies_of_one_structure_have_one_first_frame():
