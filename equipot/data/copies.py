@@ -44,7 +44,7 @@ class Copy:
 
     Attributes:
         of: Position of the frame it repeats.
-        is_exact: Whether it does so without turning or renumbering.
+        is_exact: Whether it repeats that or another earlier frame without turning or renumbering.
         misfit: Distance (Angstrom) up to which atoms may lie apart.
     """
 
@@ -260,5 +260,5 @@ def _resolved(position: int, found: Mapping[int, Copy], exact: Mapping[int, Copy
     copy, is_exact, misfit = found[position], position in exact, found[position].misfit
     while copy.of in found:
         copy = found[copy.of]
-        is_exact, misfit = False, misfit + copy.misfit
+        misfit += copy.misfit
     return Copy(copy.of, is_exact, misfit)

@@ -11,7 +11,7 @@ import torch
 from equipot.graph import collate
 from equipot.models import ModelOutput
 from equipot.training.evaluate import evaluate
-from equipot.training.metrics import MetricAccumulator
+from equipot.training.metrics import MAX_GROUPS, MetricAccumulator, group_names_of
 from tests.unit.training.systems import PairPotential, crystals, molecule
 
 GPA = 160.21766208
@@ -168,8 +168,9 @@ def test_thousands_of_config_types_are_grouped():
     assert shown["type_3999"] == f"others ({4001 - MAX_GROUPS + 1} config_types)"
     assert group_names_of(["all", "a"]) == {"all": "all (config_type)", "a": "a"}
     accumulator = MetricAccumulator()
-    graphs = [replace(graph, config_type=f"type_{place}") for place, graph in enumerate(crystals(60))]
-    potential = PairPotential()
+    graphs, potential = crystals(60), PairPotential()
+    for place, graph in enumerate(graphs):
+        graph.config_type = f"type_{place}"
     for graph in graphs:
         accumulator.update(potential(graph), graph)
     metrics = accumulator.result()
