@@ -19,7 +19,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from equipot.checkpoint.atomic import write_atomically
-from equipot.checkpoint.header import MAX_TENSORS, METADATA_KEY, Header, parse_header, read_content
+from equipot.checkpoint.header import (
+    MAX_HEADER_BYTES,
+    MAX_TENSORS,
+    METADATA_KEY,
+    Header,
+    parse_header,
+    read_content,
+)
 from equipot.errors import CheckpointError
 
 _COMPLEX = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
@@ -55,8 +62,24 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], document: Mapping[str
         raise CheckpointError(f"{path}: the document is not plain JSON: {error}.") from None
     digest = _hash(stored, text)
     metadata = {METADATA_KEY: _dump({"sha256": digest, **body})}
-    write_atomically(path, safetensors.torch.save(stored, metadata))
+    content = safetensors.torch.save(stored, metadata)
+    _check_readable(path, content)
+    write_atomically(path, content)
     return digest
+
+
+def _check_readable(path: str | Path, content: bytes) -> None:
+    """Refuse to write what ``read`` would refuse."""
+    length = int.from_bytes(content[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path}: not written, since its description would take {length / 1e6:.0f} MB and equipot reads files with "
+            f"at most {MAX_HEADER_BYTES / 1e6:.0f} MB of it. Put less into the metadata."
+        )
+    try:
+        parse_header(path, content, len(content))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: not written, since it could not be read again ({error}).") from None
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

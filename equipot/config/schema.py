@@ -286,6 +286,8 @@ class TrainingConfig(Section):
     accumulate: PositiveInt = 1
     #: Edges a batch when evaluating.
     evaluation_batch_edges: PositiveInt = 50_000
+    #: Training frames whose errors are told at the end, a sample where there are more; null: all.
+    evaluated_training_frames: PositiveInt | None = 10_000
     #: Decay of the exponential moving average of the weights, or null.
     ema_decay: OpenFraction | None = 0.99
     #: Largest norm of the gradient, or null.
@@ -382,6 +384,8 @@ class Config(Section):
     #: Physics check of the finished model, as `equipot check`: ``short`` takes seconds, ``full`` minutes, ``off`` none.
     #: What fails is said loudly, in summary.json and in the report; the run and its model stay.
     physics_check: Literal["short", "full", "off"] = "short"
+    #: Whether the report says what `equipot data check` finds in the frames.
+    data_check: Literal["on", "off"] = "on"
     #: Page, plots, data check and timing at the end of a run: ``full``, or ``off`` (`equipot report` makes it later).
     report: Literal["full", "off"] = "full"
     model_card: ModelCardConfig = field(default_factory=ModelCardConfig)

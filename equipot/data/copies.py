@@ -15,8 +15,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from scipy.spatial import cKDTree
 
-from equipot.data.equivalence import SAME_SIGNATURE, find_isometry
-from equipot.data.fingerprints import FingerprintBasis, signature
+from equipot.data.equivalence import SAME_SIGNATURE, TOLERANCE, find_isometry
+from equipot.data.fingerprints import FingerprintBasis, no_shells, shell_distances, signature
 from equipot.data.frames import Frame
 from equipot.data.geometry_hash import RESOLUTION, geometry_hash
 from equipot.data.isolated import is_isolated_atom
@@ -44,7 +44,7 @@ class Copy:
 
     Attributes:
         of: Position of the frame it repeats.
-        is_exact: Whether it does so without turning or renumbering.
+        is_exact: Whether it repeats that or another earlier frame without turning or renumbering.
         misfit: Distance (Angstrom) up to which atoms may lie apart.
     """
 
@@ -60,11 +60,13 @@ class Prints:
     Attributes:
         fingerprints: (frames, features); zeros where nothing is known but the hash.
         signatures: (atoms, 3) of each frame, or None.
+        shells: (frames, ranks) distances, from :func:`equipot.data.fingerprints.shell_distances`.
         hashes: Geometry hashes.
     """
 
     fingerprints: np.ndarray
     signatures: list[np.ndarray | None]
+    shells: np.ndarray
     hashes: list[str]
 
     def at(self, positions: Sequence[int]) -> Prints:
@@ -72,6 +74,7 @@ class Prints:
         return Prints(
             self.fingerprints[list(positions)],
             [self.signatures[position] for position in positions],
+            self.shells[list(positions)],
             [self.hashes[position] for position in positions],
         )
 
@@ -88,7 +91,7 @@ def take_prints(
         progress: Called with (what, done, total).
     """
     basis = FingerprintBasis(elements, cutoff)
-    prints = Prints(np.zeros((len(frames), basis.size)), [None] * len(frames), [])
+    prints = Prints(np.zeros((len(frames), basis.size)), [None] * len(frames), no_shells(len(frames)), [])
     for position, frame in enumerate(frames):
         if progress is not None and position % 50 == 0:
             progress("looking for copies", position, len(frames))
@@ -104,6 +107,7 @@ def take_prints(
         pairs = basis.pair_of[kinds[found.center], kinds[found.neighbor]]
         prints.fingerprints[position] = basis.fingerprint(found.distance, pairs, len(atoms))
         prints.signatures[position] = signature(atoms.numbers, found, cutoff)
+        prints.shells[position] = shell_distances(found.distance, len(atoms), cutoff)
     if progress is not None:
         progress("looking for copies", len(frames), len(frames))
     return prints
@@ -157,9 +161,14 @@ def find_copies_across(
         tree = cKDTree(prints.fingerprints[known] @ projection)
         points = other_prints.fingerprints[asked]
         for position, candidates in zip(asked, _nearest(tree, prints.fingerprints[known], points, projection)):
-            for place in candidates[:_MOST_TESTS]:
-                one = known[place]
-                misfit = _misfit(frames[one], others[position], prints.signatures[one], other_prints, position)
+            tries = 0
+            for one in (known[place] for place in candidates):
+                if not _may_be_same(prints, one, other_prints, position):
+                    continue
+                tries += 1
+                if tries > _MOST_TESTS:
+                    break
+                misfit = _misfit((frames, prints, one), (others, other_prints, position))
                 if misfit is not None:
                     found[position] = Copy(one, False, misfit)
                     break
@@ -188,9 +197,11 @@ def _merge(frames: Sequence[Frame], prints: Prints, members: Sequence[int], foun
         for place, candidates in enumerate(_nearest(tree, points, points, projection)):
             later = active[place]
             earlier = dict.fromkeys(_first(active[candidate], found) for candidate in candidates if candidate < place)
-            untried = [one for one in earlier if (one, later) not in different]
+            untried = [
+                one for one in earlier if (one, later) not in different and _may_be_same(prints, one, prints, later)
+            ]
             for one in untried[:_MOST_TESTS]:
-                misfit = _misfit(frames[one], frames[later], prints.signatures[one], prints, later)
+                misfit = _misfit((frames, prints, one), (frames, prints, later))
                 if misfit is not None:
                     found[later] = Copy(one, False, misfit)
                     break
@@ -222,14 +233,19 @@ def _projection(size: int) -> np.ndarray:
     return directions / np.linalg.norm(directions, axis=0)
 
 
-def _misfit(one: Frame, two: Frame, one_signature: np.ndarray | None, prints: Prints, position: int) -> float | None:
-    signatures = one_signature, prints.signatures[position]
-    if len(one.atoms) == len(two.atoms):
-        # Atoms that match have signatures that match; so do these then in ascending order, which is cheaper to see.
-        apart = np.abs(np.sort(signatures[0], axis=0) - np.sort(signatures[1], axis=0))
-        if apart.max() > SAME_SIGNATURE:
-            return None
-    isometry = find_isometry(one.atoms, two.atoms, signatures)
+def _may_be_same(prints: Prints, one: int, other_prints: Prints, two: int) -> bool:
+    """Whether nothing that is cheap to see speaks against it."""
+    if np.abs(prints.shells[one] - other_prints.shells[two]).max() > 2.0 * TOLERANCE:
+        return False
+    first, second = prints.signatures[one], other_prints.signatures[two]
+    # Atoms that match have signatures that match; so do these then in ascending order.
+    return len(first) != len(second) or np.abs(np.sort(first, axis=0) - np.sort(second, axis=0)).max() <= SAME_SIGNATURE
+
+
+def _misfit(one: tuple[Sequence[Frame], Prints, int], two: tuple[Sequence[Frame], Prints, int]) -> float | None:
+    """What is left between two structures that are laid onto each other; None where they are not the same."""
+    atoms = (one[0][one[2]].atoms, two[0][two[2]].atoms)
+    isometry = find_isometry(*atoms, (one[1].signatures[one[2]], two[1].signatures[two[2]]))
     return None if isometry is None else isometry.misfit
 
 
@@ -244,5 +260,5 @@ def _resolved(position: int, found: Mapping[int, Copy], exact: Mapping[int, Copy
     copy, is_exact, misfit = found[position], position in exact, found[position].misfit
     while copy.of in found:
         copy = found[copy.of]
-        is_exact, misfit = False, misfit + copy.misfit
+        misfit += copy.misfit
     return Copy(copy.of, is_exact, misfit)

@@ -205,7 +205,12 @@ class _Loader:
             if key is not None and frame_file.report.format not in OWN_UNITS:
                 by_key.setdefault(key, []).append(frame_file)
         for key, members in by_key.items():
-            proof = prove_sign([frame for member in members for frame in member.frames])
+            # A file alone was proven when it was read.
+            proof = (
+                members[0].report.stress_sign
+                if len(members) == 1
+                else prove_sign([frame for member in members for frame in member.frames])
+            )
             declared = self.config.units.stress_sign
             self.say(f"{key}: {proof.sentence()}")
             if declared == "proven":

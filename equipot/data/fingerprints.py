@@ -15,6 +15,8 @@ _BIN = 0.25
 _MOST_CHANNELS = 10
 #: Decay lengths (Angstrom) of an atom's signature.
 _DECAYS = (0.7, 1.2, 2.5)
+#: Ranks per atom of the distances that are kept; none falls between equal shares of a supercell.
+_RANKS = np.array([0.25, 0.75, 1.25, 2.25, 3.25, 4.75, 6.25, 8.25, 10.75, 14.25, 18.75, 24.25, 32.75, 44.25, 60.25])
 
 
 def signature(numbers: np.ndarray, found: NeighborList, cutoff: float) -> np.ndarray:
@@ -24,6 +26,23 @@ def signature(numbers: np.ndarray, found: NeighborList, cutoff: float) -> np.nda
         np.bincount(found.center, weights * np.exp(-(found.distance - 2.0) / decay), len(numbers)) for decay in _DECAYS
     ]
     return np.stack(columns, axis=1) + numbers[:, None]
+
+
+def shell_distances(distance: np.ndarray, num_atoms: int, cutoff: float) -> np.ndarray:
+    """Distances (Angstrom) of a few ranks among those of all pairs, ranks counted per atom; the cutoff beyond the last.
+
+    Where atoms of two structures coincide within t, these agree within 2 t; supercells have them in common.
+    """
+    places = (_RANKS * num_atoms).astype(np.int64)
+    places = places[places < len(distance)]
+    result = np.full(len(_RANKS), cutoff)
+    result[: len(places)] = np.partition(distance, places)[places] if len(places) else 0.0
+    return result
+
+
+def no_shells(count: int) -> np.ndarray:
+    """Room for the shell distances of so many frames."""
+    return np.zeros((count, len(_RANKS)))
 
 
 class FingerprintBasis:

@@ -38,6 +38,8 @@ from equipot.units import GPA_PER_EV_A3
 
 #: A stress above this (eV/Angstrom^3, 160 GPa) needs a compressed cell to be believed.
 _LARGE_STRESS = 1.0
+#: Frames with such a stress that make a unit or sign doubtful, as a share of those with a stress.
+_MANY_STRANGE = 0.05
 _AUTO_KEYS, _DEFAULT_UNITS = KeysConfig(), UnitsConfig()
 _READERS = {"energy": read_energy, "forces": read_forces, "stress": read_stress}
 
@@ -220,12 +222,14 @@ def _judge_stress(
     proof = report.stress_sign = prove_sign(frames)
     report.warnings += stress_warnings(proof, label, units.stress_sign)
     suspicious = implausible_stress(frames)
-    if suspicious:
+    labelled = sum(frame.stress is not None for frame in frames)
+    # A wrong unit or sign is that of all frames of a file: a few strange ones among many are something else.
+    if len(suspicious) > _MANY_STRANGE * labelled and not proof.is_right:
         worst = max(suspicious, key=lambda frame: np.abs(frame.stress).max())
         report.warnings.append(
-            f"{len(suspicious)} frames have a stress above {_LARGE_STRESS:g} eV/A^3 without being compressed (up to "
-            f"{np.abs(worst.stress).max() * GPA_PER_EV_A3:.4g} GPa in frame {worst.index}): is it in GPa, or the sign "
-            f"wrong? See data.units.stress and data.units.stress_sign"
+            f"{len(suspicious)} of {labelled} frames have a stress above {_LARGE_STRESS:g} eV/A^3 without being "
+            f"compressed (up to {np.abs(worst.stress).max() * GPA_PER_EV_A3:.4g} GPa in frame {worst.index}): is it in "
+            f"GPa, or the sign wrong? See data.units.stress and data.units.stress_sign"
         )
 
 

@@ -54,6 +54,11 @@ class SignProof:
         return None if self.sign == 0 or 0.2 <= abs(self.ratio) <= 5.0 else abs(self.ratio)
 
     @property
+    def is_right(self) -> bool:
+        """Whether sign and unit are proven to be as they were read."""
+        return self.sign > 0 and self.unit_factor is None
+
+    @property
     def likely_unit(self) -> str | None:
         """The unit in which stresses read as eV/A^3 seem to be, where the ratio is that of a known one."""
         if self.unit_factor is None:
@@ -106,13 +111,11 @@ def prove_sign(frames: Sequence[Frame]) -> SignProof:
 
 
 def _pairs(members: list[Frame]):
-    """Each frame with the next one that is noticeably larger."""
-    for first, frame in enumerate(members):
-        for other in members[first + 1 :]:
-            if other.volume > frame.volume * (1.0 + _SMALLEST):
-                if other.volume < frame.volume * (1.0 + _LARGEST):
-                    yield frame, other
-                break
+    """Each frame with the next one that is noticeably larger; members by ascending volume."""
+    volumes = np.array([frame.volume for frame in members])
+    for frame, place in zip(members, np.searchsorted(volumes, volumes * (1.0 + _SMALLEST), side="right")):
+        if place < len(members) and volumes[place] < frame.volume * (1.0 + _LARGEST):
+            yield frame, members[place]
 
 
 def _ratio(first: Frame, second: Frame) -> tuple[float, float] | None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from equipot.report.figures import GREY, SPLIT_COLORS, empty_message, new_figure, plain_label, style
 from equipot.report.plots import log_axis
 from equipot.report.tables import ABSENT, Column, Table, format_number
+from equipot.training.metrics import MAX_GROUPS
 
 if TYPE_CHECKING:
     from equipot.data.frames import Frame
@@ -37,7 +38,8 @@ def group_table(frames: Frames, atomic_energies: Mapping[str, float]) -> Table:
         Column("largest force", "eV/Å"),
     )
     rows = []
-    for name in sorted(groups):
+    shown = sorted(groups, key=lambda name: (-sum(map(len, groups[name].values())), name))[:MAX_GROUPS]
+    for name in sorted(shown):
         members = [frame for split in splits for frame in groups[name][split]]
         forces = [
             np.linalg.norm(frame.forces, axis=1).max()
@@ -54,7 +56,10 @@ def group_table(frames: Frames, atomic_energies: Mapping[str, float]) -> Table:
                 format_number(float(max(forces))) if forces else ABSENT,
             )
         )
-    return Table("Frames by group", columns, tuple(rows), note="Ranges from the smallest to the largest value.")
+    note = "Ranges from the smallest to the largest value."
+    if len(groups) > len(shown):
+        note += f" The {len(shown)} largest of {len(groups)} config_types."
+    return Table("Frames by group", columns, tuple(rows), note=note)
 
 
 def coverage_facts(frames: Frames, atomic_energies: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from equipot.report.figures import (
     style,
 )
 from equipot.report.tables import Metrics, format_error, group_names
+from equipot.training.metrics import MAX_GROUPS
 from equipot.units import MEV_PER_EV
 
 
@@ -287,7 +288,7 @@ def error_by_config_type(
         colors: split -> its colour.
         quantities: names of the labels drawn.
     """
-    names = group_names({name: None for metrics in metrics_by_split.values() for name in metrics})
+    names = _largest_groups(metrics_by_split)
     splits = list(metrics_by_split)
     keys = [
         (quantity, quantity.mae if statistic == "mae" else quantity.rmse)
@@ -319,6 +320,16 @@ def error_by_config_type(
         panels[0].set_ylim(len(names) - 0.45, -0.55)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(splits))
         return figure
+
+
+def _largest_groups(metrics_by_split: Mapping[str, Metrics]) -> list[str]:
+    """The groups that are drawn: all, or those with most frames of all splits together."""
+    counts: dict[str, int] = {}
+    for metrics in metrics_by_split.values():
+        for name, group in metrics.items():
+            counts[name] = counts.get(name, 0) + (group.get("num_configurations") or 0)
+    largest = sorted(counts, key=lambda name: (name != "all", -counts[name], name))[:MAX_GROUPS]
+    return group_names(dict.fromkeys(largest))
 
 
 def _finish_bars(axes: Axes, drawn: list[tuple[float, float]], label: str) -> None:

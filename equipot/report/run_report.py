@@ -226,7 +226,8 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
 def _cost_facts(record: RunRecord) -> list[tuple[str, str]]:
     """What the training took."""
     summary, seconds = record.summary, record.summary.get("train_seconds")
-    frames = record.metrics.get("train", {}).get("all", {}).get("num_configurations")
+    training_data = (record.document.get("metadata") or {}).get("training_data") or {}
+    frames = (training_data.get("num_frames") or {}).get("train")
     epochs = summary.get("epochs")
     facts = [("Training time", _duration(seconds)), ("Epochs", str(epochs)), ("Steps", str(summary.get("steps", "–")))]
     if seconds and epochs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,21 @@ _UPPER = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 #: Batches whose errors are kept before they are summed up: few enough that a data set of any size fits.
 MAX_PENDING = 64
 
+#: Groups whose errors are told one by one: in tables, plots and the files of runs and models.
+MAX_GROUPS = 50
+
 Metrics = dict[str, dict[str, Any]]
+
+
+def group_names_of(config_types: Sequence[str]) -> dict[str, str]:
+    """The group each config_type is counted in: its own, or that of all the small ones where there are too many."""
+    counts = Counter(config_types)
+    # A config_type that is itself called "all" must not replace the sum over the set.
+    names = {name: name if name != "all" else "all (config_type)" for name in counts}
+    if len(counts) <= MAX_GROUPS:
+        return names
+    small = sorted(counts, key=lambda name: (-counts[name], name))[MAX_GROUPS - 1 :]
+    return {**names, **dict.fromkeys(small, f"others ({len(small)} config_types)")}
 
 
 class MetricAccumulator:
@@ -82,24 +97,27 @@ class MetricAccumulator:
     def result(self) -> Metrics:
         """Errors of the group ``all`` and of each config_type; None where a group has no such label.
 
+        Of more than :data:`MAX_GROUPS` config_types the smallest are one group together.
+
         Returns:
             group -> ``num_configurations``, ``energy_mae_mev_per_atom``, ``energy_rmse_mev_per_atom``,
             ``forces_mae_mev_per_angstrom``, ``forces_rmse_mev_per_angstrom``, ``stress_mae_gpa``, ``stress_rmse_gpa``.
         """
         rows = self._table().tolist()
         groups: dict[str, list[list[float]]] = {"all": rows}
+        shown = group_names_of(self._config_types)
         for name, row in zip(self._config_types, rows):
-            # A config_type that is itself called "all" must not replace the sum over the set.
-            groups.setdefault(name if name != "all" else "all (config_type)", []).append(row)
+            groups.setdefault(shown[name], []).append(row)
         return {name: _errors(group) for name, group in groups.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far: a (frames, 9) table and the config_type of each row."""
         names = sorted(set(self._config_types))
+        number = {name: place for place, name in enumerate(names)}
         return {
             "rows": self._table(),
             "names": names,
-            "types": torch.tensor([names.index(name) for name in self._config_types], dtype=torch.int64),
+            "types": torch.tensor([number[name] for name in self._config_types], dtype=torch.int64),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

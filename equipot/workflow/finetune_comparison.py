@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ from equipot.report.points import Points, parity_points
 from equipot.system.signals import StopRequest
 from equipot.training import Evaluation
 from equipot.training import evaluate as evaluate_graphs
+from equipot.training.metrics import group_names_of
 
 #: The models of a comparison, in the order they are shown, and what they are called.
 BASE, ZERO_SHOT, TUNED, SCRATCH = "base", "zero_shot", "tuned", "scratch"
@@ -158,10 +160,14 @@ def _described(
     energies = dict(zip(model.elements, model.atomic_energies.tolist()))
     points = parity_points(graphs, result.predictions, energies)
     slopes = {"all": force_slope(*points["forces"])}
-    for group in sorted({graph.config_type for graph in graphs}):
-        chosen = [k for k, graph in enumerate(graphs) if graph.config_type == group]
+    members: dict[str, list[int]] = defaultdict(list)
+    shown = group_names_of([graph.config_type for graph in graphs])
+    for place, graph in enumerate(graphs):
+        members[shown[graph.config_type]].append(place)
+    for group in sorted(members):
+        chosen = members[group]
         part = parity_points([graphs[k] for k in chosen], [result.predictions[k] for k in chosen], energies)
-        slopes[group if group != "all" else "all (config_type)"] = force_slope(*part["forces"])
+        slopes[group] = force_slope(*part["forces"])
     return result.metrics, points, slopes
 
 

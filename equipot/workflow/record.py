@@ -45,6 +45,7 @@ def make_record(
     evaluations: Mapping[str, Evaluation],
     private: Sequence[str | Path],
     hashes: Mapping[str, str],
+    with_findings: bool = True,
     progress: Progress = lambda what, done, total: None,
     **more: Any,
 ) -> RunRecord:
@@ -54,10 +55,11 @@ def make_record(
         console: gets a warning where a part could not be made; the report then does without it.
         model_path: of the model file.
         potential: of the report, on the CPU.
-        graphs, frames, evaluations: split -> labelled graphs, the frames behind them, and their evaluation with
+        graphs, frames, evaluations: split -> labelled graphs, all frames of the split, and the graphs' evaluation with
             predictions.
         private: folders of this machine that shall not be named on the page.
         hashes: data file -> SHA-256.
+        with_findings: whether the data doctor looks at the frames.
         progress: called with (what, done, total).
         more: other fields of :class:`RunRecord`.
     """
@@ -67,7 +69,7 @@ def make_record(
     points = {split: parity_points(graphs[split], predictions[split], energies) for split in predictions}
     outliers = find_outliers({split: graphs[split] for split in predictions}, predictions)
     own = {model_path.name: file_sha256(model_path)}
-    findings = data_findings(console, frames, potential.cutoff, progress)
+    findings = data_findings(console, frames, potential.cutoff, progress) if with_findings else []
     progress("timing steps", 0, 0)
     return RunRecord(
         points=points,

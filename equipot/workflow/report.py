@@ -37,6 +37,7 @@ from equipot.workflow.training import (
     compare_properties,
     describe_model,
     evaluate_splits,
+    evaluated_graphs,
     read_split,
     shareable,
 )
@@ -146,10 +147,10 @@ def _of_run(
             "frames are not on it."
         )
     else:
-        evaluations = evaluate_splits(potential, datasets, config, stop)
+        graphs, sampled = evaluated_graphs(datasets, config)
+        evaluations = evaluate_splits(potential, graphs, config, stop)
         metrics = {split: evaluation.metrics for split, evaluation in evaluations.items()}
-        graphs = {split: getattr(datasets, split) for split in evaluations}
-        frames, hashes, notes = dict(datasets.frames), dict(datasets.hashes), list(datasets.warnings)
+        frames, hashes, notes = dict(datasets.frames), dict(datasets.hashes), [*datasets.warnings, *sampled]
         # The resolved configuration gives them as numbers; the model file knows where those came from.
         origin = (document.get("metadata") or {}).get("atomic_energies_origin") or datasets.atomic_energies.origin
         tables = [
@@ -185,6 +186,7 @@ def _of_run(
             graphs=graphs,
             frames=frames,
             evaluations=evaluations,
+            with_findings=config.data_check == "on",
             private=[*private_folders(config, run.path), *([extra.path.resolve().parent] if extra else [])],
             hashes=hashes,
             name=config.name,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
@@ -20,6 +21,7 @@ from equipot.data.datasets import DataSets
 from equipot.data.paths import expand_files
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.finetuning.atomic_energies import isolated_drift
+from equipot.graph import AtomicGraph
 from equipot.models import Potential
 from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import library_versions, write_report
@@ -315,18 +317,30 @@ def _after_training(run: RunDirectory, stop: StopRequest):
         ) from None
 
 
+def evaluated_graphs(datasets: DataSets, config: Config) -> tuple[dict[str, list[AtomicGraph]], list[str]]:
+    """The graphs whose errors are told, by split, and a sentence where they are a sample of the training graphs."""
+    graphs = {split: getattr(datasets, split) for split in SPLITS if getattr(datasets, split)}
+    most, total = config.training.evaluated_training_frames, len(datasets.train)
+    if most is None or total <= most:
+        return graphs, []
+    chosen = np.random.Generator(np.random.PCG64(config.seed)).permutation(total)[:most]
+    graphs["train"] = [datasets.train[place] for place in sorted(chosen.tolist())]
+    return graphs, [
+        f"errors on training frames are those of a sample of {most} of {total} frames "
+        f"(training.evaluated_training_frames)"
+    ]
+
+
 def evaluate_splits(
-    potential: Potential, datasets: DataSets, config: Config, stop: StopRequest
+    potential: Potential, graphs: Mapping[str, Sequence[AtomicGraph]], config: Config, stop: StopRequest
 ) -> dict[str, Evaluation]:
-    """Evaluate the potential on every split that has frames, keeping the predictions."""
+    """Evaluate the potential on the graphs of every split, keeping the predictions."""
     device = resolve_device(config.device)
     potential.to(device)
     evaluations = {}
-    for split in SPLITS:
-        graphs = getattr(datasets, split)
-        if graphs:
-            batches = batches_by_edges(graphs, config.training.evaluation_batch_edges)
-            evaluations[split] = evaluate_batches(potential, batches, device=device, collect=True, stop=stop)
+    for split, members in graphs.items():
+        batches = batches_by_edges(members, config.training.evaluation_batch_edges)
+        evaluations[split] = evaluate_batches(potential, batches, device=device, collect=True, stop=stop)
     return evaluations
 
 
@@ -430,11 +444,14 @@ def _conclude(
     from equipot.report.property_plots import property_table
 
     begin = time.perf_counter()
-    evaluations = evaluate_splits(result.potential, datasets, config, stop)
+    graphs, sampled = evaluated_graphs(datasets, config)
+    evaluations = evaluate_splits(result.potential, graphs, config, stop)
     metrics = {split: evaluation.metrics for split, evaluation in evaluations.items()}
     potential = result.potential.to("cpu")
     console.line("")
     console.table(error_table(metrics, title="Errors of the best epoch's averaged weights"))
+    for sentence in sampled:
+        console.line(f"{sentence[0].upper()}{sentence[1:]}.")
     for leak in datasets.leaks:
         console.warning(leak.sentence())
     comparisons = compare_properties(potential, config, stop)
@@ -477,6 +494,8 @@ def _conclude(
         datasets,
         potential,
         evaluations,
+        graphs=graphs,
+        notes=[*datasets.warnings, *sampled],
         summary=summary,
         metrics=metrics,
         sections=() if changed is None else (changed.section,),
@@ -523,7 +542,7 @@ def _write_report(
                 potential=potential,
                 frames=datasets.frames,
                 evaluations=evaluations,
-                graphs={split: getattr(datasets, split) for split in evaluations},
+                with_findings=config.data_check == "on",
                 private=private_folders(config, run.path),
                 hashes=datasets.hashes,
                 name=config.name,
@@ -531,7 +550,6 @@ def _write_report(
                 rows=run.read_metrics(),
                 tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
                 config=to_yaml(shareable(config)),
-                notes=datasets.warnings,
                 document=read_model_document(run.model_path),
                 **known,
             )

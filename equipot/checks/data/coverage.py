@@ -85,7 +85,8 @@ def neighbours(context: Context) -> Iterator[Finding]:
 def cutoff(context: Context) -> Iterator[Finding]:
     """Atoms without any neighbour, and parts that do not see each other."""
     survey = context.survey
-    lonely = [(position, atoms) for position, atoms in survey.lonely.items() if position in set(context.bound)]
+    bound = set(context.bound)
+    lonely = [(position, atoms) for position, atoms in survey.lonely.items() if position in bound]
     if lonely:
         number = sum(len(atoms) for _, atoms in lonely)
         yield Finding(

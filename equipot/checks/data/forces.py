@@ -159,9 +159,10 @@ def outliers(context: Context) -> Iterator[Finding]:
             ),
             "atoms on top of each other, or a run that did not converge",
         )
+    rms_of = {position: rms for position, _, _, rms in rows}
     typical = {
-        name: float(np.median([row[3] for row in rows if row[0] in members]))
-        for name, members in ((name, set(found)) for name, found in context.by_group([row[0] for row in rows]).items())
+        name: float(np.median([rms_of[position] for position in members]))
+        for name, members in context.by_group(rms_of).items()
         if len(members) >= 5
     }
     strange = []

@@ -149,7 +149,7 @@ def _copies_across(context: Context, elements: Sequence[str], *, has_new_element
     if has_new_elements:  # fingerprints compare for the same elements only
         prints = take_prints(frames, elements, cutoff=context.cutoff, progress=context.progress)
     else:
-        prints = Prints(survey.fingerprints, survey.signatures, hash_frames(frames))
+        prints = Prints(survey.fingerprints, survey.signatures, survey.shells, hash_frames(frames))
     other_prints = take_prints(others, elements, cutoff=context.cutoff, progress=context.progress)
     return find_copies_across(frames, prints, others, other_prints)
 
@@ -159,7 +159,7 @@ def same_structures(context: Context) -> list[list[tuple[int, Copy]]]:
     known = context.curves.get("_same_structures")
     if known is None:
         survey = context.survey
-        prints = Prints(survey.fingerprints, survey.signatures, hash_frames(context.frames))
+        prints = Prints(survey.fingerprints, survey.signatures, survey.shells, hash_frames(context.frames))
         groups: dict[int, list[tuple[int, Copy]]] = {}
         for position, copy in find_copies(context.frames, prints).items():
             groups.setdefault(copy.of, [(copy.of, Copy(copy.of, True, 0.0))]).append((position, copy))

@@ -102,7 +102,8 @@ def unit_and_sign(context: Context) -> Iterator[Finding]:
             f"{slope:.3f}",
         )
     elif not wrong:
-        proof = prove_sign(context.frames)
+        alone = context.files[0].report.stress_sign if len(context.files) == 1 else None
+        proof = alone or prove_sign(context.frames)
         if proof.sign < 0:
             yield Finding(
                 "fail",

@@ -10,7 +10,7 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from equipot.data.fingerprints import FingerprintBasis, signature
+from equipot.data.fingerprints import FingerprintBasis, no_shells, shell_distances, signature
 from equipot.data.frames import Frame
 from equipot.data.isolated import is_isolated_atom
 from equipot.errors import StructureError
@@ -44,6 +44,7 @@ class Survey:
         fingerprints: (frames, features): means over atoms of smooth functions of distances. The same for rotated,
             shifted and mirrored structures, other orders of atoms, other cells and supercells.
         signatures: Of each frame (atoms, 3): smooth functions of the distances and elements around each atom.
+        shells: (frames, ranks) distances of a few ranks among those of all pairs (Angstrom).
     """
 
     cutoff: float
@@ -56,6 +57,7 @@ class Survey:
     closest: dict[tuple[str, str], float] = field(default_factory=dict)
     fingerprints: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     signatures: list[np.ndarray | None] = field(default_factory=list)
+    shells: np.ndarray = field(default_factory=lambda: no_shells(0))
 
 
 def survey_frames(
@@ -83,7 +85,11 @@ class _Pass:
 
     def __init__(self, cutoff: float, elements: Sequence[str], num_frames: int):
         self.survey = Survey(
-            cutoff, contacts=[None] * num_frames, signatures=[None] * num_frames, image_share=np.zeros(num_frames)
+            cutoff,
+            contacts=[None] * num_frames,
+            signatures=[None] * num_frames,
+            shells=no_shells(num_frames),
+            image_share=np.zeros(num_frames),
         )
         self.symbols = list(elements)
         self.basis = FingerprintBasis(elements, cutoff)
@@ -114,6 +120,7 @@ class _Pass:
             self.counts[kind].append(number[kinds == kind])
         self._connections(position, found, number)
         self.survey.signatures[position] = signature(atoms.numbers, found, self.survey.cutoff)
+        self.survey.shells[position] = shell_distances(found.distance, len(atoms), self.survey.cutoff)
         if len(found) == 0:
             return
         self.survey.image_share[position] = float(np.mean(found.center == found.neighbor))

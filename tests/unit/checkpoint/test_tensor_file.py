@@ -315,3 +315,17 @@ def test_what_a_killed_process_left_is_removed_when_the_file_is_written_again(tm
         atomic.write_atomically(path, b"whole")
         assert set(os.listdir(tmp_path)) == {"model.eqp", ".other.eqp.tmp", mine, names[0], names[os.getppid()]}
     assert mine not in os.listdir(tmp_path)
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensor_file, "MAX_HEADER_BYTES", 10_000)
+    target = tmp_path / "a.eqp"
+    tensor_file.write(target, {"x": torch.ones(2)}, {"note": "short"})
+    with pytest.raises(CheckpointError, match="not written, since its description would take"):
+        tensor_file.write(target, {"x": torch.ones(2)}, {"note": "long" * 5000})
+    deep = "bottom"
+    for _ in range(300):
+        deep = [deep]
+    with pytest.raises(CheckpointError, match="could not be read again"):
+        tensor_file.write(target, {"x": torch.ones(2)}, {"note": deep})
+    assert tensor_file.read(target)[1] == {"note": "short"} and len(list(tmp_path.iterdir())) == 1

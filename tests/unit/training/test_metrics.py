@@ -11,7 +11,7 @@ import torch
 from equipot.graph import collate
 from equipot.models import ModelOutput
 from equipot.training.evaluate import evaluate
-from equipot.training.metrics import MetricAccumulator
+from equipot.training.metrics import MAX_GROUPS, MetricAccumulator, group_names_of
 from tests.unit.training.systems import PairPotential, crystals, molecule
 
 GPA = 160.21766208
@@ -158,3 +158,22 @@ def test_many_batches_and_parts_that_were_not_computed(monkeypatch):
         with_forces.update(potential(graph), graph)
     for name in ("forces_mae_mev_per_angstrom", "forces_rmse_mev_per_angstrom"):
         assert results[0]["all"][name] == with_forces.result()["all"][name]
+
+
+def test_thousands_of_config_types_are_grouped():
+    """The largest groups keep their names; the errors of the others are those of all of them together."""
+    names = ["big"] * 30 + [f"type_{number}" for number in range(4000)]
+    shown = group_names_of(names)
+    assert len(set(shown.values())) == MAX_GROUPS and shown["big"] == "big"
+    assert shown["type_3999"] == f"others ({4001 - MAX_GROUPS + 1} config_types)"
+    assert group_names_of(["all", "a"]) == {"all": "all (config_type)", "a": "a"}
+    accumulator = MetricAccumulator()
+    graphs, potential = crystals(60), PairPotential()
+    for place, graph in enumerate(graphs):
+        graph.config_type = f"type_{place}"
+    for graph in graphs:
+        accumulator.update(potential(graph), graph)
+    metrics = accumulator.result()
+    (others,) = [name for name in metrics if name.startswith("others")]
+    assert len(metrics) == MAX_GROUPS + 1 and metrics[others]["num_configurations"] == 60 - MAX_GROUPS + 1
+    assert sum(group["num_configurations"] for name, group in metrics.items() if name != "all") == 60
