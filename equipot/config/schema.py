@@ -250,7 +250,7 @@ class ScheduleConfig(Section):
     """The learning rate over time."""
 
     name: Literal["cosine", "plateau", "constant"] = "cosine"
-    #: Steps of linear warm-up.
+    #: Steps of linear warm-up, or a tenth of the run's where these are fewer.
     warmup_steps: Count = 50
     #: Final learning rate as a fraction of the first (cosine).
     final_fraction: Fraction = 0.01

@@ -9,6 +9,7 @@ import numpy as np
 
 from equipot.config.schema import KeysConfig, UnitsConfig
 from equipot.data.frames import LABELS, BadFrame, Frame, FrameFile, RawFrame, ReadReport
+from equipot.data.held_forces import describe_held, held_atoms
 from equipot.data.label_keys import ChosenKeys, LabelKey, choose_keys, is_reference
 from equipot.data.labels import (
     BadLabel,
@@ -19,6 +20,7 @@ from equipot.data.labels import (
     read_stress,
     read_weights,
 )
+from equipot.data.placeholders import find_placeholders, mark_placeholders
 from equipot.data.readers import read_raw_frames
 from equipot.data.stress_sign import SignProof, prove_sign
 from equipot.elements import MAX_ATOMIC_NUMBER
@@ -104,6 +106,9 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
     report.coverage = {label: (sum(frame.has(label) for frame in frames), len(frames)) for label in LABELS}
     left_out = {bad.index for bad in report.skipped}
     _compare_candidates([raw for raw in raw_frames if raw.index not in left_out], chosen, units, name, report)
+    report.placeholders = find_placeholders(frames)
+    mark_placeholders(frames, report.placeholders)
+    report.warnings += [text for text in (describe_held(frames), *report.placeholders.sentences(frames)) if text]
     _judge_stress(frames, raw_frames, chosen, units, report)
     return FrameFile(frames, report)
 
@@ -121,6 +126,7 @@ def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units:
         atoms,
         **values,
         **weights,
+        held=held_atoms(atoms, values["forces"]),
         config_type=read_config_type(raw),
         source=f"{name} frame {raw.index}",
         index=raw.index,
@@ -182,7 +188,7 @@ def _judge_stress(
         )
     proof = report.stress_sign = prove_sign(frames)
     report.warnings += stress_warnings(proof, label, units.stress_sign)
-    suspicious = implausible_stress(frames)
+    suspicious = implausible_stress([frame.counting() for frame in frames])
     if suspicious:
         worst = max(suspicious, key=lambda frame: np.abs(frame.stress).max())
         report.warnings.append(

@@ -13,6 +13,7 @@ import yaml
 from equipot.checkpoint import RunDirectory, head_names, load_model, read_model_document
 from equipot.config import KeysConfig, UnitsConfig, load_config, to_yaml
 from equipot.data.datasets import load_datasets
+from equipot.data.isolated import without_isolated
 from equipot.data.paths import file_sha256
 from equipot.data.reading import read_frames
 from equipot.errors import DataError, Interrupted, UsageError
@@ -100,6 +101,7 @@ class _Frames:
     def __init__(self, data: str | Path, keys: KeysConfig, units: UnitsConfig) -> None:
         self.path = Path(data).expanduser()
         self.file = read_frames(data, keys=keys, units=units)
+        self.file.frames = [frame.counting() for frame in without_isolated(self.file.frames)]
         for frame in self.file.frames:
             frame.source = f"{self.path.name} frame {frame.index}"
         if not any(count for count, _ in self.file.report.coverage.values()):

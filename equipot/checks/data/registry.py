@@ -49,13 +49,13 @@ class Context:
 
     @cached_property
     def frames(self) -> list[Frame]:
-        """All frames of all files; a frame's position is its number in this list."""
-        return [frame for file in self.files for frame in file.frames]
+        """All frames of all files with the labels that count; a frame's position is its number in this list."""
+        return [frame.counting() for file in self.files for frame in file.frames]
 
     @cached_property
     def against_frames(self) -> list[Frame]:
         """The frames of ``against``."""
-        return [frame for file in self.against for frame in file.frames]
+        return [frame.counting() for file in self.against for frame in file.frames]
 
     @cached_property
     def file_of(self) -> list[FrameFile]:
