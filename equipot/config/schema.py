@@ -47,7 +47,7 @@ class KeysConfig(Section):
 class UnitsConfig(Section):
     """Units and the stress sign of the labels in the files (positions are in Angstrom)."""
 
-    energy: Literal["eV", "meV", "Ha", "Ry", "kcal/mol", "kJ/mol"] = "eV"
+    energy: Literal["eV", "meV", "Ha", "Ry", "kcal/mol", "kJ/mol", "eV/atom", "meV/atom", "Ha/atom", "Ry/atom"] = "eV"
     forces: Literal["eV/A", "meV/A", "Ha/Bohr", "Ry/Bohr", "kcal/mol/A"] = "eV/A"
     stress: Literal["eV/A^3", "GPa", "kbar", "bar"] = "eV/A^3"
     #: ``tension_positive`` is ASE's; ``compression_positive`` is VASP's and LAMMPS' pressure; ``proven`` takes the
@@ -101,6 +101,9 @@ class DataConfig(Section):
     split: SplitConfig = field(default_factory=SplitConfig)
     #: What to do with a frame whose label or geometry is not finite: stop, or leave it out and say so.
     on_bad: Literal["error", "skip"] = "error"
+    #: What to do where energies prove that stress or forces have another unit or sign than declared, or that energies
+    #: are those of one atom: stop, or say so and go on.
+    on_contradiction: Literal["stop", "warn"] = "stop"
     #: ``auto``: isolated-atom frames where there are any, else least squares; or a mapping element -> eV.
     atomic_energies: Literal["auto", "isolated", "least_squares"] | PerElement = "auto"
     #: Element symbols the potential shall know; ``auto``: those in the training frames.

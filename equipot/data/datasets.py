@@ -44,6 +44,7 @@ class DataSets:
         split_record: JSON-able: which frame of which file went where.
         hashes: File name -> SHA-256 (for generated frames, of their contents).
         isolated: Isolated-atom frames of the training files, which are in no split.
+        energy_keys: The key of the energies and that of others beside them, where a file has both.
         isolated_held_out: Those of the validation and test files, which are not counted as errors.
     """
 
@@ -60,6 +61,7 @@ class DataSets:
     hashes: dict[str, str] = field(default_factory=dict)
     isolated: list[Frame] = field(default_factory=list)
     isolated_held_out: list[Frame] = field(default_factory=list)
+    energy_keys: tuple[str, str] | None = None
 
 
 def load_datasets(
@@ -69,6 +71,7 @@ def load_datasets(
     config_directory: str | Path = ".",
     required: Sequence[str] = ("energy", "forces"),
     not_known: str | None = None,
+    swap_energy: bool = False,
     progress: Progress | None = None,
 ) -> DataSets:
     """Read, check, split and convert everything a training job needs.
@@ -78,6 +81,7 @@ def load_datasets(
         cutoff: Radius of the neighbour lists (Angstrom).
         config_directory: Folder of the configuration file.
         required: Labels at least one training frame must have, unless their key is null.
+        swap_energy: Take ``free_energy`` instead of ``energy`` (or the other way round) where a file has both.
         not_known: Why an element outside ``config.elements`` cannot be used, for messages.
         progress: Called with (what, done, total).
 
@@ -88,7 +92,7 @@ def load_datasets(
         ConfigError: Settings that contradict each other or the data.
     """
     loader = _Loader(config, Path(config_directory), progress or (lambda what, done, total: None))
-    parts = loader.read_parts()
+    parts = loader.read_parts(swap_energy)
     loader.check_required(parts["train"], required)
     isolated = loader.take_isolated(parts)
     if not parts["train"]:
@@ -121,6 +125,7 @@ def load_datasets(
         hashes=loader.hashes,
         isolated=isolated["train"],
         isolated_held_out=isolated["validation"] + isolated["test"],
+        energy_keys=loader.energy_keys,
     )
 
 
@@ -133,6 +138,7 @@ class _Loader:
         self.warnings: list[str] = []
         self.hashes: dict[str, str] = {}
         self.available: dict[str, dict[str, list[str]]] = {}
+        self.energy_keys: tuple[str, str] | None = None
         #: Labels some of which training frames have and that do not count.
         self.counted_out: set[str] = set()
 
@@ -143,7 +149,7 @@ class _Loader:
         self.warnings.append(sentence)
         self.report.append(f"warning: {sentence}")
 
-    def read_parts(self) -> dict[str, list[Frame]]:
+    def read_parts(self, swap_energy: bool = False) -> dict[str, list[Frame]]:
         config = self.config
         named = {"train": config.train, "validation": config.validation, "test": config.test}
         if config.generate is not None:
@@ -161,6 +167,16 @@ class _Loader:
             self.hashes[name] = file_sha256(paths[name])
             self.available[name] = files[name].report.available
         self.progress("reading files", len(paths), len(paths))
+        for frame_file in files.values() if swap_energy else ():
+            frame_file.swap_energy()
+        self.energy_keys = next(
+            (
+                (file.report.keys["energy"], file.report.other_energy_key)
+                for file in files.values()
+                if file.report.other_energy_key is not None
+            ),
+            None,
+        )
         self._settle_stress_sign(files)
         for frame_file in files.values():
             self.report += frame_file.report.lines()

@@ -45,6 +45,7 @@ class Frame:
         config_type: Name of the group of configurations the frame belongs to.
         energy_weight, forces_weight, stress_weight: Factors on the frame's terms in the loss; a label of weight 0 does
             not count, see :meth:`counting`.
+        other_energy: The energy (eV) under the file's other key (``free_energy`` beside ``energy``), NaN without one.
         held: (N,) bool, or None: atoms whose forces are no labels, because a constraint has set them to zero.
         source: ``"file frame 12"``: for messages.
         index: Number of the frame in its file, from 0.
@@ -59,6 +60,7 @@ class Frame:
     energy_weight: float = 1.0
     forces_weight: float = 1.0
     stress_weight: float = 1.0
+    other_energy: float = float("nan")
     held: np.ndarray | None = None
     source: str = ""
     index: int = 0
@@ -76,7 +78,7 @@ class Frame:
         """
         missing: dict[str, Any] = {}
         if self.energy_weight == 0.0 and self.has("energy"):
-            missing["energy"] = float("nan")
+            missing["energy"] = missing["other_energy"] = float("nan")
         if self.stress_weight == 0.0 and self.stress is not None:
             missing["stress"] = None
         if self.forces is not None:
@@ -122,6 +124,7 @@ class ReadReport:
         skipped: Frames left out because of ``on_bad="skip"``.
         warnings: Sentences the user should read.
         stress_sign: What the frames prove about the sign and unit of the stress (see ``stress_sign.SignProof``).
+        other_energy_key: The key of ``Frame.other_energy``, or None.
         placeholders: Zeros that are no labels (see ``placeholders.Placeholders``).
     """
 
@@ -134,6 +137,7 @@ class ReadReport:
     skipped: list[BadFrame] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stress_sign: Any = None
+    other_energy_key: str | None = None
     placeholders: Any = None
 
     def lines(self) -> list[str]:
@@ -179,3 +183,14 @@ class FrameFile:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def swap_energy(self) -> None:
+        """Take the energies under the other key as the labels, in place, where the file has one."""
+        key = self.report.other_energy_key
+        if key is None:
+            return
+        self.report.keys["energy"], self.report.other_energy_key = key, self.report.keys["energy"]
+        for frame in self.frames:
+            frame.energy, frame.other_energy = frame.other_energy, frame.energy
+        number = sum(frame.has("energy") for frame in self.frames)
+        self.report.coverage["energy"] = (number, len(self.frames))

@@ -10,7 +10,7 @@ import numpy as np
 from equipot.config.schema import KeysConfig, UnitsConfig
 from equipot.data.frames import LABELS, BadFrame, Frame, FrameFile, RawFrame, ReadReport
 from equipot.data.held_forces import describe_held, held_atoms
-from equipot.data.label_keys import ChosenKeys, LabelKey, choose_keys, is_reference
+from equipot.data.label_keys import ChosenKeys, LabelKey, choose_keys, is_reference, other_energy_key
 from equipot.data.labels import (
     BadLabel,
     is_periodic_3d,
@@ -86,12 +86,13 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
         if units != _DEFAULT_UNITS:
             report.warnings.append("declared units and stress sign are not applied: VASP's files bring their own")
         units = _DEFAULT_UNITS
+    report.other_energy_key = other_energy_key(chosen)
     frames = []
     for raw in raw_frames:
         report.warnings += [raw.note] if raw.note else []
         where = f"{name}, frame {raw.index}" + (f" (line {raw.line})" if raw.line else "")
         try:
-            frames.append(_read_frame(raw, name, where, chosen, units))
+            frames.append(_read_frame(raw, name, where, chosen, units, report.other_energy_key))
         except (BadLabel, StructureError) as error:
             reason = str(error).removeprefix(f"{where}: ")
             if on_bad != "skip":
@@ -113,7 +114,9 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
     return FrameFile(frames, report)
 
 
-def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig) -> Frame:
+def _read_frame(
+    raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig, other_key: str | None
+) -> Frame:
     atoms = raw.atoms
     check_structure(atoms.positions, atoms.cell.array, atoms.pbc, where=where)
     unknown = (atoms.numbers < 1) | (atoms.numbers > MAX_ATOMIC_NUMBER)
@@ -126,12 +129,20 @@ def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units:
         atoms,
         **values,
         **weights,
+        other_energy=_other_energy(raw, other_key, units),
         held=held_atoms(atoms, values["forces"]),
         config_type=read_config_type(raw),
         source=f"{name} frame {raw.index}",
         index=raw.index,
         info=raw.info,
     )
+
+
+def _other_energy(raw: RawFrame, key: str | None, units: UnitsConfig) -> float:
+    try:
+        return read_energy(raw, None if key is None else LabelKey("energy", key), units)
+    except BadLabel:  # it is not a label unless it is asked for
+        return float("nan")
 
 
 def _compare_candidates(

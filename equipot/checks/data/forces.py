@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from equipot.checks.data.energy_kind import OTHER, PER_ATOM
 from equipot.checks.data.registry import Context, check
 from equipot.checks.data.result import Finding, Fix, Skip
 from equipot.checks.data.step_fits import FORCE_CANDIDATES, Fit
@@ -25,6 +26,8 @@ def unit_and_sign(context: Context) -> Iterator[Finding]:
     """Work of the forces against energies over steps between near frames in one cell."""
     if not any(frame.forces is not None and frame.forces.any() for frame in context.frames):
         raise Skip("no frame has forces that are not zero")
+    if context.energy_kind.kind in (OTHER, PER_ATOM):
+        raise Skip("the energies that were read are not those the forces belong to (energy-key, energy-per-atom)")
     fits = context.force_fits
     right = {name: fit for name, fit in fits.items() if fit.is_right}
     wrong = {name: fit for name, fit in fits.items() if fit.is_wrong}
@@ -73,7 +76,8 @@ def _wrong(context: Context, unit: str, sign: int, members: dict[tuple[str, str]
         f"{', '.join(f'{group} {formula}' for group, formula in members)}",
         places=context.places(positions, label="forces"),
         advice=(
-            f"read them with --units forces={unit}, or the energies in theirs"
+            f"read them with --units forces={unit} (in a configuration data.units.forces={unit}), or the energies "
+            f"in theirs"
             if unit != "eV/A"
             else "correct the file (--fix OUT does)"
         ),

@@ -47,10 +47,10 @@ def coverage(context: Context) -> Iterator[Finding]:
     for label in LABELS:
         wanted = [
             position
-            for position, frame in enumerate(context.frames)
+            for position, frame in enumerate(context.as_read)
             if label == "energy" or (not is_isolated_atom(frame) and (label != "stress" or np.isfinite(frame.volume)))
         ]
-        missing = [position for position in wanted if not context.frames[position].has(label)]
+        missing = [position for position in wanted if not context.as_read[position].has(label)]
         if wanted and len(missing) == len(wanted):
             there = sorted({key for file in context.files for keys in file.report.available.values() for key in keys})
             yield Finding(

@@ -16,7 +16,7 @@ from equipot.data.placeholders import find_placeholders, mark_placeholders
 from equipot.errors import UsageError
 
 # Importing a group registers its checks, in the order they run.
-for _group in ("reading", "stress", "forces", "energies", "structures", "repeats", "coverage"):
+for _group in ("reading", "stress", "forces", "energies", "energy_checks", "structures", "repeats", "coverage"):
     import_module(f"equipot.checks.data.{_group}")
 
 #: Angstrom, of the neighbour list where none is asked for: that of most models.
