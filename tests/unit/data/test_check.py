@@ -14,12 +14,12 @@ from ase.calculators.emt import EMT
 from ase.io import write
 from scipy.spatial.transform import Rotation
 
-from equipot.checks.data import fix_frames
+from equipot.checks.data import check_frames, fix_frames
 from equipot.checks.data.equivalence import find_isometry
 from equipot.checks.data.registry import CHECKS
 from equipot.checks.data.result import GROUPS
 from equipot.checks.data.step_fits import reorder_shear
-from equipot.data import check_frames, read_frames, write_frames
+from equipot.data import read_frames, write_frames
 from equipot.data.frames import Frame, FrameFile, ReadReport
 from equipot.errors import UsageError
 from equipot.units import GPA_PER_EV_A3
