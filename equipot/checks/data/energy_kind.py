@@ -16,7 +16,7 @@ from equipot.checks.data.steps import Step
 from equipot.data.frames import Frame
 
 #: What a step may be off: noise of energies (eV/atom), parts of the work and of its change between both ends.
-_NOISE, _PART, _CURVATURE = 2e-5, 0.02, 0.3
+_NOISE, _PART, _CURVATURE = 2e-5, 0.02, 0.05
 #: Two kinds are told apart by steps whose energies differ by so many times what may be off ...
 _APART = 3.0
 #: ... of which there must be so many, and so large a part must say the same.

@@ -71,14 +71,6 @@ def fix_frames(files: Sequence[FrameFile], report: DataReport, *, also: Sequence
     # Order first, then factors, so that a label with two faults is put right by both; the mean force last.
     order = ("energy_per_atom shear_order", "stress_factor forces_factor", "net_force", "drop drop_leak")
     rank = {kind: place for place, kinds in enumerate(order) for kind in kinds.split()}
-        "energy_per_atom": 0,
-        "shear_order": 0,
-        "stress_factor": 1,
-        "forces_factor": 1,
-        "net_force": 2,
-        "drop": 3,
-        "drop_leak": 3,
-    }
     for fix in sorted(report.fixes(), key=lambda fix: rank[fix.kind]):
         if fix.kind in _ON_REQUEST and _ON_REQUEST[fix.kind] not in also:
             continue

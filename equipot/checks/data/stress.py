@@ -171,7 +171,8 @@ def _wrong_unit(
         GOOD_LOSS,
         "",
         context.places(positions, label="stress"),
-        f"read it with --units {' '.join(words)} (in a configuration {in_configuration})" if is_whole and words
+        f"read it with --units {' '.join(words)} (in a configuration {in_configuration})"
+        if is_whole and words
         else "correct these groups (--fix OUT does)",
         Fix("stress_factor", tuple(positions), factor, f"stress was {' and '.join(what)}, proven by {steps} steps"),
     )
