@@ -60,7 +60,7 @@ class BuildKernels(build_ext):
 
 
 sources = sorted(str(path) for path in SOURCE.rglob("*.cpp"))
-headers = sorted(str(path) for path in SOURCE.rglob("*.hpp"))
+headers = sorted(str(path) for pattern in ("*.h", "*.hpp") for path in SOURCE.rglob(pattern))
 setup(
     ext_modules=[
         KernelLibrary(

@@ -10,28 +10,16 @@ import numpy as np
 
 from equipot.errors import UsageError
 from equipot.kernels.native import library
+from equipot.kernels.native.header import header
 
-_POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
-#: Context, rows by node, bytes of a row.
-_EXCHANGE = ctypes.CFUNCTYPE(None, _POINTER, _POINTER, _LONG)
-_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "error": (ctypes.c_char_p, ()),
-    "load": (_POINTER, (ctypes.c_char_p, _LONG)),
-    "destroy": (None, (_POINTER,)),
-    "is_double": (_INT, (_POINTER,)),
-    "set_list": (_INT, (_POINTER, _LONG, _POINTER, _LONG, *[_POINTER] * 5)),
-    "set_points": (_INT, (_POINTER, *[_LONG] * 3, *[_POINTER] * 7)),
-    "update": (_INT, (_POINTER, _POINTER, _POINTER, _INT, _POINTER, _POINTER)),
-    "run": (_INT, (_POINTER, _INT, *[_POINTER] * 4, _EXCHANGE, _POINTER)),
-    "bytes": (_LONG, (_POINTER,)),
-}
+_EXCHANGE = header().callbacks["EquipotExchange"]
 
 
 class Program:
     """A program that runs. Not to be used by two threads at once.
 
     Args:
-        document: made by :class:`equipot.engine.document.Document`.
+        document: made by :class:`equipot.kernels.document.Document`.
 
     Raises:
         UsageError: there are no native kernels, or the engine refuses the document.
@@ -43,28 +31,24 @@ class Program:
         loaded = library.load()
         if isinstance(loaded, str):
             raise UsageError(loaded)
-        self._functions = {}
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(loaded.functions, f"equipot_engine_{name}")
-            function.restype, function.argtypes = result, arguments
-            self._functions[name] = function
-        self._engine = self._functions["load"](document, len(document))
+        self._functions = loaded.functions
+        self._engine = self._functions.equipot_engine_load(document, len(document))
         if self._engine is None:
             self._raise("the potential")
-        self._dtype = np.dtype(np.float64 if self._functions["is_double"](self._engine) else np.float32)
+        self._dtype = np.dtype(np.float64 if self._functions.equipot_engine_is_double(self._engine) else np.float32)
 
     def __del__(self) -> None:
         if self._engine is not None:
-            self._functions["destroy"](self._engine)
+            self._functions.equipot_engine_destroy(self._engine)
 
     def _raise(self, what: str) -> None:
-        message = self._functions["error"]().decode()
+        message = self._functions.equipot_engine_error().decode()
         if message == "not enough memory":
             raise MemoryError("The engine has not enough memory for a structure of this size.")
         raise UsageError(f"The engine refuses {what}: {message}.")
 
     def _call(self, name: str, *arguments: Any) -> None:
-        if self._functions[name](self._engine, *arguments):
+        if getattr(self._functions, f"equipot_engine_{name}")(self._engine, *arguments):
             self._raise(f"the call {name}")
 
     def set_list(
@@ -111,7 +95,7 @@ class Program:
         Returns:
             (num_nodes,) int64, the row of each node in an exchange.
         """
-        places = _POINTER()
+        places = ctypes.c_void_p()
         self._num_rows = len(species)
         self._call(
             "set_points",
@@ -128,7 +112,7 @@ class Program:
         )
         if not len(species):
             return np.empty(0, dtype=np.int64)
-        return np.ctypeslib.as_array(ctypes.cast(places, ctypes.POINTER(_LONG)), (len(species),)).copy()
+        return np.ctypeslib.as_array(ctypes.cast(places, ctypes.POINTER(ctypes.c_int64)), (len(species),)).copy()
 
     def update(self, positions: np.ndarray, cell: np.ndarray | None, num_threads: int) -> tuple[int, int, float]:
         """Move the atoms or points of the present list; float64 arrays.
@@ -177,7 +161,7 @@ class Program:
 
     def num_bytes(self) -> int:
         """Memory of the present structure in the engine."""
-        return self._functions["bytes"](self._engine)
+        return self._functions.equipot_engine_bytes(self._engine)
 
 
 def _at(array: np.ndarray | None) -> int | None:

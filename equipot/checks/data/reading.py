@@ -11,6 +11,7 @@ from equipot.checks.data.result import Finding, Place
 from equipot.data.frames import LABELS, FrameFile
 from equipot.data.held_forces import describe_held
 from equipot.data.isolated import is_isolated_atom
+from equipot.data.states import varying_states
 
 #: In warnings of the reader that a check of their own repeats.
 _HAVE_CHECKS = ("stress times", "contradict the declared sign", "not taken as labels", "not taken as a label")
@@ -39,6 +40,8 @@ def reading(context: Context) -> Iterator[Finding]:
             # Sign and unit of the stress, and placeholders, have checks of their own, which name groups and frames.
             if not any(words in warning for words in _HAVE_CHECKS):
                 yield Finding("warn", f"{file_name(file)}: {warning}")
+    for sentence in varying_states(context.frames):
+        yield Finding("warn", sentence)
 
 
 @check("R", "coverage", "every frame has its labels")

@@ -1,12 +1,11 @@
 // What the library says of itself: which instruction set it was compiled for, and which one this CPU can run.
+#include "engine/engine_api.h"
 #include "simd/vector.hpp"
 
-// Raised with every change of an entry point, together with KERNELS_ABI_VERSION in equipot/version.py.
-EQUIPOT_API int equipot_abi_version() { return 3; }
+EQUIPOT_API int equipot_abi_version() { return EQUIPOT_ABI_VERSION; }
 
 EQUIPOT_API int equipot_vector_bytes() { return equipot::vector_bytes; }
 
-// 0 plain, 1 avx2, 2 avx512: the widest set of ours this CPU and operating system run.
 EQUIPOT_API int equipot_best_instruction_set() {
 #if defined(__x86_64__)
   __builtin_cpu_init();

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch  # noqa: F401  loads its OpenMP runtime first: ours then shares it, and there is one thread pool
 
-from equipot.version import KERNELS_ABI_VERSION
+from equipot.kernels.native.header import header
 
 INSTRUCTION_SETS = ("plain", "avx2", "avx512")
 
@@ -68,10 +68,13 @@ def _open(name: str) -> ctypes.CDLL | str:
         functions = ctypes.CDLL(str(path))
     except OSError as error:
         return f"The native kernels cannot be loaded: {error}."
-    found = functions.equipot_abi_version()
-    if found != KERNELS_ABI_VERSION:
+    found, expected = functions.equipot_abi_version(), header().abi_version
+    if found != expected:
         return (
-            f"The native kernels are of another version of the package (interface {found}, expected "
-            f"{KERNELS_ABI_VERSION}); install the package again."
+            f"The native kernels are of another version of the package (interface {found}, expected {expected}); "
+            "install the package again."
         )
+    for name, (result, arguments) in header().signatures.items():
+        function = getattr(functions, name)
+        function.restype, function.argtypes = result, arguments
     return functions

@@ -6,30 +6,31 @@
 #include <string>
 #include <vector>
 
+#include "engine/engine_api.h"
+
 namespace equipot_lammps {
+
+// The folder of this plugin.
+std::string own_folder();
 
 // Throws std::runtime_error with a sentence where something is not there.
 class EngineLibrary {
  public:
-  // The kernels in this folder (libequipot_plain.so and others).
-  explicit EngineLibrary(const std::string& folder);
+  // The kernels (libequipot_plain.so and others) in the first of these folders that has them; empty names are left out.
+  explicit EngineLibrary(const std::vector<std::string>& folders);
 
   const std::string& instruction_set() const { return instruction_set_; }
 
-  const char* (*error)();
-  void* (*load)(const char* bytes, int64_t size);
-  void (*destroy)(void* engine);
-  double (*cutoff)(const void* engine);
-  int64_t (*num_species)(const void* engine);
-  int (*is_double)(const void* engine);
-  int (*set_points)(void* engine, int64_t num_atoms, int64_t num_nodes, int64_t num_points, const int32_t* species,
-                    const int32_t* atom_point, const int32_t* point_node, const int64_t* start, const int32_t* point,
-                    const double* positions, const int64_t** places);
-  int (*update)(void* engine, const double* positions, const double* cell, int num_threads, int64_t* closest_pair,
-                double* closest_distance);
-  int (*run)(void* engine, int num_threads, double* node_energy, double* forces, double* virial, double* node_virial,
-             void (*exchange)(void*, void*, int64_t), void* context);
-  int64_t (*bytes)(const void* engine);
+  decltype(&equipot_engine_error) error;
+  decltype(&equipot_engine_load) load;
+  decltype(&equipot_engine_destroy) destroy;
+  decltype(&equipot_engine_cutoff) cutoff;
+  decltype(&equipot_engine_num_species) num_species;
+  decltype(&equipot_engine_is_double) is_double;
+  decltype(&equipot_engine_set_points) set_points;
+  decltype(&equipot_engine_update) update;
+  decltype(&equipot_engine_run) run;
+  decltype(&equipot_engine_bytes) bytes;
 
  private:
   std::string instruction_set_;
@@ -49,20 +50,23 @@ class Engine {
   int64_t bytes() const { return library_->bytes(engine_); }
   const EngineLibrary& library() const { return *library_; }
 
-  // See equipot/kernels/csrc/engine/engine_api.cpp. These throw std::runtime_error.
+  // eV, of an isolated atom of each species. Takes the structure's place.
+  std::vector<double> lone_energies();
+
+  // See engine_api.h. These throw std::runtime_error.
   const int64_t* set_points(const std::vector<int32_t>& species, const std::vector<int32_t>& atom_point,
                             const std::vector<int32_t>& point_node, const std::vector<int64_t>& start,
                             const std::vector<int32_t>& point, const double* positions);
   // The two nearest points and their distance.
   double update(const double* positions, int num_threads, int64_t closest_pair[2]);
   void run(int num_threads, double* node_energy, double* forces, double* virial, double* node_virial,
-           void (*exchange)(void*, void*, int64_t), void* context);
+           EquipotExchange exchange, void* context);
 
  private:
   void check(int failed) const;
 
   std::shared_ptr<const EngineLibrary> library_;
-  void* engine_;
+  EquipotEngine* engine_;
 };
 
 }  // namespace equipot_lammps
