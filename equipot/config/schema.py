@@ -47,7 +47,7 @@ class KeysConfig(Section):
 class UnitsConfig(Section):
     """Units and the stress sign of the labels in the files (positions are in Angstrom)."""
 
-    energy: Literal["eV", "meV", "Ha", "Ry", "kcal/mol", "kJ/mol"] = "eV"
+    energy: Literal["eV", "meV", "Ha", "Ry", "kcal/mol", "kJ/mol", "eV/atom", "meV/atom", "Ha/atom", "Ry/atom"] = "eV"
     forces: Literal["eV/A", "meV/A", "Ha/Bohr", "Ry/Bohr", "kcal/mol/A"] = "eV/A"
     stress: Literal["eV/A^3", "GPa", "kbar", "bar"] = "eV/A^3"
     #: ``tension_positive`` is ASE's; ``compression_positive`` is VASP's and LAMMPS' pressure; ``proven`` takes the
@@ -102,6 +102,9 @@ class DataConfig(Section):
     split: SplitConfig = field(default_factory=SplitConfig)
     #: What to do with a frame whose label or geometry is not finite: stop, or leave it out and say so.
     on_bad: Literal["error", "skip"] = "error"
+    #: What to do where energies prove that stress or forces have another unit or sign than declared, or that energies
+    #: are those of one atom: stop, or say so and go on.
+    on_contradiction: Literal["stop", "warn"] = "stop"
     #: ``auto``: isolated-atom frames where there are any, else least squares; or a mapping element -> eV.
     atomic_energies: Literal["auto", "isolated", "least_squares"] | PerElement = "auto"
     #: Element symbols the potential shall know; ``auto``: those in the training frames.
@@ -251,7 +254,7 @@ class ScheduleConfig(Section):
     """The learning rate over time."""
 
     name: Literal["cosine", "plateau", "constant"] = "cosine"
-    #: Steps of linear warm-up.
+    #: Steps of linear warm-up, or a tenth of the run's where these are fewer.
     warmup_steps: Count = 50
     #: Final learning rate as a fraction of the first (cosine).
     final_fraction: Fraction = 0.01

@@ -24,7 +24,7 @@ from equipot.data.paths import expand_files, file_sha256, resolve_file
 from equipot.data.reading import flip_stress, read_declared, stress_warnings
 from equipot.data.splits import record_split, split_frames, stored_split
 from equipot.data.states import varying_states
-from equipot.data.statistics import Statistics, compute_statistics
+from equipot.data.statistics import Statistics, compute_statistics, count_labelled
 from equipot.data.stress_sign import prove_sign
 from equipot.errors import ConfigError, DataError, ElementError, StructureError
 from equipot.graph import AtomicGraph, from_ase
@@ -47,7 +47,9 @@ class DataSets:
         warnings: The warnings among them, alone.
         split_record: JSON-able: which frame of which file went where.
         hashes: File name -> SHA-256 (for generated frames, of their contents).
-        isolated: Isolated-atom frames, which are in no split.
+        isolated: Isolated-atom frames of the training files, which are in no split.
+        isolated_held_out: Those of the validation and test files, which are not counted as errors.
+        energy_keys: The key of the energies and that of others beside them, where a file has both.
         leaks: Structures that are on both sides of the split.
     """
 
@@ -63,6 +65,8 @@ class DataSets:
     split_record: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     isolated: list[Frame] = field(default_factory=list)
+    isolated_held_out: list[Frame] = field(default_factory=list)
+    energy_keys: tuple[str, str] | None = None
     leaks: list[Leak] = field(default_factory=list)
 
 
@@ -73,6 +77,7 @@ def load_datasets(
     config_directory: str | Path = ".",
     required: Sequence[str] = ("energy", "forces"),
     not_known: str | None = None,
+    swap_energy: bool = False,
     progress: Progress | None = None,
     stored_split: Mapping[str, Any] | None = None,
 ) -> DataSets:
@@ -83,6 +88,7 @@ def load_datasets(
         cutoff: Radius of the neighbour lists (Angstrom).
         config_directory: Folder of the configuration file.
         required: Labels at least one training frame must have, unless their key is null.
+        swap_energy: Take ``free_energy`` instead of ``energy`` (or the other way round) where a file has both.
         not_known: Why an element outside ``config.elements`` cannot be used, for messages.
         progress: Called with (what, done, total).
         stored_split: ``split_record`` of an earlier run on the same files, whose split is taken over.
@@ -97,27 +103,20 @@ def load_datasets(
     loader = _Loader(config, Path(config_directory), progress or (lambda what, done, total: None))
     loader.report += lines
     loader.stored_split = stored_split
-    parts = loader.read_parts()
+    parts = loader.read_parts(swap_energy)
     loader.check_required(parts["train"], required)
-    isolated = [frame for frame in parts["train"] if is_isolated_atom(frame)]
-    bound = [frame for frame in parts["train"] if not is_isolated_atom(frame)]
-    if not bound:
+    isolated = loader.take_isolated(parts)
+    if not parts["train"]:
         raise DataError(
             "There is nothing to train on: data.train holds "
-            + (f"only isolated atoms ({len(isolated)})." if isolated else "no frames.")
-        )
-    parts["train"] = bound
-    if isolated:
-        loader.say(
-            f"{len(isolated)} isolated-atom frames are used for atomic energies only, not as training graphs "
-            f"(they carry nothing else)"
+            + (f"only isolated atoms ({len(isolated['train'])})." if isolated["train"] else "no frames.")
         )
     parts, record = loader.split(parts)
     elements = _elements(config, parts["train"])
     listed = "data.elements does not list" if config.elements != "auto" else "no training frame contains"
     _check_elements(parts, elements, not_known or listed)
-    energies = fit_atomic_energies(parts["train"] + isolated, elements, method=config.atomic_energies)
-    loader.apply_config_weights(parts)
+    energies = fit_atomic_energies(parts["train"] + isolated["train"], elements, method=config.atomic_energies)
+    loader.say_isolated(isolated, energies)
     graphs, frames = {}, {}
     for name in SPLITS:
         graphs[name], frames[name] = loader.build_graphs(name, parts[name], cutoff)
@@ -135,7 +134,9 @@ def load_datasets(
         warnings=loader.warnings,
         split_record=record,
         hashes=loader.hashes,
-        isolated=isolated,
+        isolated=isolated["train"],
+        isolated_held_out=isolated["validation"] + isolated["test"],
+        energy_keys=loader.energy_keys,
         leaks=loader.leaks,
     )
 
@@ -149,6 +150,9 @@ class _Loader:
         self.warnings: list[str] = []
         self.hashes: dict[str, str] = {}
         self.available: dict[str, dict[str, list[str]]] = {}
+        self.energy_keys: tuple[str, str] | None = None
+        #: Labels some of which training frames have and that do not count.
+        self.counted_out: set[str] = set()
         self.leaks: list[Leak] = []
         self.stored_split: Mapping[str, Any] | None = None
 
@@ -159,11 +163,11 @@ class _Loader:
         self.warnings.append(sentence)
         self.report.append(f"warning: {sentence}")
 
-    def read_parts(self) -> dict[str, list[Frame]]:
+    def read_parts(self, swap_energy: bool = False) -> dict[str, list[Frame]]:
         config = self.config
         named = {"train": config.train, "validation": config.validation, "test": config.test}
         if config.generate is not None:
-            return {"train": self._generate(), "validation": [], "test": []}
+            return self._count_labels({"train": self._generate(), "validation": [], "test": []})
         if not config.train:
             raise ConfigError("data.train names no file. List at least one, or set data.generate=cu_au_emt.")
         names = [name for part in SPLITS for name in named[part]]
@@ -178,13 +182,37 @@ class _Loader:
             self.available[name] = files[name].report.available
         self.progress("reading files", len(paths), len(paths))
         refuse_missing_keys(self.available, config.keys)
+        for frame_file in files.values() if swap_energy else ():
+            frame_file.swap_energy()
+        self.energy_keys = next(
+            (
+                (file.report.keys["energy"], file.report.other_energy_key)
+                for file in files.values()
+                if file.report.other_energy_key is not None
+            ),
+            None,
+        )
         self._settle_stress_sign(files)
         for frame_file in files.values():
             self.report += frame_file.report.lines()
             self.warnings += [f"{frame_file.report.path}: {warning}" for warning in frame_file.report.warnings]
         for sentence in varying_states([frame for frame_file in files.values() for frame in frame_file.frames]):
             self.warn(sentence)
-        return {part: [frame for name in members for frame in files[name].frames] for part, members in named.items()}
+        return self._count_labels(
+            {part: [frame for name in members for frame in files[name].frames] for part, members in named.items()}
+        )
+
+    def _count_labels(self, parts: dict[str, list[Frame]]) -> dict[str, list[Frame]]:
+        """The frames with their whole weights, and with the labels that count: from here on there are no others."""
+        self._apply_config_weights(parts)
+        counting = {name: [frame.counting() for frame in frames] for name, frames in parts.items()}
+        for name, frames in parts.items():
+            for label in LABELS:
+                lost = sum(frame.has(label) for frame in frames) - sum(frame.has(label) for frame in counting[name])
+                if lost:
+                    self.counted_out |= {label} if name == "train" else set()
+                    self.say(f"{lost} {label} labels of {name} have weight 0 or are placeholders: they do not count")
+        return counting
 
     def _generate(self) -> list[Frame]:
         from equipot.data.synthetic import cu_au_emt
@@ -227,6 +255,48 @@ class _Loader:
                 for warning in stress_warnings(proof, LabelKey(quantity, key), declared):
                     self.warn(warning)
 
+    def _apply_config_weights(self, parts: dict[str, list[Frame]]) -> None:
+        frames = {id(frame): frame for name in SPLITS for frame in parts[name]}.values()  # a file may be in two splits
+        known = sorted({frame.config_type for frame in frames})
+        for name in self.config.config_weights:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean '{close[0]}'?" if close else ""
+                raise ConfigError(
+                    f"data.config_weights: no frame has config_type '{name}'.{hint} There are {', '.join(known[:30])}."
+                )
+        for frame in frames:
+            factor = self.config.config_weights.get(frame.config_type, 1.0)
+            for label in LABELS:
+                setattr(frame, f"{label}_weight", getattr(frame, f"{label}_weight") * factor)
+
+    def take_isolated(self, parts: dict[str, list[Frame]]) -> dict[str, list[Frame]]:
+        """Take the isolated atoms out of the splits: they have no forces, and their energy is an atomic energy."""
+        isolated = {name: [frame for frame in frames if is_isolated_atom(frame)] for name, frames in parts.items()}
+        for name, found in isolated.items():
+            if found:
+                parts[name] = [frame for frame in parts[name] if not is_isolated_atom(frame)]
+        return isolated
+
+    def say_isolated(self, isolated: dict[str, list[Frame]], energies: AtomicEnergies) -> None:
+        """What isolated-atom frames are used for, and how far those held out are from the atomic energies."""
+        if isolated["train"]:
+            self.say(
+                f"{len(isolated['train'])} isolated-atom frames are used for atomic energies only, not as training "
+                f"graphs (they carry nothing else)"
+            )
+        for name in ("validation", "test"):
+            if isolated[name]:
+                apart = [
+                    f"{symbol} {frame.energy:.4f} eV, E0 {energies.values[symbol]:.4f} eV"
+                    for frame in isolated[name]
+                    if frame.has("energy") and (symbol := frame.atoms.get_chemical_symbols()[0]) in energies.values
+                ]
+                self.say(
+                    f"{len(isolated[name])} isolated-atom frames of {name} are not counted as errors: they would only "
+                    f"measure the atomic energies" + (f" ({'; '.join(apart[:6])})" if apart else "")
+                )
+
     def check_required(self, frames: Sequence[Frame], required: Sequence[str]) -> None:
         for label in required:
             wanted = getattr(self.config.keys, label)
@@ -234,6 +304,12 @@ class _Loader:
                 wanted = wanted or self.config.keys.virial
             if wanted is None or any(frame.has(label) for frame in frames):
                 continue
+            if label in self.counted_out:
+                raise DataError(
+                    f"{', '.join(self.config.train)}: the {label} that are there do not count (weight 0, placeholders, "
+                    f"or held atoms; the report of 'equipot data check' says which). Set data.keys.{label}=null to go "
+                    f"on without them."
+                )
             merged = {
                 place: sorted(
                     {key for name in self.config.train for key in self.available.get(name, {}).get(place, [])}
@@ -297,21 +373,6 @@ class _Loader:
                 self.leaks.append(leak)
                 self.warn(leak.sentence())
 
-    def apply_config_weights(self, parts: dict[str, list[Frame]]) -> None:
-        known = sorted({frame.config_type for name in SPLITS for frame in parts[name]})
-        for name in self.config.config_weights:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean '{close[0]}'?" if close else ""
-                raise ConfigError(
-                    f"data.config_weights: no frame has config_type '{name}'.{hint} There are {', '.join(known[:30])}."
-                )
-        for name in SPLITS:
-            for frame in parts[name]:
-                factor = self.config.config_weights.get(frame.config_type, 1.0)
-                for label in LABELS:
-                    setattr(frame, f"{label}_weight", getattr(frame, f"{label}_weight") * factor)
-
     def build_graphs(self, name: str, frames: list[Frame], cutoff: float) -> tuple[list[AtomicGraph], list[Frame]]:
         """The graphs of the usable frames, and those frames."""
         graphs: list[AtomicGraph] = []
@@ -334,9 +395,7 @@ class _Loader:
     def finish(self, graphs: dict[str, list[AtomicGraph]], energies: AtomicEnergies, statistics: Statistics) -> None:
         for label in LABELS:
             counts = ", ".join(
-                f"{name} {sum(_has(graph, label) for graph in graphs[name])}/{len(graphs[name])}"
-                for name in SPLITS
-                if graphs[name]
+                f"{name} {count_labelled(graphs[name])[label]}/{len(graphs[name])}" for name in SPLITS if graphs[name]
             )
             self.say(f"{label} labels: {counts}")
         if not graphs["validation"]:
@@ -345,16 +404,13 @@ class _Loader:
         self.warnings += energies.warnings + statistics.warnings
 
 
-def _has(graph: AtomicGraph, label: str) -> bool:
-    return bool(getattr(graph, label).isfinite().all())
-
-
 def frame_to_graph(frame: Frame, cutoff: float, *, frame_id: int = 0, min_distance: float | None = 0.05) -> AtomicGraph:
-    """The graph of a frame with its labels and weights.
+    """The graph of a frame with the labels that count, and its weights.
 
     Raises:
         StructureError: Not a structure a potential can be evaluated on; names the frame.
     """
+    frame = frame.counting()
     return from_ase(
         frame.atoms,
         cutoff,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,10 @@ class Frame:
         forces: (N, 3) eV/Angstrom, or None.
         stress: (3, 3) eV/Angstrom^3, symmetric, positive under tension as in ASE, or None.
         config_type: Name of the group of configurations the frame belongs to.
-        energy_weight, forces_weight, stress_weight: Factors on the frame's terms in the loss.
+        energy_weight, forces_weight, stress_weight: Factors on the frame's terms in the loss; a label of weight 0 does
+            not count, see :meth:`counting`.
+        other_energy: The energy (eV) under the file's other key (``free_energy`` beside ``energy``), NaN without one.
+        held: (N,) bool, or None: atoms whose forces are no labels, because a constraint has set them to zero.
         source: ``"file frame 12"``: for messages.
         index: Number of the frame in its file, from 0.
         info: The frame's other keys, as read.
@@ -101,6 +104,8 @@ class Frame:
     energy_weight: float = 1.0
     forces_weight: float = 1.0
     stress_weight: float = 1.0
+    other_energy: float = float("nan")
+    held: np.ndarray | None = None
     source: str = ""
     index: int = 0
     info: dict[str, Any] = field(default_factory=dict)
@@ -109,11 +114,35 @@ class Frame:
         """Whether the frame carries ``energy``, ``forces`` or ``stress``."""
         return bool(np.isfinite(self.energy)) if label == "energy" else getattr(self, label) is not None
 
+    def counting(self) -> Frame:
+        """The frame with only the labels that count: this decides it for everything that looks at labels.
+
+        A label of weight 0 is missing in it (several programs write a placeholder number with weight 0 where a label
+        was not computed), and the forces of atoms that were held are NaN. It shares its arrays with this frame.
+        """
+        missing: dict[str, Any] = {}
+        if self.energy_weight == 0.0 and self.has("energy"):
+            missing["energy"] = missing["other_energy"] = float("nan")
+        if self.stress_weight == 0.0 and self.stress is not None:
+            missing["stress"] = None
+        if self.forces is not None:
+            if self.forces_weight == 0.0 or (self.held is not None and self.held.all()):
+                missing["forces"] = None
+            elif self.held is not None and self.held.any():
+                missing["forces"] = np.where(self.held[:, None], np.nan, self.forces)
+        return replace(self, **missing) if missing else self
+
     @property
     def volume(self) -> float:
         """Volume of the cell (Angstrom^3), or NaN where the structure is not periodic in three directions."""
         volume = abs(float(np.linalg.det(self.atoms.cell.array)))
         return volume if self.atoms.pbc.all() and volume > 0.0 else float("nan")
+
+
+def force_sizes(forces: np.ndarray) -> np.ndarray:
+    """Lengths of the forces (N, 3) that are labels, in their unit: those of atoms that were held are left out."""
+    sizes = np.linalg.norm(forces, axis=1)
+    return sizes[np.isfinite(sizes)]
 
 
 @dataclass(frozen=True)
@@ -139,6 +168,8 @@ class ReadReport:
         skipped: Frames left out because of ``on_bad="skip"``.
         warnings: Sentences the user should read.
         stress_sign: What the frames prove about the sign and unit of the stress (see ``stress_sign.SignProof``).
+        other_energy_key: The key of ``Frame.other_energy``, or None.
+        placeholders: Zeros that are no labels (see ``placeholders.Placeholders``).
     """
 
     path: str
@@ -150,6 +181,8 @@ class ReadReport:
     skipped: list[BadFrame] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stress_sign: Any = None
+    other_energy_key: str | None = None
+    placeholders: Any = None
 
     def lines(self) -> list[str]:
         """Printable lines: one for the file, one a label, one a frame left out, one a warning."""
@@ -194,3 +227,14 @@ class FrameFile:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def swap_energy(self) -> None:
+        """Take the energies under the other key as the labels, in place, where the file has one."""
+        key = self.report.other_energy_key
+        if key is None:
+            return
+        self.report.keys["energy"], self.report.other_energy_key = key, self.report.keys["energy"]
+        for frame in self.frames:
+            frame.energy, frame.other_energy = frame.other_energy, frame.energy
+        number = sum(frame.has("energy") for frame in self.frames)
+        self.report.coverage["energy"] = (number, len(self.frames))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from equipot.data.frames import Frame
@@ -23,3 +25,11 @@ def is_isolated_atom(frame: Frame) -> bool:
     steps = np.array([(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if (i, j, k) != (0, 0, 0)])
     images = steps[(steps[:, ~np.asarray(frame.atoms.pbc)] == 0).all(axis=1)] @ lattice
     return bool(np.linalg.norm(images, axis=1).min() >= ISOLATED_DISTANCE)
+
+
+def without_isolated(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames whose errors are counted: not isolated atoms, whose energy only says what E0 is.
+
+    Where there are no others, these are what was asked for and are kept.
+    """
+    return [frame for frame in frames if not is_isolated_atom(frame)] or list(frames)

@@ -24,7 +24,9 @@ def _spellings(*names: str) -> tuple[str, ...]:
     return (*reference, *plain, *dft, *calculator)
 
 
-ENERGY_KEYS = (*_spellings("energy"), "total_energy", "REF_total_energy", "free_energy")
+#: What forces and stress are the derivatives of, where it stands beside an energy.
+FREE_ENERGY = "free_energy"
+ENERGY_KEYS = (*_spellings("energy"), "total_energy", "REF_total_energy", FREE_ENERGY)
 FORCES_KEYS = _spellings("forces", "force")
 STRESS_KEYS = _spellings("stress")
 VIRIAL_KEYS = _spellings("virial", "virials")
@@ -98,6 +100,20 @@ def choose_keys(frames: Sequence[RawFrame], keys: KeysConfig) -> ChosenKeys:
         result.chosen[label] = labels[0] if labels else None
         result.others[label] = labels[1:]
     return result
+
+
+def other_energy_key(chosen: ChosenKeys) -> str | None:
+    """The key of the other of ``energy`` and ``free_energy``, where a file has both.
+
+    With smeared occupations VASP and others give the energy without entropy, or extrapolated to no smearing, beside the
+    free energy; forces and stress are the derivatives of the latter.
+    """
+    used = chosen.chosen["energy"]
+    if used is None:
+        return None
+    is_free = used.key.removesuffix(" (calculator)") == FREE_ENERGY
+    names = ("energy", "energy (calculator)") if is_free else (FREE_ENERGY, f"{FREE_ENERGY} (calculator)")
+    return next((name for name in names if name in chosen.available["info"]), None)
 
 
 def _present(dictionaries) -> set[str]:

@@ -30,8 +30,8 @@ _WEIGHT_KEYS = {
 }
 #: Keys that are read as weights or names and not as labels.
 FRAME_KEYS = frozenset({"config_type", "config_weight", *(key for keys in _WEIGHT_KEYS.values() for key in keys)})
-
-
+#: At the end of a unit: the energies in the file are those of one atom.
+PER_ATOM = "/atom"
 #: Numbers beyond this are typing errors in any unit (and their squares would overflow).
 _ABSURD = 1e15
 
@@ -57,7 +57,8 @@ def read_energy(frame: RawFrame, label: LabelKey | None, units: UnitsConfig) -> 
     array = _numbers(value, label.key)
     if array.size != 1:
         raise BadLabel(f"the energy '{label.key}' must be one number, found {array.size}")
-    return float(array.reshape(-1)[0]) * ENERGY_UNITS[units.energy]
+    unit = units.energy.removesuffix(PER_ATOM)
+    return float(array.reshape(-1)[0]) * ENERGY_UNITS[unit] * (1 if unit == units.energy else len(frame.atoms))
 
 
 def read_forces(frame: RawFrame, label: LabelKey | None, units: UnitsConfig) -> np.ndarray | None:
@@ -90,7 +91,7 @@ def read_stress(frame: RawFrame, label: LabelKey | None, units: UnitsConfig) -> 
         return None
     matrix = _symmetric(_numbers(value, label.key), label)
     if label.quantity == "virial":
-        return -matrix * ENERGY_UNITS[units.energy] / abs(np.linalg.det(frame.atoms.cell.array))
+        return -matrix * ENERGY_UNITS[units.energy.removesuffix(PER_ATOM)] / abs(np.linalg.det(frame.atoms.cell.array))
     sign = -1.0 if units.stress_sign == "compression_positive" else 1.0
     return sign * matrix * STRESS_UNITS[units.stress]
 

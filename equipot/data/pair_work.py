@@ -68,7 +68,8 @@ def pair_work(
     """Compare two frames of the same atoms in the same order.
 
     Args:
-        first, second: With energies; both periodic in three directions, or neither periodic.
+        first, second: With energies; both periodic in three directions, or neither periodic. Forces may be NaN for
+            atoms that were held.
         largest_strain: Component of the deformation beyond which two frames are not compared.
         largest_displacement: Of an atom (Angstrom).
 
@@ -92,7 +93,13 @@ def pair_work(
         if displacement >= NEGLIGIBLE_DISPLACEMENT:
             return None
     else:
-        at_first, at_second = -float(np.sum(forces[0] * moved)), -float(np.sum(forces[1] * moved))
+        known = np.isfinite(forces[0]).all(axis=1) & np.isfinite(forces[1]).all(axis=1)
+        if not known.all():
+            # Atoms that were held do no work where they did not move, whatever the forces on them.
+            moved = moved - moved[~known].mean(axis=0)
+            if np.abs(moved[~known]).max() >= NEGLIGIBLE_DISPLACEMENT:
+                return None
+        at_first, at_second = (-float(np.sum((force * moved)[known])) for force in forces)
         work, curvature = 0.5 * (at_first + at_second), abs(at_first - at_second)
     has_stress = first.stress is not None and second.stress is not None
     deformed = bool(np.abs(strain).max() > 1e-7)

@@ -11,12 +11,14 @@ from equipot.config.schema import KeysConfig, UnitsConfig
 from equipot.data.convergence import electronic_fault, unclear_flag
 from equipot.data.formats import OWN_UNITS
 from equipot.data.frames import LABELS, BadFrame, Frame, FrameFile, RawFrame, ReadReport
+from equipot.data.held_forces import describe_held, held_atoms
 from equipot.data.label_keys import (
     ChosenKeys,
     LabelKey,
     choose_keys,
     is_reference,
     missing_keys,
+    other_energy_key,
     refuse_missing_keys,
 )
 from equipot.data.labels import (
@@ -29,6 +31,7 @@ from equipot.data.labels import (
     read_weights,
 )
 from equipot.data.occupancy import refuse_partial
+from equipot.data.placeholders import find_placeholders, mark_placeholders
 from equipot.data.readers import read_raw_file
 from equipot.data.stress_sign import SignProof, prove_sign
 from equipot.elements import MAX_ATOMIC_NUMBER
@@ -113,6 +116,7 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
                 "declared units and stress sign are not applied: outputs of programs bring their own"
             )
         units = _DEFAULT_UNITS
+    report.other_energy_key = other_energy_key(chosen)
     unclear = [raw.index for raw in raw_frames if unclear_flag(raw.info)]
     if unclear:
         report.warnings.append(
@@ -124,7 +128,7 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
         report.warnings += [raw.note] if raw.note else []
         where = f"{name}, frame {raw.index}" + (f" (line {raw.line})" if raw.line else "")
         try:
-            frames.append(_read_frame(raw, name, where, chosen, units))
+            frames.append(_read_frame(raw, name, where, chosen, units, report.other_energy_key))
         except (BadLabel, StructureError) as error:
             reason = str(error).removeprefix(f"{where}: ")
             if on_bad != "skip":
@@ -139,11 +143,16 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
     report.coverage = {label: (sum(frame.has(label) for frame in frames), len(frames)) for label in LABELS}
     left_out = {bad.index for bad in report.skipped}
     _compare_candidates([raw for raw in raw_frames if raw.index not in left_out], chosen, units, name, report)
+    report.placeholders = find_placeholders(frames)
+    mark_placeholders(frames, report.placeholders)
+    report.warnings += [text for text in (describe_held(frames), *report.placeholders.sentences(frames)) if text]
     _judge_stress(frames, raw_frames, chosen, units, report)
     return FrameFile(frames, report)
 
 
-def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig) -> Frame:
+def _read_frame(
+    raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig, other_key: str | None
+) -> Frame:
     fault = raw.fault or electronic_fault(raw.info)
     if fault is not None and any(chosen.chosen.values()):
         raise BadLabel(fault)
@@ -160,11 +169,20 @@ def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units:
         atoms,
         **values,
         **weights,
+        other_energy=_other_energy(raw, other_key, units),
+        held=held_atoms(atoms, values["forces"]),
         config_type=read_config_type(raw),
         source=f"{name} frame {raw.index}",
         index=raw.index,
         info=raw.info,
     )
+
+
+def _other_energy(raw: RawFrame, key: str | None, units: UnitsConfig) -> float:
+    try:
+        return read_energy(raw, None if key is None else LabelKey("energy", key), units)
+    except BadLabel:  # it is not a label unless it is asked for
+        return float("nan")
 
 
 def _compare_candidates(
@@ -221,7 +239,7 @@ def _judge_stress(
         )
     proof = report.stress_sign = prove_sign(frames)
     report.warnings += stress_warnings(proof, label, units.stress_sign)
-    suspicious = implausible_stress(frames)
+    suspicious = implausible_stress([frame.counting() for frame in frames])
     labelled = sum(frame.stress is not None for frame in frames)
     # A wrong unit or sign is that of all frames of a file: a few strange ones among many are something else.
     if len(suspicious) > _MANY_STRANGE * labelled and not proof.is_right:

@@ -11,6 +11,7 @@ import torch
 from ase.data import chemical_symbols
 
 from equipot.data.frames import LABELS
+from equipot.data.label_masks import label_masks
 from equipot.graph import AtomicGraph
 
 
@@ -66,10 +67,11 @@ def compute_statistics(graphs: Sequence[AtomicGraph], atomic_energies: Mapping[s
     square_sum, num_components = 0.0, 0
     left: list[float] = []
     for graph in graphs:
-        forces = graph.forces[torch.isfinite(graph.forces)]
+        masks = label_masks(graph)
+        forces = graph.forces[masks.forces].flatten()
         square_sum += float((forces**2).sum())
         num_components += forces.numel()
-        if bool(torch.isfinite(graph.energy).all()):
+        if bool(masks.energy.all()):
             left.append(float((graph.energy.sum() - table[graph.atomic_numbers].sum()) / graph.num_nodes))
     warnings = []
     forces_rms = float(np.sqrt(square_sum / num_components)) if num_components else 0.0
@@ -77,11 +79,7 @@ def compute_statistics(graphs: Sequence[AtomicGraph], atomic_energies: Mapping[s
         reason = "all forces are zero" if num_components else "there are no forces"
         warnings.append(f"{reason}: 1 eV/A stands in for their rms")
         forces_rms = 1.0
-    present = {
-        "energy": sum(bool(torch.isfinite(graph.energy).all()) for graph in graphs),
-        "forces": sum(bool(torch.isfinite(graph.forces).all()) for graph in graphs),
-        "stress": sum(bool(torch.isfinite(graph.stress).all()) for graph in graphs),
-    }
+    present = count_labelled(graphs)
     return Statistics(
         avg_num_neighbors=num_edges / max(num_atoms, 1),
         forces_rms=forces_rms,
@@ -92,3 +90,9 @@ def compute_statistics(graphs: Sequence[AtomicGraph], atomic_energies: Mapping[s
         coverage={label: (present[label], len(graphs)) for label in LABELS},
         warnings=warnings,
     )
+
+
+def count_labelled(graphs: Sequence[AtomicGraph]) -> dict[str, int]:
+    """Label -> number of graphs in which it counts, for forces on at least one atom."""
+    masks = [label_masks(graph) for graph in graphs]
+    return {label: sum(bool(getattr(mask, label).any()) for mask in masks) for label in LABELS}

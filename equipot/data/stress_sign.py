@@ -92,6 +92,7 @@ def prove_sign(frames: Sequence[Frame]) -> SignProof:
     """
     groups: dict[tuple, list[Frame]] = defaultdict(list)
     for frame in frames:
+        frame = frame.counting()
         if frame.has("energy") and frame.stress is not None and np.isfinite(frame.volume):
             groups[frame.config_type, frame.atoms.numbers.tobytes()].append(frame)
     pairs: list[tuple[float, float]] = []

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from ase.constraints import FixAtoms
 from ase.io.extxyz import write_xyz
 
 from equipot.data.frames import Frame
@@ -73,6 +74,8 @@ def _labelled(frame: Frame, prefix: str):
         atoms.info[f"{prefix}energy"] = float(frame.energy)
     if frame.stress is not None:
         atoms.info[f"{prefix}stress"] = np.asarray(frame.stress, dtype=float)
+    if frame.held is not None and frame.held.any() and not atoms.constraints:
+        atoms.set_constraint(FixAtoms(mask=frame.held))  # so that a reader knows which forces are no labels
     if frame.forces is not None:
         atoms.arrays[f"{prefix}forces"] = np.asarray(frame.forces, dtype=float)
     atoms.info["config_type"] = frame.config_type

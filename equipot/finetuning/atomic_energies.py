@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from equipot.data.atomic_energies import AtomicEnergies, fit_composition, isolated_energies
+from equipot.data.label_masks import label_masks
 from equipot.errors import ConfigError, DataError
 from equipot.graph import collate
 from equipot.training.evaluate import batches_by_edges
@@ -61,7 +62,7 @@ def _present(base: Potential, graphs: Sequence[AtomicGraph]) -> list[str]:
 
 def _refit(base: Potential, own: Mapping[str, float], graphs: Sequence[AtomicGraph]) -> AtomicEnergies:
     """Least squares of (label - base) / N on composition: a change for each element that is there."""
-    labelled = [graph for graph in graphs if bool(torch.isfinite(graph.energy).all())]
+    labelled = [graph for graph in graphs if bool(label_masks(graph).energy.all())]
     if not labelled:
         raise DataError(
             "finetune.atomic_energies is refit, but no training frame has an energy to fit to. Use keep, "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from equipot.data.frames import force_sizes
 from equipot.report.figures import GREY, SPLIT_COLORS, empty_message, new_figure, plain_label, style
 from equipot.report.plots import log_axis
 from equipot.report.tables import ABSENT, Column, Table, format_number
@@ -42,9 +43,7 @@ def group_table(frames: Frames, atomic_energies: Mapping[str, float]) -> Table:
     for name in sorted(shown):
         members = [frame for split in splits for frame in groups[name][split]]
         forces = [
-            np.linalg.norm(frame.forces, axis=1).max()
-            for frame in members
-            if frame.forces is not None and len(frame.forces)
+            sizes.max() for frame in members if frame.forces is not None and len(sizes := force_sizes(frame.forces))
         ]
         rows.append(
             (
@@ -78,7 +77,7 @@ def coverage_facts(frames: Frames, atomic_energies: Mapping[str, float]) -> list
     }
     shown = ", ".join(f"{name} ({number})" for name, number in compositions.most_common(_MOST_COMPOSITIONS))
     more = len(compositions) - _MOST_COMPOSITIONS
-    forces = [np.linalg.norm(frame.forces, axis=1) for frame in members if frame.forces is not None]
+    forces = [force_sizes(frame.forces) for frame in members if frame.forces is not None]
     temperatures = [value for frame in members for value in _temperature(frame)]
     facts = [
         ("Atoms by element", ", ".join(f"{name} {number:,}" for name, number in atoms.most_common())),
@@ -120,7 +119,7 @@ def energy_map(frames: Frames, atomic_energies: Mapping[str, float]) -> list[Fig
         axes = figure.subplots()
         sizes = {
             split: np.concatenate(
-                [np.linalg.norm(frame.forces, axis=1) for frame in members if frame.forces is not None] or [np.zeros(0)]
+                [force_sizes(frame.forces) for frame in members if frame.forces is not None] or [np.zeros(0)]
             )
             for split, members in frames.items()
         }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import atomic_numbers
 
-from equipot.training.labels import label_masks
+from equipot.data.label_masks import label_masks
 from equipot.units import GPA_PER_EV_A3, matrix_to_voigt
 
 if TYPE_CHECKING:

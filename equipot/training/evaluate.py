@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from equipot.data.label_masks import label_masks
 from equipot.data.sampler import edge_batches
 from equipot.errors import Interrupted
 from equipot.graph import AtomicGraph, collate
 from equipot.training.device import resolve_device
-from equipot.training.labels import label_masks
 from equipot.training.loss import Loss
 from equipot.training.memory import explain_out_of_memory
 from equipot.training.metrics import MetricAccumulator, Metrics

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from equipot.config.schema import Config
+from equipot.data.label_masks import label_masks
 from equipot.data.sampler import BatchSampler
 from equipot.errors import ConfigError, DataError
 from equipot.graph import AtomicGraph, make_loader
@@ -17,11 +18,10 @@ from equipot.training.device import resolve_device
 from equipot.training.ema import ExponentialMovingAverage
 from equipot.training.epoch import EpochSums
 from equipot.training.evaluate import Evaluation, batches_by_edges, evaluate_batches
-from equipot.training.labels import label_masks
 from equipot.training.loss import Loss
 from equipot.training.optimizer import build_optimizer
 from equipot.training.replay import Replay
-from equipot.training.schedule import Schedule
+from equipot.training.schedule import Schedule, warmup_steps
 from equipot.training.state import TrainingState
 
 if TYPE_CHECKING:
@@ -77,7 +77,13 @@ class Job:
         stage_two = self.config.loss.stage_two
         factor = 1.0 if stage_two is None else stage_two.learning_rate_factor
         ema = ExponentialMovingAverage(potential, self.config.training.ema_decay)
-        return TrainingState(potential, optimizer, ema, Schedule(self.config.schedule, factor))
+        schedule = Schedule(self.config.schedule, factor, warmup_steps=self.warmup_steps)
+        return TrainingState(potential, optimizer, ema, schedule)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of warm-up of the learning rate."""
+        return warmup_steps(self.config.schedule, len(self.steps(0)) * self.config.training.epochs)
 
     def steps(self, epoch: int) -> list[StepPlan]:
         """The optimiser steps of an epoch."""

@@ -105,6 +105,11 @@ def fit(
         say(f"Resumed after {state.epoch} epochs and {state.step} steps.")
     else:
         logger.info("Parameters:\n%s", "\n".join(describe_groups(potential, state.optimizer)))
+    if job.warmup_steps < config.schedule.warmup_steps:
+        say(
+            f"Warm-up of {job.warmup_steps} steps instead of schedule.warmup_steps={config.schedule.warmup_steps}: it "
+            f"is no more than a tenth of the run's steps."
+        )
     run.drop_metrics_after(state.epoch if state.step else -1, key="epoch")
     saver = Saver(run, state, config.training, metadata, export)
     with nullcontext(stop) if stop is not None else stop_on_signal() as stop:

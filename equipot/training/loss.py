@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from equipot.config.schema import LossConfig
+from equipot.data.label_masks import LabelMasks, label_masks, native_labels
 from equipot.errors import UsageError
 from equipot.graph import AtomicGraph
 from equipot.kernels.native import labels as native
 from equipot.kernels.selection import uses_native
-from equipot.training.labels import LabelErrors, LabelMasks, label_errors, label_masks, native_labels, num_atoms
+from equipot.training.labels import LabelErrors, label_errors, num_atoms
 
 if TYPE_CHECKING:
     from equipot.models import ModelOutput
@@ -50,7 +51,7 @@ class Loss:
     gradient length for every badly predicted atom whatever the direction, as ``mae`` has not.
 
     Each label's error is multiplied by the weight of its graph (``energy_weight``, ...), the errors are summed over the
-    labels that count (see :func:`equipot.training.labels.label_masks`) and divided by their number - not by the sum of
+    labels that count (see :func:`equipot.data.label_masks.label_masks`) and divided by their number - not by the sum of
     their weights, so that a weight works also where all graphs of a batch carry the same one. Give ``counts`` of
     several batches together and their losses add up to the loss of the one large batch.
 

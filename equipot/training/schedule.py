@@ -24,6 +24,7 @@ class Schedule:
         plateau_factor: what the plateaus so far have multiplied to.
         best: lowest value seen since the last reset, or None.
         best_epoch: when that, or the last reduction, was.
+        warmup_steps: steps of linear warm-up, see :func:`warmup_steps`; None: those of ``config``.
     """
 
     config: ScheduleConfig
@@ -31,6 +32,11 @@ class Schedule:
     plateau_factor: float = 1.0
     best: float | None = None
     best_epoch: int = 0
+    warmup_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps is None:
+            self.warmup_steps = self.config.warmup_steps
 
     def factor(self, step: int, progress: float, *, stage_two: bool = False) -> float:
         """Factor on the learning rate of one optimiser step.
@@ -40,7 +46,7 @@ class Schedule:
             progress: fraction of the run done before this step, in [0, 1].
             stage_two: whether stage two has begun.
         """
-        factor = min(1.0, (step + 1) / self.config.warmup_steps) if self.config.warmup_steps > 0 else 1.0
+        factor = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps > 0 else 1.0
         if self.config.name == "cosine":
             last = self.config.final_fraction
             factor *= last + (1.0 - last) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0.0, progress))))
@@ -69,6 +75,14 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` gave."""
         self.plateau_factor, self.best, self.best_epoch = (state["plateau_factor"], state["best"], state["best_epoch"])
+
+
+def warmup_steps(config: ScheduleConfig, num_steps: int) -> int:
+    """Steps of the warm-up: those asked for, and no more than a tenth of the run's ``num_steps``.
+
+    A short run would otherwise end before its learning rate has been reached.
+    """
+    return min(config.warmup_steps, num_steps // 10)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:

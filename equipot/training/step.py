@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from equipot.data.label_masks import label_masks
 from equipot.graph import AtomicGraph
 from equipot.kernels.selection import gradients_of
 from equipot.training.ema import ExponentialMovingAverage
-from equipot.training.labels import label_masks
 from equipot.training.loss import Loss
 from equipot.training.memory import explain_out_of_memory, sources
 from equipot.training.metrics import MetricAccumulator

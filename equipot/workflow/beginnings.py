@@ -26,6 +26,7 @@ from equipot.models import Potential, build_potential, resolve_options
 from equipot.report.tables import Column, Table
 from equipot.training import Replay
 from equipot.workflow.finetune_report import Given, read_given
+from equipot.workflow.proofs import load_proven
 from equipot.workflow.resolved import potential_config, resolve, resolve_finetune
 
 
@@ -42,8 +43,13 @@ class FromScratch:
 
     def load(self, stored_split: Mapping[str, Any] | None = None) -> DataSets:
         """Read the data, with the split of the run that is resumed."""
-        return load_datasets(
-            self.config.data, self.config.model.cutoff, config_directory=self.directory, stored_split=stored_split
+        data, cutoff = self.config.data, self.config.model.cutoff
+        return load_proven(
+            data,
+            cutoff,
+            lambda swap: load_datasets(
+                data, cutoff, config_directory=self.directory, stored_split=stored_split, swap_energy=swap
+            ),
         )
 
     def resolve(self, datasets: DataSets) -> Config:
@@ -109,12 +115,17 @@ class FromBase:
         base, settings = self.base.potential, self.config.finetune
         readable = (*base.elements, *(element for element in settings.new_elements if element not in base.elements))
         data: DataConfig = replace(self.config.data, elements=readable, atomic_energies=dict.fromkeys(readable, 0.0))
-        datasets = load_datasets(
+        datasets = load_proven(
             data,
             base.cutoff,
-            config_directory=self.directory,
-            not_known=f"the base model {self.base.path.name} does not know (finetune.new_elements adds elements)",
-            stored_split=stored_split,
+            lambda swap: load_datasets(
+                data,
+                base.cutoff,
+                config_directory=self.directory,
+                not_known=f"the base model {self.base.path.name} does not know (finetune.new_elements adds elements)",
+                stored_split=stored_split,
+                swap_energy=swap,
+            ),
         )
         present = sorted_symbols(
             symbol for frames in datasets.frames.values() for frame in frames for symbol in frame.atoms.symbols

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,9 @@ from equipot.checkpoint import load_model
 from equipot.config import KeysConfig, UnitsConfig
 from equipot.data.datasets import frame_to_graph
 from equipot.data.formats import format_of
-from equipot.data.frames import LABELS, Frame
-from equipot.data.label_keys import describe_available
+from equipot.data.frames import LABELS, Frame, FrameFile
+from equipot.data.isolated import is_isolated_atom, without_isolated
+from equipot.data.label_keys import FREE_ENERGY, describe_available
 from equipot.data.reading import read_frames
 from equipot.data.structures import read_structure
 from equipot.data.writing import write_frames
@@ -149,14 +150,20 @@ def evaluate(
     _check_output(output, overwrite)
     potential, where = _load(model, device, dtype, head)
     file = read_frames(data, keys=keys, units=units, on_bad=on_bad)
-    if not any(count for count, _ in file.report.coverage.values()):
+    swapped = take_energies_of_training(file, potential.metadata, keys)
+    if not any(frame.counting().has(label) for frame in file.frames for label in LABELS):
         raise DataError(
             f"{data}: there is no label to compare with. {describe_available(file.report.available)}. Say "
             "which they are with --keys energy=NAME forces=NAME (in Python: keys=KeysConfig(...))."
         )
+    counted = without_isolated(file.frames)
     result = evaluate_graphs(
-        potential, graphs_of(file.frames, potential), batch_edges=batch_edges, device=where, collect=True
+        potential, graphs_of(counted, potential), batch_edges=batch_edges, device=where, collect=True
     )
+    predictions, warnings = result.predictions, [*file.report.warnings, *swapped]
+    if len(counted) < len(file.frames):
+        predictions, said = _with_isolated(potential, file.frames, predictions, where)
+        warnings.append(said)
     summary = build_summary(
         {"data": result.metrics},
         num_parameters=potential.num_parameters(),
@@ -168,11 +175,45 @@ def evaluate(
         coverage={label: list(file.report.coverage[label]) for label in LABELS},
         keys=file.report.keys,
         skipped=[bad.index for bad in file.report.skipped],
-        warnings=file.report.warnings,
+        warnings=warnings,
     )
     if output is not None:
-        write_predictions(output, file.frames, result.predictions)
-    return EvaluationResult(result.metrics, summary, file.frames, result.predictions, list(file.report.warnings))
+        write_predictions(output, file.frames, predictions)
+    return EvaluationResult(result.metrics, summary, file.frames, predictions, warnings)
+
+
+def trained_on_free_energies(metadata: Mapping[str, Any]) -> bool:
+    """Whether a potential was trained on the free energies of files that have energies too."""
+    key = (metadata.get("training_data") or {}).get("energy_key")
+    return key is not None and key.removesuffix(" (calculator)") == FREE_ENERGY
+
+
+def take_energies_of_training(file: FrameFile, metadata: Mapping[str, Any], keys: KeysConfig) -> list[str]:
+    """Compare with the energies a potential was trained on, where a file has others beside them; what to say of it."""
+    if keys.energy != "auto" or not trained_on_free_energies(metadata) or file.report.other_energy_key is None:
+        return []
+    file.swap_energy()
+    return [f"the energies are read from '{file.report.keys['energy']}', as those the potential was trained on"]
+
+
+def _with_isolated(
+    potential: Potential, frames: Sequence[Frame], predictions: Sequence[Prediction], where: torch.device
+) -> tuple[list[Prediction], str]:
+    """Predictions of all frames, isolated atoms among them, and a sentence on how far these are from their labels."""
+    lone = [frame for frame in frames if is_isolated_atom(frame)]
+    alone = evaluate_graphs(potential, graphs_of(lone, potential), device=where, collect=True).predictions
+    apart = [
+        f"{frame.atoms.get_chemical_symbols()[0]} {prediction.energy - frame.energy:+.4f} eV"
+        for frame, prediction in zip(lone, alone)
+        if frame.counting().has("energy")
+    ]
+    shown = f" ({', '.join(apart[:8])})" if apart else ""
+    bound, single = iter(predictions), iter(alone)
+    return (
+        [next(single) if is_isolated_atom(frame) else next(bound) for frame in frames],
+        f"{len(lone)} isolated-atom frames are not counted as errors: they would only measure the atomic energies, "
+        f"from which the labels differ{shown}",
+    )
 
 
 def predict(

@@ -10,6 +10,7 @@ from equipot.checkpoint import RunDirectory, load_model
 from equipot.config import Config
 from equipot.data.datasets import DataSets
 from equipot.data.frames import LABELS, Frame
+from equipot.data.isolated import without_isolated
 from equipot.data.paths import resolve_file
 from equipot.data.reading import read_frames
 from equipot.errors import DataError
@@ -135,7 +136,8 @@ def read_given(config: Config, directory: Path) -> Given:
 
 def _known(name: str, path: Path, config: Config) -> list[Frame]:
     data = config.data
-    frames = read_frames(path, keys=data.keys, units=data.units, on_bad=data.on_bad).frames
+    read = read_frames(path, keys=data.keys, units=data.units, on_bad=data.on_bad).frames
+    frames = [frame.counting() for frame in without_isolated(read)]
     if not any(frame.has(label) for frame in frames for label in LABELS):
         raise DataError(
             f"finetune.report.known: {name} has no energies, forces or stresses, so that there is nothing "

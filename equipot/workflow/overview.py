@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equipot.data.statistics import count_labelled
 from equipot.report.tables import Column, Table, format_number
 
 if TYPE_CHECKING:
     from equipot.data.atomic_energies import AtomicEnergies
     from equipot.data.datasets import DataSets
-    from equipot.graph import AtomicGraph
 
 _ORIGINS = {
     "isolated": "isolated-atom frames",
@@ -21,12 +21,6 @@ _ORIGINS = {
     "base": "the base model",
     "refit": "least squares, on composition, of what the base model leaves of the energies",
 }
-
-
-def _labelled(graphs: list[AtomicGraph], label: str) -> str:
-    present = sum(bool(getattr(graph, label).isfinite().all()) for graph in graphs)
-    share = present / len(graphs) if graphs else 0.0
-    return f"{present} ({np.floor(100 * share):.0f} %)"
 
 
 def data_table(datasets: DataSets) -> Table:
@@ -44,13 +38,14 @@ def data_table(datasets: DataSets) -> Table:
     for split in ("train", "validation", "test"):
         graphs = getattr(datasets, split)
         if graphs:
+            present = count_labelled(graphs)
             rows.append(
                 (
                     split,
                     str(len(graphs)),
                     str(sum(graph.num_nodes for graph in graphs)),
                     str(sum(graph.num_edges for graph in graphs)),
-                    *(_labelled(graphs, label) for label in ("energy", "forces", "stress")),
+                    *(f"{number} ({np.floor(100 * number / len(graphs)):.0f} %)" for number in present.values()),
                 )
             )
     return Table("Data and label coverage", columns, tuple(rows))

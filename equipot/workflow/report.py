@@ -13,6 +13,7 @@ import yaml
 from equipot.checkpoint import RunDirectory, head_names, load_model, read_model_document
 from equipot.config import KeysConfig, UnitsConfig, load_config, to_yaml
 from equipot.data.datasets import load_datasets
+from equipot.data.isolated import without_isolated
 from equipot.data.paths import file_sha256
 from equipot.data.reading import read_frames
 from equipot.errors import DataError, Interrupted, UsageError
@@ -28,7 +29,7 @@ from equipot.training import evaluate as evaluate_graphs
 from equipot.workflow.beginnings import elements_in
 from equipot.workflow.checking import check_after_training
 from equipot.workflow.console import Console
-from equipot.workflow.evaluation import graphs_of
+from equipot.workflow.evaluation import graphs_of, take_energies_of_training, trained_on_free_energies
 from equipot.workflow.finetune_report import FILE as FINETUNE_FILE
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.record import make_record, private_folders
@@ -106,14 +107,16 @@ class _Frames:
     """Labelled frames given beside the run or model."""
 
     def __init__(self, data: str | Path, keys: KeysConfig, units: UnitsConfig) -> None:
-        self.path = Path(data).expanduser()
+        self.path, self.keys = Path(data).expanduser(), keys
         self.file = read_frames(data, keys=keys, units=units)
+        self.file.frames = [frame.counting() for frame in without_isolated(self.file.frames)]
         for frame in self.file.frames:
             frame.source = f"{self.path.name} frame {frame.index}"
         if not any(count for count, _ in self.file.report.coverage.values()):
             raise DataError(f"{data}: there is no label to compare with; say which they are with --keys.")
 
     def evaluate(self, potential) -> tuple[list, Evaluation]:
+        take_energies_of_training(self.file, potential.metadata, self.keys)
         graphs = graphs_of(self.file.frames, potential)
         return graphs, evaluate_graphs(potential, graphs, collect=True)
 
@@ -139,7 +142,11 @@ def _of_run(
             elements=tuple(potential.elements),
             atomic_energies=dict(zip(potential.elements, potential.atomic_energies.tolist())),
         )
-        datasets = load_datasets(data, potential.cutoff, config_directory=run.path, stored_split=read_split(run))
+        swap = data.keys.energy == "auto" and trained_on_free_energies(document.get("metadata") or {})
+        split = read_split(run)
+        datasets = load_datasets(
+            data, potential.cutoff, config_directory=run.path, stored_split=split, swap_energy=swap
+        )
     except (DataError, OSError) as error:
         console.warning(f"the data of the run cannot be read, so the report has its numbers but no frames: {error}")
         notes.append(

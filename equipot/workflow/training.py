@@ -289,6 +289,7 @@ def _metadata(config: Config, datasets: DataSets, prepared: Prepared) -> dict[st
             "sha256": dict(datasets.hashes),
             "source": config.data.source,
             "num_frames": {split: len(getattr(datasets, split)) for split in SPLITS},
+            **({} if datasets.energy_keys is None else {"energy_key": datasets.energy_keys[0]}),
         },
         "config": to_dict(shareable(config)),
         examples.KEY: examples.choose_examples(datasets.frames["train"]),

@@ -69,7 +69,8 @@ def fix_frames(files: Sequence[FrameFile], report: DataReport, *, also: Sequence
     result = FixedFrames([])
     dropped: set[int] = set()
     # Order first, then factors, so that a label with two faults is put right by both; the mean force last.
-    rank = {"shear_order": 0, "stress_factor": 1, "forces_factor": 1, "net_force": 2, "drop": 3, "drop_leak": 3}
+    order = ("energy_per_atom shear_order", "stress_factor forces_factor", "net_force", "drop drop_leak")
+    rank = {kind: place for place, kinds in enumerate(order) for kind in kinds.split()}
     for fix in sorted(report.fixes(), key=lambda fix: rank[fix.kind]):
         if fix.kind in _ON_REQUEST and _ON_REQUEST[fix.kind] not in also:
             continue
@@ -108,6 +109,9 @@ def _apply(frame: Frame, fix: Fix) -> str:
     if fix.kind == "shear_order":
         frame.stress = reorder_shear(frame.stress, fix.value)
         return "shear components put in order"
+    if fix.kind == "energy_per_atom":
+        frame.energy = frame.energy * len(frame.atoms)
+        return f"energy times {len(frame.atoms)}"
     if fix.kind == "net_force":
         mean = frame.forces.mean(axis=0)
         frame.forces = frame.forces - mean

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from equipot.checks.data.energy_kind import OTHER, PER_ATOM
 from equipot.checks.data.registry import Context, check
 from equipot.checks.data.result import Finding, Fix, Skip
 from equipot.checks.data.step_fits import FORCE_CANDIDATES, Fit
+from equipot.data.frames import force_sizes
 from equipot.units import MEV_PER_EV
 
 #: Net force an atom (eV/Angstrom): below what drift-corrected DFT leaves, above rounding of any file.
@@ -24,6 +26,8 @@ def unit_and_sign(context: Context) -> Iterator[Finding]:
     """Work of the forces against energies over steps between near frames in one cell."""
     if not any(frame.forces is not None and frame.forces.any() for frame in context.frames):
         raise Skip("no frame has forces that are not zero")
+    if context.energy_kind.kind in (OTHER, PER_ATOM):
+        raise Skip("the energies that were read are not those the forces belong to (energy-key, energy-per-atom)")
     fits = context.force_fits
     right = {name: fit for name, fit in fits.items() if fit.is_right}
     wrong = {name: fit for name, fit in fits.items() if fit.is_wrong}
@@ -72,7 +76,8 @@ def _wrong(context: Context, unit: str, sign: int, members: dict[tuple[str, str]
         f"{', '.join(f'{group} {formula}' for group, formula in members)}",
         places=context.places(positions, label="forces"),
         advice=(
-            f"read them with --units forces={unit}, or the energies in theirs"
+            f"read them with --units forces={unit} (in a configuration data.units.forces={unit}), or the energies "
+            f"in theirs"
             if unit != "eV/A"
             else "correct the file (--fix OUT does)"
         ),
@@ -93,10 +98,13 @@ def net_force(context: Context) -> Iterator[Finding]:
     having = [
         position
         for position, frame in enumerate(context.frames)
-        if frame.forces is not None and len(frame.atoms) and not _has_field(frame)
+        if frame.forces is not None
+        and len(frame.atoms)
+        and not _has_field(frame)
+        and np.isfinite(frame.forces).all()  # where atoms were held the others have no reason to sum to zero
     ]
     if not having:
-        raise Skip("no frame has forces")
+        raise Skip("no frame has the forces of all its atoms")
     total = np.array([np.linalg.norm(context.frames[position].forces.sum(axis=0)) for position in having])
     sizes = np.array([len(context.frames[position].atoms) for position in having])
     drift = total / sizes
@@ -134,14 +142,14 @@ def outliers(context: Context) -> Iterator[Finding]:
     rows = []
     for position, frame in enumerate(context.frames):
         if frame.forces is not None and len(frame.forces):
-            sizes = np.linalg.norm(frame.forces, axis=1)
-            rows.append((position, int(sizes.argmax()), float(sizes.max()), _rms(frame.forces)))
+            sizes = np.nan_to_num(np.linalg.norm(frame.forces, axis=1))  # an atom that was held does not stand out
+            known = frame.forces[np.isfinite(frame.forces).all(axis=1)]
+            rows.append((position, int(sizes.argmax()), float(sizes.max()), _rms(known)))
     if not rows:
         raise Skip("no frame has forces")
     context.curves["forces"] = {
         name: np.concatenate(
-            [np.linalg.norm(context.frames[k].forces, axis=1) for k in members if context.frames[k].forces is not None]
-            or [[]]
+            [force_sizes(context.frames[k].forces) for k in members if context.frames[k].forces is not None] or [[]]
         )
         for name, members in context.by_group([row[0] for row in rows]).items()
     }

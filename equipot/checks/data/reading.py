@@ -8,11 +8,13 @@ import numpy as np
 
 from equipot.checks.data.registry import Context, check, file_name
 from equipot.checks.data.result import Finding, Place
-from equipot.data.frames import LABELS, Frame
+from equipot.data.frames import LABELS, FrameFile
+from equipot.data.held_forces import describe_held
 from equipot.data.isolated import is_isolated_atom
 from equipot.data.states import varying_states
-from equipot.errors import StructureError
-from equipot.graph import neighbor_list
+
+#: In warnings of the reader that a check of their own repeats.
+_HAVE_CHECKS = ("stress times", "contradict the declared sign", "not taken as labels", "not taken as a label")
 
 
 @check("R", "reading", "every frame can be used")
@@ -35,8 +37,8 @@ def reading(context: Context) -> Iterator[Finding]:
         )
     for file in context.files:
         for warning in file.report.warnings:
-            # Sign and unit of the stress have a check of their own, which names groups.
-            if "stress times" not in warning and "contradict the declared sign" not in warning:
+            # Sign and unit of the stress, and placeholders, have checks of their own, which name groups and frames.
+            if not any(words in warning for words in _HAVE_CHECKS):
                 yield Finding("warn", f"{file_name(file)}: {warning}")
     for sentence in varying_states(context.frames):
         yield Finding("warn", sentence)
@@ -48,10 +50,10 @@ def coverage(context: Context) -> Iterator[Finding]:
     for label in LABELS:
         wanted = [
             position
-            for position, frame in enumerate(context.frames)
+            for position, frame in enumerate(context.as_read)
             if label == "energy" or (not is_isolated_atom(frame) and (label != "stress" or np.isfinite(frame.volume)))
         ]
-        missing = [position for position in wanted if not context.frames[position].has(label)]
+        missing = [position for position in wanted if not context.as_read[position].has(label)]
         if wanted and len(missing) == len(wanted):
             there = sorted({key for file in context.files for keys in file.report.available.values() for key in keys})
             yield Finding(
@@ -73,39 +75,16 @@ def coverage(context: Context) -> Iterator[Finding]:
             )
 
 
-@check("R", "placeholders", "labels are not all zero")
+@check("R", "placeholders", "labels were computed")
 def placeholders(context: Context) -> Iterator[Finding]:
-    """Forces or stresses that are exactly zero everywhere, or energies that are all one number."""
-    for label in ("forces", "stress"):
-        having = [
-            position
-            for position, frame in enumerate(context.frames)
-            if frame.has(label) and not is_isolated_atom(frame)
-        ]
-        zero = [position for position in having if not getattr(context.frames[position], label).any()]
-        if (
-            label == "forces"
-            and len(zero) == len(having)
-            and all(_is_symmetric(context.frames[position]) for position in zero[:: max(1, len(zero) // 20)])
-        ):
-            continue  # perfect crystals: no atom can be pulled anywhere
-        if len(having) > 1 and len(zero) == len(having):
-            yield Finding(
-                "warn",
-                f"the {label} of all {len(having)} frames is exactly zero",
-                places=(context.place(zero[0], label=label),),
-                advice=f"a placeholder? Leave it out: --keys {label}=null",
+    """Zeros where no label was computed, forces a constraint set to zero, energies that are all one number."""
+    for file in context.files:
+        for label, members, sentence, advice in _not_labels(file):
+            places = tuple(
+                Place(file_name(file), file.frames[position].index, key=file.report.keys.get(label) or "")
+                for position in members
             )
-        elif label == "stress" and len(zero) > 1:
-            yield Finding(
-                "warn",
-                f"the stress of {len(zero)} frames is exactly zero",
-                len(zero),
-                0,
-                "frames",
-                context.places(zero, label=label),
-                "a placeholder? Give these frames config_stress_weight=0",
-            )
+            yield Finding("warn", f"{file_name(file)}: {sentence}", len(members), 0, "frames", places, advice)
     energies = [context.frames[position].energy for position in context.bound if context.frames[position].has("energy")]
     if len(energies) > 2 and np.ptp(energies) == 0.0:
         yield Finding(
@@ -115,15 +94,24 @@ def placeholders(context: Context) -> Iterator[Finding]:
         )
 
 
-def _is_symmetric(frame: Frame) -> bool:
-    """Whether any pair potential would give zero forces: every atom sees the same on opposite sides."""
-    atoms = frame.atoms
-    try:
-        found = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, 5.0, max_edges=2_000_000)
-    except StructureError:
-        return False
-    vectors = atoms.positions[found.neighbor] - atoms.positions[found.center] + found.shift @ atoms.cell.array
-    pulls = np.exp(-found.distance)[:, None] * (1.0 - (found.distance / 5.0) ** 2)[:, None] * vectors
-    totals = np.zeros((len(atoms), 3))
-    np.add.at(totals, found.center, pulls)
-    return bool(np.abs(totals).max(initial=0.0) < 1e-4)
+def _not_labels(file: FrameFile) -> Iterator[tuple[str, list[int], str, str]]:
+    """Label, positions in the file, sentence and advice of each kind of number that the reader did not take."""
+    found = file.report.placeholders
+    if found is not None:
+        sentences = iter(found.sentences(file.frames))
+        for label, members, advice in (
+            ("forces", found.forces, "nothing is learned there; recompute them, or give them config_forces_weight=0"),
+            ("forces", found.atoms, "nothing is learned there; write the forces without the constraint's zeros"),
+            ("stress", found.stress, "nothing is learned there; give these frames config_stress_weight=0"),
+        ):
+            if members:
+                yield label, sorted(members), next(sentences), advice
+    searched = set() if found is None else set(found.atoms or ())
+    held = [
+        position
+        for position, frame in enumerate(file.frames)
+        if frame.held is not None and frame.held.any() and position not in searched
+    ]
+    if held:
+        sentence = describe_held([file.frames[position] for position in held])
+        yield "forces", held, sentence, "the other atoms are learned from; ASE's get_forces(apply_constraint=False)"

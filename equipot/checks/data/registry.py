@@ -13,6 +13,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from equipot.checks import registry
+from equipot.checks.data.energy_kind import EnergyKind, find_energy_kind
 from equipot.checks.data.result import CheckResult, Finding, Place
 from equipot.checks.data.step_fits import Fit, fit_groups, force_fit, stress_fit
 from equipot.checks.data.steps import Step, near_steps
@@ -48,13 +49,13 @@ class Context:
 
     @cached_property
     def frames(self) -> list[Frame]:
-        """All frames of all files; a frame's position is its number in this list."""
-        return [frame for file in self.files for frame in file.frames]
+        """All frames of all files with the labels that count; a frame's position is its number in this list."""
+        return [frame.counting() for file in self.files for frame in file.frames]
 
     @cached_property
     def against_frames(self) -> list[Frame]:
         """The frames of ``against``."""
-        return [frame for file in self.against for frame in file.frames]
+        return [frame.counting() for file in self.against for frame in file.frames]
 
     @cached_property
     def file_of(self) -> list[FrameFile]:
@@ -95,6 +96,16 @@ class Context:
     def force_fits(self) -> dict[tuple[str, str], Fit]:
         """What the steps of each group say about its forces."""
         return fit_groups(self.steps, self.frames, force_fit)
+
+    @cached_property
+    def energy_kind(self) -> EnergyKind:
+        """Which energies forces and stresses are the derivatives of."""
+        return find_energy_kind(self.steps, self.frames)
+
+    @cached_property
+    def as_read(self) -> list[Frame]:
+        """The frames with all labels they carry, also those that do not count."""
+        return [frame for file in self.files for frame in file.frames]
 
     @cached_property
     def atomic_energies(self) -> AtomicEnergies:

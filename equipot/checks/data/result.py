@@ -54,7 +54,8 @@ class Fix:
     """What can be put right without guessing.
 
     Attributes:
-        kind: ``stress_factor``, ``forces_factor``, ``shear_order``, ``drop``, ``drop_leak`` or ``net_force``.
+        kind: ``energy_per_atom``, ``stress_factor``, ``forces_factor``, ``shear_order``, ``drop``, ``drop_leak`` or
+            ``net_force``.
         positions: Frames it is done to, by their number among all frames checked.
         value: The factor, or where each shear component (yz, xz, xy) is to be taken from.
         reason: Why, in words.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from equipot.checks.data.registry import CHECKS, Context, Progress, run_check
 from equipot.checks.data.result import DataReport, Skip
 from equipot.data.frames import FrameFile
+from equipot.data.placeholders import find_placeholders, mark_placeholders
 from equipot.errors import UsageError
 
 # Importing a group registers its checks, in the order they run.
-for _group in ("reading", "stress", "forces", "energies", "structures", "repeats", "coverage"):
+for _group in ("reading", "stress", "forces", "energies", "energy_checks", "structures", "repeats", "coverage"):
     import_module(f"equipot.checks.data.{_group}")
 
 #: Angstrom, of the neighbour list where none is asked for: that of most models.
@@ -47,7 +49,7 @@ def check_frames(
     unknown = [code for code in only if code not in CHECKS]
     if unknown:
         raise UsageError(f"There is no check {', '.join(unknown)}; there are {', '.join(CHECKS)}.")
-    files = [files] if isinstance(files, FrameFile) else list(files)
+    files = [_searched(file) for file in ([files] if isinstance(files, FrameFile) else files)]
     context = Context(files, list(against), float(cutoff), progress or (lambda what, done, total: None))
     results = [run_check(entry, context) for code, entry in CHECKS.items() if not only or code in only]
     summary = _summary(context)
@@ -55,10 +57,21 @@ def check_frames(
     return DataReport([file.report for file in files], [file.report for file in against], results, summary, curves)
 
 
+def _searched(file: FrameFile) -> FrameFile:
+    """The file with its placeholders found, where it was not read but put together."""
+    if file.report.placeholders is not None:
+        return file
+    frames = [replace(frame) for frame in file.frames]
+    found = find_placeholders(frames)
+    mark_placeholders(frames, found)
+    return FrameFile(frames, replace(file.report, placeholders=found))
+
+
 def _summary(context: Context) -> dict:
     frames = context.frames
     sizes = [len(frame.atoms) for frame in frames]
-    forces = [frame.forces for frame in frames if frame.forces is not None and len(frame.forces)]
+    forces = [frame.forces[np.isfinite(frame.forces)] for frame in frames if frame.forces is not None]
+    forces = [values for values in forces if len(values)]
     largest = max((float(np.abs(values).max()) for values in forces), default=0.0)
     summary = {
         "frames": len(frames),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from equipot.checks.data.energy_kind import OTHER, PER_ATOM
 from equipot.checks.data.registry import Context, check
 from equipot.checks.data.result import Finding, Fix, Skip
 from equipot.checks.data.step_fits import (
@@ -35,6 +36,8 @@ _SLOPE = 0.25
 def _fits(context: Context) -> dict[tuple[str, str], Fit]:
     if not any(frame.stress is not None for frame in context.frames):
         raise Skip("no frame has a stress")
+    if context.energy_kind.kind in (OTHER, PER_ATOM):
+        raise Skip("the energies that were read are not those the stress belongs to (energy-key, energy-per-atom)")
     if not context.stress_fits:
         raise Skip("no group has enough near frames of the same atoms in different cells")
     return context.stress_fits
@@ -158,6 +161,7 @@ def _wrong_unit(
         *([f"stress={unit}"] if unit in STRESS_CANDIDATES and unit != "eV/A^3" else []),
         *(["stress_sign=compression_positive"] if sign < 0 else []),
     ]
+    in_configuration = ", ".join(f"data.units.{word}" for word in words)
     return Finding(
         "fail",
         f"the stress is {' and '.join(what)}: {steps} steps between near frames of {groups} fit their "
@@ -168,7 +172,9 @@ def _wrong_unit(
         GOOD_LOSS,
         "",
         context.places(positions, label="stress"),
-        f"read it with --units {' '.join(words)}" if is_whole and words else "correct these groups (--fix OUT does)",
+        f"read it with --units {' '.join(words)} (in a configuration {in_configuration})"
+        if is_whole and words
+        else "correct these groups (--fix OUT does)",
         Fix("stress_factor", tuple(positions), factor, f"stress was {' and '.join(what)}, proven by {steps} steps"),
     )
 

@@ -10,7 +10,7 @@ from ase.data import covalent_radii
 
 from equipot.checks.data.registry import Context, check
 from equipot.checks.data.result import Finding
-from equipot.data.frames import Frame
+from equipot.data.frames import Frame, force_sizes
 from equipot.data.isolated import is_isolated_atom
 from equipot.errors import StructureError
 from equipot.graph import neighbor_list
@@ -83,7 +83,7 @@ def _by_evidence(context: Context, close: list) -> dict[str, list]:
         position, contact, _ = item
         frame = context.frames[position]
         one, two = contact.atoms
-        largest = 0.0 if frame.forces is None else float(np.linalg.norm(frame.forces[[one, two]], axis=1).max())
+        largest = 0.0 if frame.forces is None else float(force_sizes(frame.forces[[one, two]]).max(initial=0.0))
         # By symmetry the forces of a compressed crystal vanish; its stress does not.
         pressed = frame.stress is not None and -np.trace(frame.stress) / 3.0 > 0.3
         is_hydrogen = {frame.atoms.numbers[one], frame.atoms.numbers[two]} == {1}

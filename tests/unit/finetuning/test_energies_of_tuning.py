@@ -26,6 +26,17 @@ def test_refit_finds_the_other_levels_energies():
     assert any("Ni" in warning and "stay those of the base" in warning for warning in energies.warnings)
 
 
+def test_energies_of_weight_zero_do_not_enter_the_refit():
+    graphs = graphs_of(FRAMES)
+    expected = choose_atomic_energies(BASE, "refit", graphs, [])
+    wrong = graphs_of([dataclasses.replace(frame, energy=frame.energy - 3000.0) for frame in FRAMES[:4]])
+    for graph in wrong:
+        graph.energy_weight = torch.zeros(1, dtype=torch.float64)
+    energies = choose_atomic_energies(BASE, "refit", [*graphs, *wrong], [])
+    assert energies.values == expected.values
+    assert energies.residual_rms_mev_per_atom == expected.residual_rms_mev_per_atom
+
+
 def test_refit_of_one_composition_says_that_it_is_not_determined():
     """CuAu alone: only the sum is known, and it is met; each energy moves by the same."""
     frames = [frame for frame in FRAMES if list(frame.atoms.symbols).count("Au") == 2]

@@ -29,7 +29,8 @@ def train(tmp_path, monkeypatch, progress):
 def test_lines_have_units_shares_and_time_left(tmp_path, monkeypatch):
     stream = io.StringIO()
     train(tmp_path, monkeypatch, LineProgress(stream))
-    lines = stream.getvalue().splitlines()
+    first, *lines = stream.getvalue().splitlines()
+    assert first.startswith("Warm-up of 0 steps instead of schedule.warmup_steps=4")
     assert [line[:9] for line in lines[:4]] == ["epoch 0/3", "epoch 1/3", "epoch 2/3", "epoch 3/3"]
     for words in ("loss", "(E ", " F ", " S ", "meV/atom", "meV/Å", "GPa", "left"):
         assert words in lines[1]

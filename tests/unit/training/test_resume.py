@@ -30,7 +30,7 @@ SETTINGS = {
     "plateau": config(
         training={"epochs": 6, "batch_size": 3, "best_metric": "forces_mae", "select_after": 0.3},
         schedule={"name": "plateau", "patience": 0, "warmup_steps": 2},
-        optimizer={"name": "adamw", "learning_rate": 0.2, "weight_decay": 0.01},
+        optimizer={"name": "adamw", "learning_rate": 0.6, "weight_decay": 0.01},
     ),
     "early": config(
         training={"epochs": 12, "batch_size": 8, "early_stopping_patience": 2, "ema_decay": None, "select_after": 0.0},
@@ -125,7 +125,7 @@ def test_the_settings_reach_what_they_are_meant_to(tmp_path, light_models):
         result, run = train(tmp_path / name, settings)
         rows[name] = run.read_metrics()
     assert {row["stage"] for row in rows["soap"]} == {1, 2} and rows["soap"][1]["validation"] is None
-    assert rows["plateau"][-1]["learning_rate"] < 0.2 * 0.9
+    assert rows["plateau"][-1]["learning_rate"] < 0.6 * 0.9
     assert len(rows["early"]) - 1 < 12
     assert result.epochs == 4
 

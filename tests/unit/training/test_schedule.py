@@ -7,14 +7,27 @@ import math
 import pytest
 
 from equipot.config.schema import OptimizerConfig, ScheduleConfig
+from equipot.training.job import prepare
 from equipot.training.optimizer import build_optimizer
-from equipot.training.schedule import Schedule, set_learning_rate
-from tests.unit.training.systems import PairPotential
+from equipot.training.schedule import Schedule, set_learning_rate, warmup_steps
+from tests.unit.training.systems import PairPotential, config, datasets
 
 
 def test_warm_up_is_linear():
     schedule = Schedule(ScheduleConfig(name="constant", warmup_steps=10))
     assert [schedule.factor(step, 0.0) for step in (0, 4, 9, 10, 1000)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(("num_steps", "expected"), [(40, 4), (499, 49), (500, 50), (10_000, 50), (9, 0)])
+def test_warm_up_is_no_more_than_a_tenth_of_the_run(num_steps, expected):
+    assert warmup_steps(ScheduleConfig(warmup_steps=50), num_steps) == expected
+
+
+def test_a_short_run_reaches_its_learning_rate():
+    job = prepare(datasets(), config(training={"epochs": 8, "batch_size": 1}, schedule={"warmup_steps": 50}))
+    num_steps = 8 * len(job.steps(0))
+    assert 10 < num_steps < 500 and job.warmup_steps == num_steps // 10
+    assert job.new_state(PairPotential()).schedule.factor(num_steps // 10, 0.0) == 1.0
 
 
 def test_cosine_from_one_to_the_final_fraction():
