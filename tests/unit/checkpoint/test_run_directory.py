@@ -324,3 +324,16 @@ def test_other_files(run):
     run.write_summary({"loss": float("inf"), "n": 3})
     assert json.loads(run.splits_path.read_text()) == {"train": [1, 2]}
     assert json.loads(run.summary_path.read_text()) == {"loss": None, "n": 3}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["plots", "checkpoints"])
+def test_a_new_run_is_not_led_outside_its_folder(tmp_path, name: str, overwrite: bool) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "figure.png").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(outside)
+    with pytest.raises((CheckpointError, UsageError)):
+        RunDirectory(tmp_path / "run").create(overwrite=overwrite)
+    assert [path.name for path in outside.iterdir()] == ["figure.png"]
