@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equipot.cli.parser import Parser, add_head_option, finite, nearest, positive, positive_integer
+from equipot.cli.parser import (
+    Parser,
+    add_head_option,
+    add_occupation_options,
+    finite,
+    nearest,
+    occupation_of,
+    positive,
+    positive_integer,
+)
 from equipot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,6 +124,7 @@ def _input_options(parser: Parser) -> None:
         metavar=("NX", "NY", "NZ"),
         help="copies along the lattice vectors (default 1 1 1)",
     )
+    add_occupation_options(parser, "--repeat")
     add_head_option(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the files if they exist")
 
@@ -154,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _input(arguments: argparse.Namespace) -> int:
     from equipot import checkpoint
     from equipot.checkpoint.atomic import write_text
-    from equipot.data.structures import read_structure
+    from equipot.data.structures import read_occupied, read_structure
     from equipot.errors import ElementError
     from equipot.interfaces.lammps.inputs import InputConfig, atom_types, data_file, input_file, left_out
     from equipot.report.files import refuse_existing
@@ -163,7 +173,12 @@ def _input(arguments: argparse.Namespace) -> int:
 
     _refuse_ineffective(arguments)
     model = Path(find_model(arguments.model))
-    atoms = _repeated(read_structure(arguments.structure), tuple(arguments.repeat))
+    occupation = occupation_of(arguments, arguments.repeat)
+    if occupation is None:
+        atoms = _repeated(read_structure(arguments.structure), tuple(arguments.repeat))
+    else:
+        atoms, note = read_occupied(arguments.structure, occupation)
+        print(note)
     potential = checkpoint.load_model(model, head=arguments.head)
     known = potential.elements
     unknown = [symbol for symbol, _ in atom_types(atoms)[0] if symbol not in known]

@@ -12,9 +12,11 @@ EPILOG = """examples:
   equipot train run.yaml training.epochs=200 model.cutoff=5.5
   equipot train run.yaml --dry-run            number of parameters and seconds per epoch, nothing is written
   equipot train run.yaml --resume             go on where the run in its folder stopped
+  equipot train run.yaml --resume training.epochs=400     make a finished run longer
 
 Ctrl-C or SIGTERM finishes the step, saves and exits with 75: the same command with --resume goes on,
-and ends as if it had never stopped.
+and ends as if it had never stopped. A finished run that is given more epochs goes on with the schedule of a run of that
+length (a cosine rises again to where it would be); its summary.json and report.html are kept under other names.
 
 A run ends with the physics check of `equipot check` in its short form; physics_check=full or off changes that.
 """

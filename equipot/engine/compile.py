@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from equipot.engine.document import Document
-from equipot.engine.lowering import Lowering, lowering_of
+from equipot.engine.lowering import Lowering, why_not_lowered
 from equipot.engine.program import Program
-from equipot.engine.radial import RadialTables, table_form
 from equipot.errors import UsageError
 from equipot.graph import NeighborList
 from equipot.graph.validation import contact_error
+from equipot.kernels.document import Document
 from equipot.kernels.native import library
 from equipot.models import Potential
+from equipot.nn.radial_tables import RadialTables, table_form
 
 logger = logging.getLogger(__name__)
 
@@ -193,9 +193,9 @@ def lower_potential(
         raise NotCompiled(loaded)
     if potential.device.type != "cpu":
         raise NotCompiled(f"The engine runs on the CPU; the potential is on {potential.device}.")
-    lower = lowering_of(potential.architecture)
-    if isinstance(lower, str):
-        raise NotCompiled(lower)
+    reason = why_not_lowered(potential.architecture)
+    if reason is not None:
+        raise NotCompiled(reason)
     num_intervals = potential.architecture.edges.geometry.num_intervals
     if num_intervals is None:
         if not (potential.dtype == torch.float32 if tabulate is None else tabulate):
@@ -225,9 +225,9 @@ def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, 
     )
     document.tables(-1 if form.break_interval is None else form.break_interval, form.table_of_pair)
     tables = RadialTables(architecture.radial, potential.cutoff, form, solid=architecture.edges.solid)
-    lower = lowering_of(architecture)
-    assert not isinstance(lower, str)
-    lower(Lowering(document, tables, species, TOLERANCE[potential.dtype]))
+    Lowering(
+        architecture.wiring, architecture.num_species, document, tables, species, TOLERANCE[potential.dtype]
+    ).lower()
     zbl = potential.zbl
     document.finish(
         potential.scale[species],

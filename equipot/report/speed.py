@@ -54,7 +54,8 @@ def speed_table(result: Benchmark) -> Table:
         tuple(rows),
         note=(
             f"{what.capitalize()} of moving atoms through the ASE calculator, neighbour list included; "
-            f"{result.kernels} kernels, {result.dtype}; ns/day with steps of {result.timestep_fs:g} fs; memory: the whole process."
+            f"{result.kernels} kernels, {result.dtype}; ns/day with steps of {result.timestep_fs:g} fs; "
+            "memory: the whole process."
         ),
     )
 
