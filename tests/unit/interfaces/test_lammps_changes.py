@@ -55,7 +55,8 @@ def test_semi_grand_canonical_swaps_cost_what_they_cost(lammps: Lammps) -> None:
         + OLD_LISTS
         + "run 0 post no\nvariable before equal $(pe:%.12g)\nset atom 100 type 2\nrun 0 post no\n"
         + 'print "ENERGY $(pe-v_before:%.12g)"\nset atom 100 type 1\ntimestep 0\nfix m all nve\n'
-        + "fix s all sgcmc 1 0.02 1.0 0.0 randseed 4711\nrun 2 post no\n"
+        # At steps 1 and 3 nothing is tried: after a trial LAMMPS leaves its energy behind, accepted or not.
+        + "fix s all sgcmc 2 0.04 1.0 0.0 randseed 4711\nrun 3 post no\n"
         + 'print "COUNT $(f_s[1]:%.10g) $(f_s[2]:%.10g)"\n'
         + TWICE
     )
