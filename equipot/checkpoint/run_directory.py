@@ -115,7 +115,7 @@ class RunDirectory:
 
         Raises:
             UsageError: there is a run already and ``overwrite`` is False.
-            CheckpointError: the folder cannot be made, or another process is writing it.
+            CheckpointError: the folder cannot be made, another process is writing it, or something in it is a link.
         """
         self._refuse_existing(overwrite)
         if self.path.exists() and not self.path.is_dir():
@@ -126,6 +126,7 @@ class RunDirectory:
             self._refuse_existing(overwrite)  # another process may have made it meanwhile
             if overwrite:
                 self._remove_run()
+            self._refuse_links()
             self._clean()
             self.plots.mkdir(exist_ok=True)
         except OSError as error:
@@ -140,9 +141,7 @@ class RunDirectory:
         """
         if not self.path.is_dir() or not self.exists:
             raise CheckpointError(f"{self.path}: there is no run to resume; start one without --resume.")
-        for path in (*self._files(), self.checkpoints.folder, self.plots):
-            if path.is_symlink():
-                raise CheckpointError(f"{path}: is a link; equipot does not write through links in a run folder.")
+        self._refuse_links()
         lock.acquire(self.path)
         self._clean()
         if self.metrics_path.exists():
@@ -239,6 +238,11 @@ class RunDirectory:
                 f"{self.path}: the folder already holds a run. Go on with it (--resume), replace it "
                 "(--overwrite), or give another run_directory."
             )
+
+    def _refuse_links(self) -> None:
+        for path in (*self._files(), self.checkpoints.folder, self.plots):
+            if path.is_symlink():
+                raise CheckpointError(f"{path}: is a link; equipot does not write through links in a run folder.")
 
     def _remove_run(self) -> None:
         self.checkpoints.remove_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from equipot.cli.parser import (
     Parser,
@@ -18,6 +19,9 @@ from equipot.cli.parser import (
     positive_integer,
 )
 from equipot.errors import UsageError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 ACTIONS = {
     "input": "write a data file and an input that runs at once",
@@ -163,15 +167,16 @@ def _input(arguments: argparse.Namespace) -> int:
     from equipot.checkpoint.atomic import write_text
     from equipot.data.structures import read_occupied, read_structure
     from equipot.errors import ElementError
-    from equipot.interfaces.lammps.inputs import InputConfig, atom_types, data_file, input_file
+    from equipot.interfaces.lammps.inputs import InputConfig, atom_types, data_file, input_file, left_out
     from equipot.report.files import refuse_existing
+    from equipot.simulation.freedom import find_freedom
     from equipot.workflow.evaluation import find_model
 
     _refuse_ineffective(arguments)
     model = Path(find_model(arguments.model))
     occupation = occupation_of(arguments, arguments.repeat)
     if occupation is None:
-        atoms = read_structure(arguments.structure) * tuple(arguments.repeat)
+        atoms = _repeated(read_structure(arguments.structure), tuple(arguments.repeat))
     else:
         atoms, note = read_occupied(arguments.structure, occupation)
         print(note)
@@ -185,19 +190,41 @@ def _input(arguments: argparse.Namespace) -> int:
     config = InputConfig(
         **{name: getattr(arguments, name) for name in InputConfig.__dataclass_fields__ if hasattr(arguments, name)}
     )
+    freedom = find_freedom(atoms, arguments.ensemble)
+    text = input_file(
+        atoms,
+        model if arguments.head is None else Path(arguments.output) / "model.eqp",
+        "structure.data",
+        config,
+        freedom=freedom.count,
+        stops_rotation=len(freedom.motions) > 3,
+    )
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.head is not None:
         model = refuse_existing(folder / "model.eqp", overwrite=arguments.overwrite).resolve()
         checkpoint.save_model(model, potential, metadata=potential.metadata)
-    texts = {"structure.data": data_file(atoms), "in.lammps": input_file(atoms, model, "structure.data", config)}
+    texts = {"structure.data": data_file(atoms), "in.lammps": text}
     paths = {refuse_existing(folder / name, overwrite=arguments.overwrite): text for name, text in texts.items()}
     for path, text in paths.items():
         write_text(path, text)
     print(f"{len(atoms)} atoms: {', '.join(map(str, paths))}")
+    for phrase in left_out(atoms):
+        print(f"Not in the data file: {phrase}.")
     print(f"One rank:      cd {folder} && lmp -in in.lammps")
     print(f"Several ranks: cd {folder} && mpirun -np 4 lmp -in in.lammps")
     return 0
+
+
+def _repeated(atoms: Atoms, repeat: tuple[int, int, int]) -> Atoms:
+    """The structure so many times along its lattice vectors, with constraints that LAMMPS can express."""
+    from equipot.interfaces.lammps.constraints import find_held
+    from equipot.interfaces.lammps.inputs import lammps_box
+    from equipot.simulation.freedom import for_dynamics
+
+    atoms.set_constraint(for_dynamics(atoms))
+    find_held(atoms, atoms.constraints, lammps_box(atoms).rotation)  # what cannot be repeated is refused here
+    return atoms * repeat
 
 
 def _refuse_ineffective(arguments: argparse.Namespace) -> None:

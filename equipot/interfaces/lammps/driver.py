@@ -27,6 +27,10 @@ from equipot.models import Potential
 _VOIGT = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS: xx yy zz xy xz yz
 
 
+#: Fixes that evaluate trial structures by the pair style, which the driver has not got.
+_TRIAL_FIXES = ("atom/swap", "charge/regulation", "gcmc", "mol/swap", "neighbor/swap", "sgcmc", "widom")
+
+
 class Driver:
     """The callback of one LAMMPS. Made by :func:`attach`."""
 
@@ -68,6 +72,7 @@ class Driver:
             self._tags is None
             or len(self._own) != num_local
             or not np.array_equal(tags, self._tags)
+            or not np.array_equal(types, self._types)
             or bool((((x - self._searched) ** 2).sum(1) > (self._skin / 2) ** 2).any())
         )
         if self._comm.allreduce(int(is_old)):
@@ -106,7 +111,7 @@ class Driver:
         self._places = self._program.set_points(
             species, np.arange(num_local, dtype=np.int32), self._point_node, start, point, x
         )
-        self._tags, self._searched, self._own = tags, x, own
+        self._tags, self._types, self._searched, self._own = tags, types, x, own
         owned = self._comm.allgather(own)
         wanted = [np.intersect1d(self._remote, part) for part in owned]
         self._asked = [np.searchsorted(self._remote, part) for part in wanted]  # rows of ours, by owner
@@ -210,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 is_ours = parts[1:] == ["equipot"]
                 if not is_ours:
                     raise UsageError(f"{words[0]}: the driver runs `pair_style equipot` alone, not `{line.strip()}`.")
+            elif parts[:1] == ["fix"] and len(parts) > 3 and parts[3] in _TRIAL_FIXES:
+                raise UsageError(f"{words[0]}: fix {parts[3]} needs the pair style; the driver cannot run it.")
             elif is_ours and parts[:3] == ["pair_coeff", "*", "*"] and len(parts) > 4:
                 attach(lmp, parts[3], parts[4:])
             elif parts and not (is_ours and parts[0] == "neighbor"):  # attach has set the skin

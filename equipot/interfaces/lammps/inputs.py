@@ -11,6 +11,7 @@ from ase.geometry import complete_cell
 
 from equipot.elements import require_elements
 from equipot.errors import StructureError, UsageError
+from equipot.interfaces.lammps.constraints import HeldAtoms, find_held
 
 ENSEMBLES = ("nve", "nvt", "npt", "deform", "melt")
 #: Room beside the atoms along directions that do not repeat (Angstrom).
@@ -132,7 +133,19 @@ def has_velocities(atoms: Atoms) -> bool:
     return atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
 
 
-def input_file(atoms: Atoms, model: Path, data_name: str, config: InputConfig) -> str:
+def left_out(atoms: Atoms) -> list[str]:
+    """What a structure carries that is not in its data file, one phrase each; constraints are in the input."""
+    arrays = {"initial_charges": "initial charges", "initial_magmoms": "initial magnetic moments"}
+    return [
+        f"{text}, which the potential does not know"
+        for name, text in arrays.items()
+        if atoms.has(name) and np.any(atoms.arrays[name])
+    ]
+
+
+def input_file(
+    atoms: Atoms, model: Path, data_name: str, config: InputConfig, *, freedom: int, stops_rotation: bool = False
+) -> str:
     """The input; LAMMPS has to run in the folder of the data file.
 
     Args:
@@ -140,9 +153,12 @@ def input_file(atoms: Atoms, model: Path, data_name: str, config: InputConfig) -
         model: model file; its absolute path is written, so that the folder of the input can move.
         data_name: name of the data file.
         config: what to do.
+        freedom: degrees of freedom that a temperature is divided by.
+        stops_rotation: whether they leave out the rotation of the whole, which new velocities then have none of.
 
     Raises:
-        UsageError: no such ensemble, or one that the structure's boundaries do not allow.
+        UsageError: no such ensemble, one that the structure's boundaries or constraints do not allow, or constraints
+            that LAMMPS cannot express.
     """
     box, (types, _) = lammps_box(atoms), atom_types(atoms)
     if config.ensemble not in ENSEMBLES:
@@ -151,14 +167,17 @@ def input_file(atoms: Atoms, model: Path, data_name: str, config: InputConfig) -
         raise UsageError(
             f"{config.ensemble} changes the box, and the structure does not repeat in every direction: use nve or nvt."
         )
-    start = config.temperature
-    velocities = (
-        "# Velocities are those of the data file."
-        if has_velocities(atoms)
-        else f"velocity all create {start!r} {config.seed} mom yes rot no dist gaussian"
-    )
+    held = find_held(atoms, atoms.constraints, box.rotation)
+    if not held.is_empty and config.ensemble in ("npt", "melt", "deform"):
+        raise UsageError(
+            f"{config.ensemble} moves atoms with the box, and constraints hold some where they are: use nve or nvt, or "
+            "remove the constraints."
+        )
+    group = "all" if held.is_empty else "mobile"
+    unmoved = 3 * (len(atoms) if held.is_empty else held.num_mobile) - freedom
+    notes = "".join(f"# Not in the data file: {text}.\n" for text in left_out(atoms))
     return f"""# Written by equipot: {config.ensemble}, {len(atoms)} atoms.
-# Units metal: Angstrom, eV, ps, K, bar (1 GPa = 10000 bar), g/mol.
+{notes}# Units metal: Angstrom, eV, ps, K, bar (1 GPa = 10000 bar), g/mol.
 units metal
 atom_style atomic
 atom_modify map yes          # the pair style finds atoms by number
@@ -175,12 +194,11 @@ neighbor 1.0 bin             # skin in Angstrom; changes speed, not results
 neigh_modify every 1 delay 0 check yes
 timestep {config.timestep / 1000!r}  # ps
 
-{velocities}
-{_integrator(config)}
+{_motion(atoms, config, held, group, unmoved, stops_rotation)}
 
 # Temperature in K, energies in eV of the whole system, pressure in bar (compression positive), volume in Angstrom^3.
 thermo_style custom step time temp pe etotal press vol
-thermo_modify norm no
+thermo_modify norm no{" temp heat" if _counts_itself(group, unmoved) else ""}
 thermo 100
 dump frames all custom 100 dump.lammpstrj id type element xu yu zu
 dump_modify frames element {" ".join(symbol for symbol, _ in types)} sort id
@@ -191,13 +209,46 @@ write_data final.data
 """
 
 
-def _integrator(config: InputConfig) -> str:
+def _counts_itself(group: str, unmoved: int) -> bool:
+    """Whether LAMMPS' own temperature, of all atoms and 3N - 3 degrees of freedom, is not the one meant."""
+    return group != "all" or unmoved != 3
+
+
+def _motion(atoms: Atoms, config: InputConfig, held: HeldAtoms, group: str, unmoved: int, stops_rotation: bool) -> str:
+    """Groups, degrees of freedom, velocities and the integrator."""
+    lines = [] if held.is_empty else [held.groups(), held.forces()]
+    temp = ""
+    if _counts_itself(group, unmoved):
+        temp = " temp heat"
+        lines += [
+            "# Degrees of freedom that do not move (held directions, rigid motions of the whole) do not count.",
+            f"compute heat {group} temp",
+            f"compute_modify heat extra/dof {unmoved}",
+        ]
+    if has_velocities(atoms):
+        lines.append("# Velocities are those of the data file.")
+    else:
+        rotation = "yes" if stops_rotation else "no"
+        lines.append(
+            f"velocity {group} create {config.temperature!r} {config.seed} mom yes rot {rotation} dist gaussian"
+        )
+    if not held.is_empty:
+        lines.append(held.velocities())
+    if temp and not has_velocities(atoms):
+        lines.append(f"velocity {group} scale {config.temperature!r}{temp}")
+    lines.append(_integrator(config, group))
+    if temp and config.ensemble != "nve":
+        lines.append("fix_modify motion temp heat")
+    return "\n".join(line for line in "\n".join(lines).split("\n") if line)
+
+
+def _integrator(config: InputConfig, group: str) -> str:
     temperature, pressure = config.temperature, config.pressure * BAR_PER_GPA
     heat, squeeze = 100 * config.timestep / 1000, 1000 * config.timestep / 1000  # ps: 100 and 1000 steps
     if config.ensemble == "nve":
-        return "fix motion all nve"
+        return f"fix motion {group} nve"
     if config.ensemble == "nvt":
-        return f"fix motion all nvt temp {temperature!r} {temperature!r} {heat!r}"
+        return f"fix motion {group} nvt temp {temperature!r} {temperature!r} {heat!r}"
     if config.ensemble == "npt":
         return (
             f"fix motion all npt temp {temperature!r} {temperature!r} {heat!r} iso {pressure!r} "

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from equipot import checkpoint
 from equipot.engine import NotCompiled
 from equipot.engine.compile import lower_potential
@@ -47,10 +49,15 @@ def lowered(
             f"the potential {model} does not know the element {unknown[0]}; it knows {', '.join(potential.elements)}"
         )
     potential = potential.eval().requires_grad_(False)
+    threads = torch.get_num_threads()
     try:
+        # One thread: rounding depends on their number, and a document shall be the same bits wherever it is made.
+        torch.set_num_threads(1)
         document = lower_potential(potential, tuple(elements), runs_everywhere=runs_everywhere)
     except NotCompiled as reason:
         raise NotCompiled(f"{reason} (The ASE calculator runs such models through torch.)") from None
+    finally:
+        torch.set_num_threads(threads)
     name = model if not isinstance(model, Potential) else "potential"
     return document, (
         f"{name}: {potential.config.architecture}, {str(potential.dtype).removeprefix('torch.')}, cutoff "
