@@ -86,8 +86,9 @@ double Engine::update(const double* positions, int num_threads, int64_t closest_
 }
 
 void Engine::run(int num_threads, double* node_energy, double* forces, double* virial, double* node_virial,
-                 EquipotExchange exchange, void* context) {
-  check(library_->run(engine_, num_threads, node_energy, forces, virial, node_virial, exchange, context));
+                 double* centroid_virial, EquipotExchange exchange, void* context) {
+  check(library_->run(engine_, num_threads, node_energy, forces, virial, node_virial, centroid_virial, exchange,
+                      context));
 }
 
 }  // namespace equipot_lammps

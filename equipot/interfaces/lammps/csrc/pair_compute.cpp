@@ -16,21 +16,25 @@ namespace LAMMPS_NS {
 
 void PairEquipot::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
+  if (num_tally_compute > 0)
+    error->all(FLERR, "pair_style equipot has no energies of pairs, which computes of style */tally sum up; for the heat "
+                      "flux give `compute ID all centroid/stress/atom NULL virial` to compute heat/flux");
   const int num_all = atom->nlocal + atom->nghost;
   if (neighbor->ago == 0 || listed_local_ != atom->nlocal || listed_all_ != num_all) take_list();
 
   for (Model& model : models_) agree(problem_of(model));
   node_virial_.assign(vflag_atom ? size_t(9 * num_all) : 0, 0.0);
+  centroid_virial_.assign(cvflag_atom ? size_t(9 * num_all) : 0, 0.0);
   total_energy_.assign(atom_point_.size(), 0.0);
   std::fill(virial_, virial_ + 9, 0.0);
   double* own_forces = num_all > 0 ? atom->f[0] : nullptr;
   for (Model& model : models_) {
     if (is_committee()) model.forces.assign(size_t(3 * num_all), 0.0);
-    evaluate(model, is_committee() ? model.forces.data() : own_forces, vflag_atom ? node_virial_.data() : nullptr);
+    evaluate(model, is_committee() ? model.forces.data() : own_forces);
   }
   if (is_committee()) combine_committee();
   agree(find_not_finite(own_forces));
-  tally(node_virial_);
+  tally();
   if (is_committee() && stop_above_ > 0) stop_where_models_disagree();
 }
 
@@ -110,34 +114,29 @@ std::string PairEquipot::problem_of(Model& model) {
 
 std::string PairEquipot::name(int i) const { return fmt::format("{}", atom->tag[i]); }
 
-void PairEquipot::evaluate(Model& model, double* forces, double* node_virial) {
+// Virials of atoms add up over the models.
+void PairEquipot::evaluate(Model& model, double* forces) {
   double nothing[9], virial[9];
   const double share = 1.0 / double(models_.size());
-  const size_t virial_size = node_virial_.size();
-  std::vector<double> member_virial;
-  double* virial_by_atom = node_virial;
-  if (node_virial != nullptr && is_committee()) {
-    member_virial.assign(virial_size, 0.0);
-    virial_by_atom = member_virial.data();
-  }
   node_energy_.resize(atom_point_.size());
   places_ = model.places;
   try {
     model.engine->run(num_threads_ > 0 ? num_threads_ : comm->nthreads, node_energy_.data(),
-                      forces != nullptr ? forces : nothing, virial, virial_by_atom,
-                      comm->nprocs > 1 ? &PairEquipot::exchange : nullptr, this);
+                      forces != nullptr ? forces : nothing, virial, vflag_atom ? node_virial_.data() : nullptr,
+                      cvflag_atom ? centroid_virial_.data() : nullptr, comm->nprocs > 1 ? &PairEquipot::exchange : nullptr,
+                      this);
   } catch (const std::exception& failure) {
     // The others wait for rows: there is nothing to agree on any more.
     error->one(FLERR, "pair_style equipot: {}", failure.what());
   }
   for (size_t n = 0; n < node_energy_.size(); ++n) total_energy_[n] += share * node_energy_[n];
   for (int k = 0; k < 9; ++k) virial_[k] += share * virial[k];
-  for (size_t k = 0; k < member_virial.size(); ++k) node_virial[k] += share * member_virial[k];
 }
 
 // Energies and virials, to where LAMMPS wants them.
-void PairEquipot::tally(const std::vector<double>& node_virial) {
-  constexpr int order[6] = {0, 4, 8, 1, 2, 5};  // LAMMPS: xx yy zz xy xz yz
+void PairEquipot::tally() {
+  constexpr int order[9] = {0, 4, 8, 1, 2, 5, 3, 6, 7};  // LAMMPS: xx yy zz xy xz yz, and yx zx zy
+  const double share = 1.0 / double(models_.size());
   if (eflag_global)
     for (const double energy : total_energy_) eng_vdwl += energy;
   if (eflag_atom)
@@ -146,7 +145,10 @@ void PairEquipot::tally(const std::vector<double>& node_virial) {
     for (int k = 0; k < 6; ++k) virial[k] += virial_[order[k]];
   if (vflag_atom)
     for (int i = 0; i < listed_all_; ++i)
-      for (int k = 0; k < 6; ++k) vatom[i][k] += node_virial[size_t(9 * i + order[k])];
+      for (int k = 0; k < 6; ++k) vatom[i][k] += share * node_virial_[size_t(9 * i + order[k])];
+  if (cvflag_atom)
+    for (int i = 0; i < listed_all_; ++i)
+      for (int k = 0; k < 9; ++k) cvatom[i][k] += share * centroid_virial_[size_t(9 * i + order[k])];
 }
 
 std::string PairEquipot::find_not_finite(const double* forces) const {

@@ -49,17 +49,18 @@ class PairEquipot : public Pair {
   void load(const std::vector<std::string>& files);
   std::string lowered(const std::string& file, const std::vector<std::string>& elements);
   void check_environment() const;
+  void check_heat_flux() const;
   void agree(const std::string& problem) const;
   std::string name(int atom) const;
 
   void take_list();
   void number_nodes();
-  void evaluate(Model& model, double* forces, double* node_virial);
+  void evaluate(Model& model, double* forces);
   std::string problem_of(Model& model);
   std::string find_not_finite(const double* forces) const;
   static void exchange(void* self, void* rows, int64_t row_bytes);
   void exchange_rows(char* rows, int64_t row_bytes);
-  void tally(const std::vector<double>& node_virial);
+  void tally();
 
   void combine_committee();
   void stop_where_models_disagree();
@@ -89,7 +90,7 @@ class PairEquipot : public Pair {
   // The present step.
   std::vector<double> node_energy_, total_energy_;
   double virial_[9];
-  std::vector<double> node_virial_, deviation_;
+  std::vector<double> node_virial_, centroid_virial_, deviation_;
   double largest_deviation_ = 0;
   bigint last_frame_ = -1;
 
