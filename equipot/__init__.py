@@ -28,7 +28,7 @@ _EXPORTS = {
 }
 
 _SUBPACKAGES = (
-    "check",
+    "checks",
     "checkpoint",
     "config",
     "data",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 from ase.data import atomic_numbers as _numbers
 from ase.data import chemical_symbols as _symbols
 from ase.data import covalent_radii as _radii
@@ -26,6 +27,22 @@ def symbol(number: int) -> str:
     if not 1 <= int(number) <= MAX_ATOMIC_NUMBER:
         raise ElementError(f"{number} is not the atomic number of a chemical element (1 to {MAX_ATOMIC_NUMBER}).")
     return _symbols[int(number)]
+
+
+def require_elements(numbers: np.ndarray, where: str) -> None:
+    """Make sure that atomic numbers (N,) are those of chemical elements.
+
+    Raises:
+        ElementError: naming ``where`` and the first atom that is none.
+    """
+    wrong = (numbers < 1) | (numbers > MAX_ATOMIC_NUMBER)
+    if wrong.any():
+        atom = int(np.argmax(wrong))
+        dummy = " (the dummy 'X')" if numbers[atom] == 0 else ""
+        raise ElementError(
+            f"{where}: atom {atom} has atomic number {numbers[atom]}{dummy}, which is not a chemical "
+            f"element (1 to {MAX_ATOMIC_NUMBER}); remove the atom or give its element."
+        )
 
 
 def covalent_radius(symbol: str) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import socket
 from pathlib import Path
 
 from equipot.errors import CheckpointError
+from equipot.system.claims import is_same_file, owner_of, sign
 
 _logger = logging.getLogger(__name__)
 _NAME = ".lock"
@@ -28,7 +28,7 @@ def acquire(folder: Path) -> None:
     key = (os.getpid(), folder.resolve())
     path = key[1] / _NAME
     if key in _held:
-        if _is_same_file(_held[key], path):
+        if is_same_file(_held[key], path):
             return
         release(folder)
     try:
@@ -38,7 +38,7 @@ def acquire(folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
+        owner = owner_of(descriptor)
         os.close(descriptor)
         raise CheckpointError(
             f"{folder}: {owner} is writing this run folder; wait until it ends, or choose another run_directory."
@@ -47,8 +47,7 @@ def acquire(folder: Path) -> None:
         _logger.warning(
             "%s: this file system has no locks (%s); do not start two runs in the folder.", folder, error.strerror
         )
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    sign(descriptor)
     _held[key] = descriptor
 
 
@@ -57,11 +56,3 @@ def release(folder: Path) -> None:
     descriptor = _held.pop((os.getpid(), folder.resolve()), None)
     if descriptor is not None:
         os.close(descriptor)
-
-
-def _is_same_file(descriptor: int, path: Path) -> bool:
-    """Whether the lock file is still the one that was opened (the folder may have been removed and made again)."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except OSError:
-        return False

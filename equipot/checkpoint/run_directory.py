@@ -27,6 +27,7 @@ class RunDirectory:
         splits.json       which frame went where            summary.json   errors, parameters, times
         run.log           the log                           plots/         figures
         metrics.jsonl     one JSON row an epoch             report.html    all of it on one page
+        summary.100-epochs.json, report.100-epochs.html     of the run before it was made longer
         base.eqp          of a fine-tuning: its base        zero_shot.eqp  the base with its new atomic energies
         finetune.json     what the fine-tuning changed
         checkpoints/      step-00001200.safetensors and its manifest step-00001200.json
@@ -241,7 +242,7 @@ class RunDirectory:
 
     def _remove_run(self) -> None:
         self.checkpoints.remove_all()
-        for path in self._files():
+        for path in (*self._files(), *self.path.glob("summary.*-epochs.json"), *self.path.glob("report.*-epochs.html")):
             path.unlink(missing_ok=True)
         if self.plots.is_dir() and not self.plots.is_symlink():
             for path in self.plots.iterdir():

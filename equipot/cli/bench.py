@@ -81,6 +81,11 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return (), (arguments.output and f"{arguments.output}/bench.json",)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, write."""
     from equipot.report.files import refuse_existing

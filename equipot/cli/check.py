@@ -84,6 +84,14 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return (
+        (None if arguments.json == "-" else arguments.json,),
+        (arguments.output and f"{arguments.output}/check.html",),
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Check, print each outcome as it comes, write what was asked for."""
     from pathlib import Path

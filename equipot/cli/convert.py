@@ -44,6 +44,11 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return (arguments.output,), ()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Convert, write, and say where the model comes from and what may be done with it."""
     from equipot.checkpoint import save_model

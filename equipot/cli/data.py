@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -132,6 +131,11 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return ((arguments.fix, arguments.html) if arguments.action == "check" else (arguments.file,)), ()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Check or make."""
     return _check(arguments) if arguments.action == "check" else _make(arguments)
@@ -139,22 +143,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from equipot.checks.data import check_frames, fix_frames
+    from equipot.data.label_keys import refuse_missing_keys
     from equipot.data.reading import read_frames
     from equipot.data.writing import write_frames
     from equipot.report.data_report import print_data_report, write_data_report
     from equipot.report.summary import to_json
+    from equipot.workflow.console import Console
 
     _refuse_outputs(arguments)
     keys, units = label_configs(arguments)
-    with _progress() as progress:
+    with Console().progress() as progress:
         files, against = [], []
         names = [*arguments.files, *arguments.against]
         for done, name in enumerate(names):
             progress("reading files", done, len(names))
             # Frames that cannot be used are findings here, not the end of the check.
             (files if done < len(arguments.files) else against).append(
-                read_frames(name, keys=keys, units=units, on_bad="skip")
+                read_frames(name, keys=keys, units=units, on_bad="skip", demand_keys=False)
             )
+        refuse_missing_keys({file.report.path: file.report.available for file in (*files, *against)}, keys)
         report = check_frames(files, against=against, cutoff=arguments.cutoff, only=arguments.only, progress=progress)
     stream = sys.stderr if arguments.json else sys.stdout
     if not arguments.json:
@@ -207,31 +214,6 @@ def _refuse_outputs(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"--fix {arguments.fix}: corrected frames are written to .xyz or .extxyz files (.gz and .xz too)."
         )
-
-
-@contextlib.contextmanager
-def _progress():
-    """A bar on a terminal, nothing anywhere else."""
-    if not sys.stderr.isatty():
-        yield lambda what, done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(compact=True),
-        console=Console(file=sys.stderr),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=max(total, 1))
-
-        yield show
 
 
 def _make(arguments: argparse.Namespace) -> int:

@@ -62,6 +62,11 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return (None if arguments.json == "-" else arguments.json, arguments.output), ()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the table, write what was asked for."""
     from equipot.report.files import refuse_existing, write_text

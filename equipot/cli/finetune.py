@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from equipot.workflow import finetune
 
     set_threads(arguments.threads)
-    finetune(
+    result = finetune(
         arguments.base,
         arguments.config,
         overrides=arguments.overrides,
@@ -70,4 +70,4 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         dry_run=arguments.dry_run,
     )
-    return 0
+    return 0 if arguments.dry_run or result.report_error is None else 1  # complete but for its report, which was said

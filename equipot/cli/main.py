@@ -10,10 +10,13 @@ from importlib import import_module
 
 from equipot.cli.parser import Parser, nearest, set_up_logging
 from equipot.errors import EquipotError, UsageError
+from equipot.system.claims import claim
 from equipot.system.threads import limit_spinning
 from equipot.version import __version__
 
-#: Verb -> (module with ``parser()`` and ``run(arguments)``, what it does).
+#: Verb -> (module with ``parser()`` and ``run(arguments)``, what it does). Where the module has ``outputs(arguments)``,
+#: that names the files it writes, and those it writes into a folder it makes: nobody else may write them meanwhile.
+#: Runs, properties and dynamics lock theirs themselves.
 VERBS = {
     "train": ("equipot.cli.train", "train a potential as a configuration file says"),
     "finetune": ("equipot.cli.finetune", "tune a finished potential on frames of your own"),
@@ -74,7 +77,9 @@ def _run(arguments: list[str]) -> int:
     module = import_module(VERBS[name][0])
     parsed = module.parser(rest)
     set_up_logging(verbose=options.verbose or parsed.verbose)
-    return module.run(parsed) or 0
+    files, made = module.outputs(parsed) if hasattr(module, "outputs") else ((), ())
+    with claim(*files), claim(*made, make_folders=True):
+        return module.run(parsed) or 0
 
 
 def _os_error(error: OSError) -> str:

@@ -142,6 +142,33 @@ def add_head_option(parser: Parser) -> None:
     parser.add_argument("--head", metavar="NAME", help="which level of theory, where the model file holds several")
 
 
+def add_occupation_options(parser: Parser, supercell: str) -> None:
+    """Add ``--occupation`` and ``--occupation-seed``; ``supercell`` is the option that gives the supercell."""
+    parser.add_argument(
+        "--occupation",
+        choices=("random",),
+        help=f"fill partly occupied sites (CIF) at random in the supercell of {supercell}; without it they are refused",
+    )
+    parser.add_argument(
+        "--occupation-seed", type=_seed, metavar="N", help="another seed fills the sites otherwise (default 0)"
+    )
+
+
+def _seed(text: str) -> int:
+    return _number(text, int, "a whole number, zero or above", lambda value: value >= 0)
+
+
+def occupation_of(arguments: argparse.Namespace, supercell: Sequence[int] | None):
+    """Turn the options into an ``Occupation``, or None where sites are not to be filled."""
+    from equipot.data.occupancy import Occupation
+
+    if arguments.occupation is None:
+        if arguments.occupation_seed is not None:
+            raise UsageError("--occupation-seed is the seed of --occupation: give --occupation random with it.")
+        return None
+    return Occupation(arguments.occupation, arguments.occupation_seed or 0, tuple(supercell or (1, 1, 1)))
+
+
 def add_threads_option(parser: Parser) -> None:
     """Add ``--threads``, for verbs that compute."""
     parser.add_argument(

@@ -42,6 +42,11 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return (arguments.output,), ()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Predict and write."""
     from equipot.system.threads import set_threads

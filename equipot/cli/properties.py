@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from equipot.cli.parser import Parser, add_head_option, add_threads_option, positive, positive_integer
+from equipot.cli.parser import (
+    Parser,
+    add_head_option,
+    add_occupation_options,
+    add_threads_option,
+    occupation_of,
+    positive,
+    positive_integer,
+)
 from equipot.errors import UsageError
 
 #: Names of the properties, kept here so that --help loads nothing; a test holds them equal to the registry.
@@ -33,6 +41,7 @@ examples:
   equipot properties model.eqp bcc:Ta hcp:Ti alloy.cif --jobs 2 --output measured
   equipot properties model.eqp bcc:Ta --only elastic phonons --reference dft.yaml
   equipot properties model.eqp fcc:Cu --set vacancy.lengths=[8,12,16] phonons.length=16
+  equipot properties model.eqp alloy.cif --occupation random --supercell 3 3 3     partly occupied sites filled
   equipot properties emt fcc:Cu --output teacher                # ASE's EMT through the same code
   equipot properties model.eqp fcc:Cu --reference teacher/properties.json
   equipot properties model.eqp fcc:Cu --only melting --set melting.guess=1350
@@ -112,6 +121,14 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
         default="float64",
         help="of the network (default float64: phonons and elastic constants are differences)",
     )
+    add_occupation_options(parser, "--supercell")
+    parser.add_argument(
+        "--supercell",
+        type=positive_integer,
+        nargs=3,
+        metavar=("NA", "NB", "NC"),
+        help="with --occupation: copies along the lattice vectors (default 1 1 1)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     add_head_option(parser)
     add_threads_option(parser)
@@ -143,6 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output).expanduser()
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file: name a folder for the results.")
+    if arguments.supercell is not None and arguments.occupation is None:
+        raise UsageError("--supercell is for --occupation; each property makes the supercells it needs itself.")
     job = PropertyJob(
         model=arguments.model,
         structures=tuple(arguments.structures),
@@ -157,6 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         dtype=arguments.dtype,
         head=arguments.head,
+        occupation=occupation_of(arguments, arguments.supercell),
         device=str(resolve_device(arguments.device)),
     )
     outcome = measure_properties(job)

@@ -43,6 +43,11 @@ def parser(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
+def outputs(arguments: argparse.Namespace) -> tuple[Sequence, Sequence]:
+    """Name the files that are written."""
+    return (arguments.output or f"{arguments.path}/report.html",), ()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the page."""
     from equipot.system.threads import set_threads

@@ -12,9 +12,11 @@ EPILOG = """examples:
   equipot train run.yaml training.epochs=200 model.cutoff=5.5
   equipot train run.yaml --dry-run            number of parameters and seconds per epoch, nothing is written
   equipot train run.yaml --resume             go on where the run in its folder stopped
+  equipot train run.yaml --resume training.epochs=400     make a finished run longer
 
 Ctrl-C or SIGTERM finishes the step, saves and exits with 75: the same command with --resume goes on,
-and ends as if it had never stopped.
+and ends as if it had never stopped. A finished run that is given more epochs goes on with the schedule of a run of that
+length (a cosine rises again to where it would be); its summary.json and report.html are kept under other names.
 
 A run ends with the physics check of `equipot check` in its short form; physics_check=full or off changes that.
 """
@@ -63,7 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         dry_run=arguments.dry_run,
     )
-    if not arguments.fail_on_check or arguments.dry_run:
+    if arguments.dry_run:
+        return 0
+    if result.report_error is not None:
+        return 1  # the run is complete but for its report, which was said
+    if not arguments.fail_on_check:
         return 0
     check = result.summary["physics_check"]
     return 1 if check is None or check["failed"] else 0  # None: it could not be run, which was said

@@ -22,6 +22,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from equipot.config.foreign import foreign_answer
 from equipot.config.limits import Limit, Rule
 from equipot.config.located import LocatedDict, place_of
 from equipot.config.position import FieldError, Position, given_at, locate
@@ -265,7 +266,12 @@ def _unknown_key(cls, key, position: Position, mapping, names, root) -> ConfigEr
     candidates = [*names, *getattr(mapping, "siblings", ())]
     close = nearest(key, candidates)
     elsewhere = [path for path in _paths(root) if path.rsplit(".", 1)[-1] == key]
-    if close is not None:
+    foreign = None
+    if getattr(root, "answers_foreign_keys", False) or position.path.split(".")[0] == "model":
+        foreign = foreign_answer(key, mapping[key])
+    if foreign is not None and (close is None or position.child(mapping, close).path != foreign[0]):
+        advice = f"{foreign[1]}."
+    elif close is not None:
         advice = f"did you mean {position.child(mapping, close).path}?"
     elif elsewhere and root is not cls:
         advice = f"did you mean {' or '.join(elsewhere[:3])}?"

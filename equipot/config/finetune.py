@@ -12,8 +12,9 @@ from equipot.config.position import FieldError
 from equipot.config.section import Section
 
 #: Mode -> values that a fine-tuning has where the configuration does not give them. The rates were chosen on validation
-#: frames (scripts/benchmarks/benchmark_finetuning.py --scan), with SevenNet-0 (128 channels) as the base, 10 or 16 frames and
-#: 200 to 300 steps: for TiO2 0.003 to 0.005 were best, for Nb-Mo-Ta-W 0.01, for Mo 0.01 to 0.03. Narrow bases want more.
+#: frames (scripts/benchmarks/benchmark_finetuning.py --scan), with SevenNet-0 (128 channels) as the base, 10 or 16
+#: frames and 200 to 300 steps: for TiO2 0.003 to 0.005 were best, for Nb-Mo-Ta-W 0.01, for Mo 0.01 to 0.03. Narrow
+#: bases want more.
 FINETUNE_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "full": {"optimizer": {"learning_rate": 0.005}},
     "frozen": {"optimizer": {"learning_rate": 0.01}},

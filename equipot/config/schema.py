@@ -89,6 +89,7 @@ class DataConfig(Section):
 
     #: Folder the file names are relative to; default: the variable EQUIPOT_DATA, else the configuration's folder.
     root: NotEmpty | None = None
+    #: Files, patterns (``runs/*/vasprun.xml``, ``**`` for all folders below) or folders (the files in them).
     train: tuple[NotEmpty, ...] = ()
     validation: tuple[NotEmpty, ...] = ()
     test: tuple[NotEmpty, ...] = ()
@@ -361,6 +362,9 @@ class ModelCardConfig(Section):
 class Config(Section):
     """A whole training job."""
 
+    #: Keys of other packages are answered with those here (see ``build``).
+    answers_foreign_keys = True
+
     name: PlainName = "run"
     #: Where the run folder is made; default: runs/<name>.
     run_directory: NotEmpty | None = None
@@ -378,6 +382,8 @@ class Config(Section):
     #: Physics check of the finished model, as `equipot check`: ``short`` takes seconds, ``full`` minutes, ``off`` none.
     #: What fails is said loudly, in summary.json and in the report; the run and its model stay.
     physics_check: Literal["short", "full", "off"] = "short"
+    #: Page, plots, data check and timing at the end of a run: ``full``, or ``off`` (`equipot report` makes it later).
+    report: Literal["full", "off"] = "full"
     model_card: ModelCardConfig = field(default_factory=ModelCardConfig)
 
     def check(self) -> None:

@@ -1,8 +1,7 @@
-"""From files to graphs: formats, label keys, units and signs, atomic energies, statistics, splits, batches, checks."""
+"""From files to graphs: formats, label keys, units and signs, atomic energies, statistics, splits, batches."""
 
 from __future__ import annotations
 
-from equipot.checks.data import DataReport, Finding, check_frames
 from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
 from equipot.data.datasets import DataSets, frame_to_graph, load_datasets
 from equipot.data.frames import Frame, FrameFile, ReadReport
@@ -15,14 +14,11 @@ from equipot.data.writing import write_frames
 __all__ = [
     "AtomicEnergies",
     "BatchSampler",
-    "DataReport",
     "DataSets",
-    "Finding",
     "Frame",
     "FrameFile",
     "ReadReport",
     "Statistics",
-    "check_frames",
     "compute_statistics",
     "cu_au_emt",
     "edge_batches",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from ase.data import atomic_numbers
 
 from equipot.config.schema import DataConfig
 from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
+from equipot.data.copies import Prints, elements_of, find_copies, find_copies_across, take_prints
 from equipot.data.frames import LABELS, Frame, FrameFile
-from equipot.data.geometry_hash import find_duplicates, find_leaks, hash_frames
+from equipot.data.geometry_hash import find_duplicates, hash_frames
 from equipot.data.isolated import is_isolated_atom
-from equipot.data.label_keys import LabelKey, nothing_found_message
-from equipot.data.paths import file_sha256, resolve_file
+from equipot.data.label_keys import LabelKey, nothing_found_message, refuse_missing_keys
+from equipot.data.leaks import Leak
+from equipot.data.paths import expand_files, file_sha256, resolve_file
 from equipot.data.reading import flip_stress, read_declared, stress_warnings
-from equipot.data.splits import record_split, split_frames
+from equipot.data.splits import record_split, split_frames, stored_split
+from equipot.data.states import varying_states
 from equipot.data.statistics import Statistics, compute_statistics
 from equipot.data.stress_sign import prove_sign
 from equipot.errors import ConfigError, DataError, ElementError, StructureError
@@ -44,6 +47,7 @@ class DataSets:
         split_record: JSON-able: which frame of which file went where.
         hashes: File name -> SHA-256 (for generated frames, of their contents).
         isolated: Isolated-atom frames, which are in no split.
+        leaks: Structures that are on both sides of the split.
     """
 
     train: list[AtomicGraph]
@@ -58,6 +62,7 @@ class DataSets:
     split_record: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     isolated: list[Frame] = field(default_factory=list)
+    leaks: list[Leak] = field(default_factory=list)
 
 
 def load_datasets(
@@ -68,6 +73,7 @@ def load_datasets(
     required: Sequence[str] = ("energy", "forces"),
     not_known: str | None = None,
     progress: Progress | None = None,
+    stored_split: Mapping[str, Any] | None = None,
 ) -> DataSets:
     """Read, check, split and convert everything a training job needs.
 
@@ -78,6 +84,7 @@ def load_datasets(
         required: Labels at least one training frame must have, unless their key is null.
         not_known: Why an element outside ``config.elements`` cannot be used, for messages.
         progress: Called with (what, done, total).
+        stored_split: ``split_record`` of an earlier run on the same files, whose split is taken over.
 
     Raises:
         DataError: A file, frame or label that cannot be used; a required label that is in no training frame.
@@ -85,7 +92,10 @@ def load_datasets(
         StructureError: A structure no potential can be evaluated on.
         ConfigError: Settings that contradict each other or the data.
     """
+    config, lines = expand_files(config, config_directory)
     loader = _Loader(config, Path(config_directory), progress or (lambda what, done, total: None))
+    loader.report += lines
+    loader.stored_split = stored_split
     parts = loader.read_parts()
     loader.check_required(parts["train"], required)
     isolated = [frame for frame in parts["train"] if is_isolated_atom(frame)]
@@ -125,6 +135,7 @@ def load_datasets(
         split_record=record,
         hashes=loader.hashes,
         isolated=isolated,
+        leaks=loader.leaks,
     )
 
 
@@ -137,6 +148,8 @@ class _Loader:
         self.warnings: list[str] = []
         self.hashes: dict[str, str] = {}
         self.available: dict[str, dict[str, list[str]]] = {}
+        self.leaks: list[Leak] = []
+        self.stored_split: Mapping[str, Any] | None = None
 
     def say(self, line: str) -> None:
         self.report.append(line)
@@ -163,10 +176,13 @@ class _Loader:
             self.hashes[name] = file_sha256(paths[name])
             self.available[name] = files[name].report.available
         self.progress("reading files", len(paths), len(paths))
+        refuse_missing_keys(self.available, config.keys)
         self._settle_stress_sign(files)
         for frame_file in files.values():
             self.report += frame_file.report.lines()
             self.warnings += [f"{frame_file.report.path}: {warning}" for warning in frame_file.report.warnings]
+        for sentence in varying_states([frame for frame_file in files.values() for frame in frame_file.frames]):
+            self.warn(sentence)
         return {part: [frame for name in members for frame in files[name].frames] for part, members in named.items()}
 
     def _generate(self) -> list[Frame]:
@@ -225,32 +241,43 @@ class _Loader:
     def split(self, parts: dict[str, list[Frame]]):
         config = self.config
         settings: dict[str, Any] = {"method": "files"}
-        hashes = {name: hash_frames(parts[name]) for name in SPLITS}
+        elements = elements_of(*parts.values())
+        prints = {name: take_prints(parts[name], elements, progress=self.progress) for name in SPLITS}
         made = [name for name in ("validation", "test") if not getattr(config, name)]
         if made:
-            split = split_frames(
-                parts["train"], hashes["train"], config.split, validation="validation" in made, test="test" in made
-            )
             settings = {
                 "method": config.split.method,
                 "seed": config.split.seed,
                 "group_key": config.split.group_key,
                 "set_aside": made,
             }
-            frames, values = parts["train"], hashes["train"]
+            frames, taken = parts["train"], prints["train"]
+            if self._has_stored_split():
+                split = stored_split(frames, self.stored_split, made)
+            else:
+                copies = find_copies(frames, taken)
+                chosen = {name: name in made for name in ("validation", "test")}
+                split = split_frames(frames, copies, config.split, **chosen)
             for name in ("train", *made):
                 places = getattr(split, name)
-                parts[name], hashes[name] = [frames[i] for i in places], [values[i] for i in places]
+                parts[name], prints[name] = [frames[i] for i in places], taken.at(places)
             self.say(
                 "set aside of the training frames: " + ", ".join(f"{len(parts[name])} for {name}" for name in made)
             )
-        self._warn_duplicates(parts, hashes)
+            self.report += split.notes
+        self._warn_duplicates(parts, prints)
+        hashes = {name: prints[name].hashes for name in SPLITS}
         record = record_split(parts, hashes, **settings, file_sha256=dict(self.hashes))
         return parts, record
 
-    def _warn_duplicates(self, parts: dict[str, list[Frame]], hashes: dict[str, list[str]]) -> None:
+    def _has_stored_split(self) -> bool:
+        """Whether a split was stored of these very files; what was stored of others is for others to refuse."""
+        stored = (self.stored_split or {}).get("file_sha256", {})
+        return self.stored_split is not None and all(stored.get(name) == value for name, value in self.hashes.items())
+
+    def _warn_duplicates(self, parts: dict[str, list[Frame]], prints: dict[str, Prints]) -> None:
         for name in SPLITS:
-            groups = find_duplicates(hashes[name])
+            groups = find_duplicates(prints[name].hashes)
             if groups:
                 first = " and ".join(parts[name][place].source for place in groups[0][:2])
                 self.warn(
@@ -258,13 +285,11 @@ class _Loader:
                     f"already (first: {first})"
                 )
         for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
-            leaks = find_leaks(hashes[earlier], hashes[later])
-            if leaks:
-                place, twin = leaks[0]
-                self.warn(
-                    f"{len(leaks)} {later} frames are structures that are also in {earlier} (first: "
-                    f"{parts[later][place].source} is {parts[earlier][twin].source}): errors on them say little"
-                )
+            copies = find_copies_across(parts[earlier], prints[earlier], parts[later], prints[later])
+            if copies:
+                leak = Leak.of(earlier, later, parts, copies)
+                self.leaks.append(leak)
+                self.warn(leak.sentence())
 
     def apply_config_weights(self, parts: dict[str, list[Frame]]) -> None:
         known = sorted({frame.config_type for name in SPLITS for frame in parts[name]})

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from equipot.data.xyz_dialects import cell_of_dialect
+
 _CLOSING = {"'": "'", '"': '"', "{": "}", "[": "]"}
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -150,11 +152,17 @@ def parse_comment(text: str) -> dict[str, Any]:
     A line without any ``=`` is free text and comes back under ``comment``.
 
     Raises:
-        ValueError: Equal keys, a layout key in another spelling, a value that is not what its key needs.
+        ValueError: Equal keys, a layout key in another spelling, a value that is not what its key needs, a cell in
+            another form than ``Lattice`` or i-PI's.
     """
     text = text.strip()
-    if "=" not in text:
-        return {"comment": text} if text else {}
+    info = _keys(text) if "=" in text else {"comment": text} if text else {}
+    if "Lattice" not in info and (cell := cell_of_dialect(info)) is not None:
+        info |= cell
+    return info
+
+
+def _keys(text: str) -> dict[str, Any]:
     info: dict[str, Any] = {}
     given: set[str] = set()
     for key, value in split_comment(text):

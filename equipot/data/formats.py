@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,9 @@ ACCEPTED = (
     ".xyz or .extxyz (extended XYZ), .traj (ASE trajectory), vasprun.xml or any .xml of VASP, a name with OUTCAR in it "
     "(VASP) - each also with .gz or .xz - and .db (ASE database)"
 )
+
+#: A number as programs write it, Fortran's exponents included.
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
 
 _COMPRESSIONS = {".gz": gzip.open, ".xz": lzma.open}
 

@@ -23,6 +23,7 @@ class RawFrame:
         index: Number of the frame in its file, from 0.
         line: Line of the file the frame begins at, from 1, where the format has lines.
         note: Something about the frame the user should read.
+        fault: Why the frame cannot be used though it can be read (its electronic structure did not converge), or None.
     """
 
     atoms: Atoms
@@ -31,6 +32,49 @@ class RawFrame:
     index: int
     line: int | None = None
     note: str | None = None
+    fault: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        atoms: Atoms,
+        index: int,
+        info: dict[str, Any] | None = None,
+        line: int | None = None,
+        fault: str | None = None,
+    ) -> RawFrame:
+        """Take an ASE structure apart; its calculator's results join the keys per configuration or per atom."""
+        info = dict(atoms.info if info is None else info)
+        arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+        results = getattr(atoms.calc, "results", None) or {}
+        for key, value in results.items():
+            if value is None:
+                continue
+            per_atom = (
+                isinstance(value, np.ndarray)
+                and value.ndim > 0
+                and len(value) == len(atoms)
+                and key not in ("stress", "dipole", "magmom")
+            )
+            target = arrays if per_atom else info
+            target[key if key not in target else f"{key} (calculator)"] = value
+        atoms.calc = None
+        return cls(atoms, info, arrays, index, line, fault=fault)
+
+
+@dataclass
+class RawFile:
+    """What a format's reader found in a file.
+
+    Attributes:
+        format: Name of the format.
+        frames: Every frame, in the file's order.
+        notes: Sentences about the file that the user should read.
+    """
+
+    format: str
+    frames: list[RawFrame]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A hash of a structure that equal structures share, to find duplicates and leaks between training and test."""
+"""A hash of a structure that equal structures share, to find duplicates."""
 
 from __future__ import annotations
 
@@ -45,12 +45,6 @@ def find_duplicates(hashes: Sequence[str]) -> list[list[int]]:
     for position, value in enumerate(hashes):
         places[value].append(position)
     return [group for group in places.values() if len(group) > 1]
-
-
-def find_leaks(training: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs (position in ``other``, first position in ``training``) of structures that are in both."""
-    first = {value: position for position, value in reversed(list(enumerate(training)))}
-    return [(position, first[value]) for position, value in enumerate(other) if value in first]
 
 
 def hash_frames(frames: Sequence[Frame]) -> list[str]:

@@ -61,16 +61,12 @@ def is_reference(key: str) -> bool:
     return key.lower().startswith("ref_")
 
 
-def choose_keys(frames: Sequence[RawFrame], keys: KeysConfig, path: str) -> ChosenKeys:
-    """Find the key of each label for a file.
+def choose_keys(frames: Sequence[RawFrame], keys: KeysConfig) -> ChosenKeys:
+    """Find the key of each label for a file; a key that was asked for and is not there leaves the label without one.
 
     Args:
         frames: All frames of the file.
         keys: ``auto`` searches the list, None leaves the label out, anything else is the key.
-        path: Named in the errors.
-
-    Raises:
-        DataError: A key that was asked for is in no frame; the message lists the keys that are there.
     """
     info = _present(frame.info for frame in frames)
     arrays = _present(frame.arrays for frame in frames)
@@ -81,9 +77,7 @@ def choose_keys(frames: Sequence[RawFrame], keys: KeysConfig, path: str) -> Chos
             return []
         if wanted == "auto":
             return [LabelKey(quantity, key) for key in listed if key in there]
-        if wanted not in there:
-            raise DataError(missing_key_message(path, quantity, wanted, result.available))
-        return [LabelKey(quantity, wanted)]
+        return [LabelKey(quantity, wanted)] if wanted in there else []
 
     found = {
         "energy": candidates("energy", keys.energy, ENERGY_KEYS, info),
@@ -91,7 +85,10 @@ def choose_keys(frames: Sequence[RawFrame], keys: KeysConfig, path: str) -> Chos
     }
     stress = candidates("stress", keys.stress, STRESS_KEYS, info)
     virial = candidates("virial", keys.virial, VIRIAL_KEYS, info)
-    if keys.stress not in ("auto", None) or keys.virial in ("auto", None):
+    named = [quantity for quantity in ("stress", "virial") if getattr(keys, quantity) not in ("auto", None)]
+    if named and not any(label.quantity in named for label in stress + virial):
+        found["stress"] = []  # the one that was named is not here: another is not taken for it
+    elif "stress" in named or not named:
         found["stress"] = stress + virial
     else:  # the virial was named, the stress was not
         found["stress"] = virial + stress
@@ -113,9 +110,39 @@ def describe_available(available: dict[str, list[str]]) -> str:
     return f"Keys that are there: per frame {info}; per atom {arrays}"
 
 
+def missing_keys(keys: KeysConfig, available: dict[str, list[str]]) -> dict[str, str]:
+    """The keys that were asked for and are not among the available ones: quantity -> key."""
+    return {
+        quantity: wanted
+        for quantity in ("energy", "forces", "stress", "virial")
+        if (wanted := getattr(keys, quantity)) not in ("auto", None) and wanted not in available[_place(quantity)]
+    }
+
+
+def refuse_missing_keys(available: dict[str, dict[str, list[str]]], keys: KeysConfig) -> None:
+    """Refuse a key that was asked for and is in none of the files.
+
+    Args:
+        available: File -> what is in it, as in ``ChosenKeys.available``.
+        keys: What was asked for.
+
+    Raises:
+        DataError: Names the key and lists those that are there.
+    """
+    merged = {
+        place: sorted({key for there in available.values() for key in there[place]}) for place in ("info", "arrays")
+    }
+    for quantity, wanted in missing_keys(keys, merged).items():
+        raise DataError(missing_key_message(", ".join(available), quantity, wanted, merged))
+
+
+def _place(quantity: str) -> str:
+    return "arrays" if quantity == "forces" else "info"
+
+
 def missing_key_message(path: str, quantity: str, wanted: str, available: dict[str, list[str]]) -> str:
     """The sentence for a key that was asked for and is in no frame."""
-    place = "arrays" if quantity == "forces" else "info"
+    place = _place(quantity)
     close = difflib.get_close_matches(wanted, available.get(place, []), n=1, cutoff=0.6)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return (

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from equipot.data.frames import Frame
+from equipot.data.kabsch import rotation_onto
 
 #: Largest deformation and displacement (Angstrom) of two frames that are compared.
 LARGEST_STRAIN, LARGEST_DISPLACEMENT = 0.25, 0.4
-#: Displacements below this (Angstrom) do no work worth the name: frames without forces may be compared.
+#: Displacements below this (Angstrom) prove nothing of forces, and do so little work that frames without forces may be
+#: compared.
 NEGLIGIBLE_DISPLACEMENT = 1e-4
 
 
@@ -31,6 +33,7 @@ class PairWork:
         first, second: (3, 3) volume times stress at both ends (eV), or None.
         volume_change: Angstrom^3.
         displacement: Largest displacement of an atom inside the cell (Angstrom).
+        squared, cubed: Sums over atoms of the displacement's square (Angstrom^2) and cube (Angstrom^3).
     """
 
     energy: float
@@ -41,6 +44,8 @@ class PairWork:
     second: np.ndarray | None
     volume_change: float
     displacement: float
+    squared: float
+    cubed: float
 
     @property
     def stress_work(self) -> float:
@@ -78,13 +83,15 @@ def pair_work(
         return None
     if strain is None:
         return None
-    displacement = float(np.linalg.norm(moved, axis=1).max())
+    lengths = np.linalg.norm(moved, axis=1)
+    displacement = float(lengths.max())
     work = curvature = 0.0
     if displacement > largest_displacement:
         return None
-    if displacement >= NEGLIGIBLE_DISPLACEMENT:
-        if first.forces is None or second.forces is None:
+    if first.forces is None or second.forces is None:
+        if displacement >= NEGLIGIBLE_DISPLACEMENT:
             return None
+    else:
         at_first, at_second = -float(np.sum(forces[0] * moved)), -float(np.sum(forces[1] * moved))
         work, curvature = 0.5 * (at_first + at_second), abs(at_first - at_second)
     has_stress = first.stress is not None and second.stress is not None
@@ -101,6 +108,8 @@ def pair_work(
         second.volume * second.stress if has_stress and deformed else None,
         change,
         displacement,
+        float(np.sum(lengths**2)),
+        float(np.sum(lengths**3)),
     )
 
 
@@ -124,7 +133,6 @@ def _periodic_step(first: Frame, second: Frame, largest_strain: float):
 def _molecular_step(first: Frame, second: Frame):
     one = first.atoms.positions - first.atoms.positions.mean(axis=0)
     two = second.atoms.positions - second.atoms.positions.mean(axis=0)
-    left, _, right = np.linalg.svd(two.T @ one)  # W. Kabsch, Acta Cryst. A 32 (1976) 922
-    rotation = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right)) or 1.0]) @ right
+    rotation = rotation_onto(two, one)
     forces = first.forces, None if second.forces is None else second.forces @ rotation
     return np.zeros((3, 3)), two @ rotation - one, forces

@@ -10,24 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.io.extxyz import read_xyz
 
 from equipot.data.extxyz import FrameText, count_frames, iter_frame_texts
-from equipot.data.formats import DAMAGED, check_readable, describe_damage, format_of, open_binary, open_text
-from equipot.data.frames import RawFrame
-from equipot.data.vasp_scan import count_outcar_steps, count_vasprun_steps
+from equipot.data.formats import DAMAGED, check_readable, describe_damage, format_of, open_binary
+from equipot.data.frames import RawFile, RawFrame
+from equipot.data.outcar import read_outcar
+from equipot.data.vasprun import read_vasprun
 from equipot.errors import DataError, EquipotError
 
 #: Everything a reader of a damaged file has been seen to raise (ASE raises all of these, assertions included).
 _ANYTHING = (Exception,)
 
 
-def read_raw_frames(path: str | Path) -> tuple[str, list[RawFrame]]:
+def read_raw_file(path: str | Path) -> RawFile:
     """Read every frame of a file, whatever its format, without looking at labels.
-
-    Returns:
-        The format's name and the frames, in the file's order.
 
     Raises:
         DataError: The file is missing, of no accepted kind, damaged, or would be read short.
@@ -37,7 +34,8 @@ def read_raw_frames(path: str | Path) -> tuple[str, list[RawFrame]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return name, list(_READERS[name](path))
+            found = _READERS[name](path)
+            return found if isinstance(found, RawFile) else RawFile(name, list(found))
     except EquipotError:
         raise
     except MemoryError as error:
@@ -49,26 +47,6 @@ def read_raw_frames(path: str | Path) -> tuple[str, list[RawFrame]]:
 def _in_words(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
-
-
-def _raw(atoms: Atoms, index: int, info: dict[str, Any] | None = None, line: int | None = None) -> RawFrame:
-    """Take an ASE structure apart into geometry, configuration keys and per-atom arrays; results join their kind."""
-    info = dict(atoms.info if info is None else info)
-    arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
-    results = getattr(atoms.calc, "results", None) or {}
-    for key, value in results.items():
-        if value is None:
-            continue
-        per_atom = (
-            isinstance(value, np.ndarray)
-            and value.ndim > 0
-            and len(value) == len(atoms)
-            and key not in ("stress", "dipole", "magmom")
-        )
-        target = arrays if per_atom else info
-        target[key if key not in target else f"{key} (calculator)"] = value
-    atoms.calc = None
-    return RawFrame(atoms, info, arrays, index, line)
 
 
 def _read_extxyz(path: Path) -> Iterator[RawFrame]:
@@ -94,7 +72,7 @@ def _frame_from_text(path: Path, text: FrameText) -> RawFrame:
     except _ANYTHING as error:
         raise DataError(f"{path}, frame {text.index} (line {text.line}) cannot be read: {_in_words(error)}.") from error
     info = {key: value for key, value in text.info.items() if key not in ("Lattice", "pbc")}
-    raw = _raw(atoms, text.index, info, text.line)
+    raw = RawFrame.of(atoms, text.index, info, text.line)
     if not text.rows[-1].endswith("\n"):
         raw.note = (
             f"the file does not end with a line end: it may be cut off within the last number of frame "
@@ -135,7 +113,7 @@ def _read_database(path: Path) -> Iterator[RawFrame]:
             **{key: value for key, value in data.items() if key not in per_atom},
             **row.key_value_pairs,
         }
-        raw = _raw(atoms, index, info)
+        raw = RawFrame.of(atoms, index, info)
         raw.arrays.update({key: value for key, value in per_atom.items() if key not in raw.arrays})
         yield raw
         index += 1
@@ -164,53 +142,13 @@ def _read_trajectory(path: Path) -> Iterator[RawFrame]:
             atoms = reader[index]
         except _ANYTHING as error:
             raise DataError(f"{path}, frame {index} of {announced} cannot be read: {_in_words(error)}.") from error
-        yield _raw(atoms, index)
+        yield RawFrame.of(atoms, index)
 
 
-def _read_vasprun(path: Path) -> Iterator[RawFrame]:
-    from ase.io.vasp import read_vasp_xml
-
-    expected = count_vasprun_steps(path)
-    with open_binary(path) as handle:
-        steps = list(read_vasp_xml(handle, index=slice(None)))
-    if len(steps) != expected:
-        raise DataError(f"{path} has {expected} ionic steps but ASE reads {len(steps)}.")
-    for index, atoms in enumerate(steps):
-        yield _raw(atoms, index)
-
-
-def _read_outcar(path: Path) -> Iterator[RawFrame]:
-    from ase.io.vasp_parsers.vasp_outcar_parsers import OutcarHeaderParser, outcarchunks
-
-    expected = count_outcar_steps(path)
-    with open_text(path) as handle:
-        # Constraints live in a POSCAR beside the file, which may belong to something else: not read.
-        chunks = list(outcarchunks(_Named(handle), header_parser=OutcarHeaderParser(workdir=None)))
-    if len(chunks) != expected:
-        raise DataError(f"{path} has {expected} ionic steps but ASE finds {len(chunks)}.")
-    for index, chunk in enumerate(chunks):
-        yield _raw(chunk.build(), index)
-
-
-class _Named:
-    """A text stream with the name ASE's parser asks for (compressed streams have none)."""
-
-    name = "OUTCAR"
-
-    def __init__(self, handle):
-        self._handle = handle
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return next(self._handle)
-
-
-_READERS: dict[str, Callable[[Path], Iterator[RawFrame]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[RawFrame] | RawFile]] = {
     "extxyz": _read_extxyz,
     "ase-db": _read_database,
     "traj": _read_trajectory,
-    "vasprun": _read_vasprun,
-    "outcar": _read_outcar,
+    "vasprun": read_vasprun,
+    "outcar": read_outcar,
 }

@@ -8,8 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from equipot.config.schema import KeysConfig, UnitsConfig
+from equipot.data.convergence import electronic_fault, unclear_flag
 from equipot.data.frames import LABELS, BadFrame, Frame, FrameFile, RawFrame, ReadReport
-from equipot.data.label_keys import ChosenKeys, LabelKey, choose_keys, is_reference
+from equipot.data.label_keys import (
+    ChosenKeys,
+    LabelKey,
+    choose_keys,
+    is_reference,
+    missing_keys,
+    refuse_missing_keys,
+)
 from equipot.data.labels import (
     BadLabel,
     is_periodic_3d,
@@ -19,7 +27,8 @@ from equipot.data.labels import (
     read_stress,
     read_weights,
 )
-from equipot.data.readers import read_raw_frames
+from equipot.data.occupancy import refuse_partial
+from equipot.data.readers import read_raw_file
 from equipot.data.stress_sign import SignProof, prove_sign
 from equipot.elements import MAX_ATOMIC_NUMBER
 from equipot.errors import DataError, StructureError
@@ -35,7 +44,12 @@ _READERS = {"energy": read_energy, "forces": read_forces, "stress": read_stress}
 
 
 def read_frames(
-    path: str | Path, *, keys: KeysConfig = _AUTO_KEYS, units: UnitsConfig = _DEFAULT_UNITS, on_bad: str = "error"
+    path: str | Path,
+    *,
+    keys: KeysConfig = _AUTO_KEYS,
+    units: UnitsConfig = _DEFAULT_UNITS,
+    on_bad: str = "error",
+    demand_keys: bool = True,
 ) -> FrameFile:
     """Read all frames of a file with their labels.
 
@@ -45,6 +59,8 @@ def read_frames(
         units: Units and stress sign of the labels in the file (VASP's own files bring theirs).
         on_bad: What to do with a frame whose label or geometry is not usable: ``error`` stops, ``skip`` leaves the
             frame out and lists it in the report. A file whose layout is broken always stops.
+        demand_keys: Whether every key that ``keys`` names has to be in the file. Of several files read as one set each
+            may lack some (isolated atoms have no forces): say False and call ``refuse_missing_keys`` for all of them.
 
     Returns:
         The frames, in the file's order, and the report of keys, coverage, frames left out and warnings.
@@ -53,6 +69,8 @@ def read_frames(
         DataError: Names file, frame, line and key, and what to do.
     """
     frame_file = read_declared(path, keys=keys, units=units, on_bad=on_bad)
+    if demand_keys:
+        refuse_missing_keys({Path(path).name: frame_file.report.available}, keys)
     report = frame_file.report
     if report.keys["stress"] is None or units.stress_sign != "proven" or report.format in _OWN_UNITS:
         return frame_file
@@ -74,16 +92,30 @@ def flip_stress(frames: list[Frame]) -> None:
 
 
 def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_bad: str) -> FrameFile:
-    """Like :func:`read_frames`, but a sign that is to be proven is left as it is in the file."""
-    file_format, raw_frames = read_raw_frames(path)
+    """Like :func:`read_frames`, but a sign that is to be proven is left as in the file, and keys may be absent."""
+    raw_file = read_raw_file(path)
+    file_format, raw_frames = raw_file.format, raw_file.frames
     name = Path(path).name
-    chosen = choose_keys(raw_frames, keys, name)
-    report = ReadReport(str(path), file_format, len(raw_frames), available=chosen.available)
+    chosen = choose_keys(raw_frames, keys)
+    report = ReadReport(
+        str(path), file_format, len(raw_frames), available=chosen.available, warnings=list(raw_file.notes)
+    )
     report.keys = {label: None if key is None else key.key for label, key in chosen.chosen.items()}
+    report.warnings += [
+        f"the key '{wanted}' asked for as {quantity} is in no frame; they count as without it"
+        for quantity, wanted in missing_keys(keys, chosen.available).items()
+        if quantity == "energy" or any(len(raw.atoms) > 1 for raw in raw_frames)  # an isolated atom has no forces
+    ]
     if file_format in _OWN_UNITS:
         if units != _DEFAULT_UNITS:
             report.warnings.append("declared units and stress sign are not applied: VASP's files bring their own")
         units = _DEFAULT_UNITS
+    unclear = [raw.index for raw in raw_frames if unclear_flag(raw.info)]
+    if unclear:
+        report.warnings.append(
+            f"{len(unclear)} frames say converged=F (first: frame {unclear[0]}); they are used. If that is said of the "
+            f"electronic structure and not of a relaxation, call the key scf_converged"
+        )
     frames = []
     for raw in raw_frames:
         report.warnings += [raw.note] if raw.note else []
@@ -109,7 +141,11 @@ def read_declared(path: str | Path, *, keys: KeysConfig, units: UnitsConfig, on_
 
 
 def _read_frame(raw: RawFrame, name: str, where: str, chosen: ChosenKeys, units: UnitsConfig) -> Frame:
+    fault = raw.fault or electronic_fault(raw.info)
+    if fault is not None and any(chosen.chosen.values()):
+        raise BadLabel(fault)
     atoms = raw.atoms
+    refuse_partial(atoms, where, raw.info)
     check_structure(atoms.positions, atoms.cell.array, atoms.pbc, where=where)
     unknown = (atoms.numbers < 1) | (atoms.numbers > MAX_ATOMIC_NUMBER)
     if unknown.any():

@@ -7,6 +7,9 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
+from equipot.data.occupancy import Occupation, occupy, refuse_partial
+from equipot.data.readers import read_raw_file
+from equipot.elements import require_elements
 from equipot.errors import DataError, UsageError
 
 #: Suffix -> ASE's format. No format is guessed from content, since some of ASE's readers open pickles.
@@ -28,7 +31,7 @@ _NAMES = {"POSCAR": "vasp", "CONTCAR": "vasp"}
 
 
 def read_structure(path: str | Path, index: int = -1) -> Atoms:
-    """Read one structure, by default the last of the file, without calculator.
+    """Read one structure with whole atoms, by default the last of the file, without calculator.
 
     Args:
         path: a file with a suffix in ``FORMATS``, or named POSCAR or CONTCAR.
@@ -39,8 +42,29 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
 
     Raises:
         DataError: no such file, not readable, or empty.
+        ElementError: an atom that is of no element.
+        StructureError: sites that are only partly occupied; says the way out.
         UsageError: a format that is not on the list.
     """
+    atoms = _read(path, index)
+    refuse_partial(atoms, str(path))
+    return atoms
+
+
+def read_occupied(path: str | Path, occupation: Occupation) -> tuple[Atoms, str]:
+    """Read one structure, the last of the file, and fill its partly occupied sites.
+
+    Returns:
+        The supercell and a sentence with the numbers of atoms.
+
+    Raises:
+        DataError, UsageError: as :func:`read_structure`.
+        StructureError: as ``occupancy.occupy``.
+    """
+    return occupy(_read(path, -1), occupation, str(path))
+
+
+def _read(path: str | Path, index: int) -> Atoms:
     path = Path(path)
     form = _NAMES.get(path.name.upper().split(".")[0].split("_")[0]) or FORMATS.get(path.suffix.lower())
     if form is None:
@@ -50,6 +74,8 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
         )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.")
+    if form == "extxyz":
+        return _last_of_xyz(path, index)
     try:
         atoms = ase.io.read(path, index=index, format=form)
     except Exception as error:  # ASE's readers raise anything on malformed input
@@ -59,5 +85,16 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
         ) from error
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise DataError(f"{path}: holds no atoms.")
+    require_elements(atoms.numbers, str(path))
     atoms.calc = None
     return atoms
+
+
+def _last_of_xyz(path: Path, index: int) -> Atoms:
+    """A frame by the reader of training data: its cell may stand in a dialect, its rows fit their header."""
+    frames = read_raw_file(path).frames
+    if not -len(frames) <= index < len(frames):
+        raise DataError(f"{path}: holds {len(frames)} structures, there is none of number {index}.")
+    frame = frames[index]
+    frame.atoms.info.update(frame.info)
+    return frame.atoms

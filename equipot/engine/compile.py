@@ -9,20 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from equipot.engine.document import Document
-from equipot.engine.lowering import Lowering, lowering_of
+from equipot.engine.lowering import Lowering, why_not_lowered
 from equipot.engine.program import Program
-from equipot.engine.radial import RadialTables, table_form
 from equipot.errors import UsageError
 from equipot.graph import NeighborList
 from equipot.graph.validation import contact_error
+from equipot.kernels.document import Document
 from equipot.kernels.native import library
 from equipot.models import Potential
+from equipot.nn.radial_tables import RadialTables, table_form
 
 logger = logging.getLogger(__name__)
 
 #: Intervals of the splines that stand for radial networks which the model itself runs on every edge.
 MLP_INTERVALS = 1024
+#: Of a register of the widest instruction set there is a library for (AVX-512).
+WIDEST_VECTOR_BYTES = 64
 #: Singular values of a first layer's radial functions below this part of the largest are left out: errors of the forces
 #: are then those of the dtype's rounding (1e-6 would double them in float32, 1e-5 is ten times worse).
 TOLERANCE = {torch.float32: 3e-7, torch.float64: 1e-15}
@@ -172,19 +174,32 @@ def compile_potential(
     return CompiledPotential(program, chosen, np.where(of_number >= 0, place[of_number], -1).astype(np.int32))
 
 
-def lower_potential(potential: Potential, elements: tuple[str, ...], *, tabulate: bool | None = None) -> bytes:
+def lower_potential(
+    potential: Potential,
+    elements: tuple[str, ...],
+    *,
+    tabulate: bool | None = None,
+    runs_everywhere: bool = False,
+) -> bytes:
     """The document of a potential, from which the engine is built here or in a process without Python.
 
-    Species are numbered as in ``elements``. Arguments and errors as in :func:`compile_potential`.
+    Species are numbered as in ``elements``. Other arguments and errors as in :func:`compile_potential`.
+
+    Args:
+        potential: see there.
+        elements: see there.
+        tabulate: see there.
+        runs_everywhere: whether the document shall run on CPUs of every instruction set; else on this machine's, and on
+            those whose registers are as wide or narrower.
     """
     loaded = library.load()
     if isinstance(loaded, str):
         raise NotCompiled(loaded)
     if potential.device.type != "cpu":
         raise NotCompiled(f"The engine runs on the CPU; the potential is on {potential.device}.")
-    lower = lowering_of(potential.architecture)
-    if isinstance(lower, str):
-        raise NotCompiled(lower)
+    reason = why_not_lowered(potential.architecture)
+    if reason is not None:
+        raise NotCompiled(reason)
     num_intervals = potential.architecture.edges.geometry.num_intervals
     if num_intervals is None:
         if not (potential.dtype == torch.float32 if tabulate is None else tabulate):
@@ -194,7 +209,8 @@ def lower_potential(potential: Potential, elements: tuple[str, ...], *, tabulate
             )
         num_intervals = MLP_INTERVALS
     with torch.no_grad():
-        return _lower(potential, elements, num_intervals, loaded.functions.equipot_vector_bytes())
+        vector_bytes = WIDEST_VECTOR_BYTES if runs_everywhere else loaded.functions.equipot_vector_bytes()
+        return _lower(potential, elements, num_intervals, vector_bytes)
 
 
 def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, vector_bytes: int) -> bytes:
@@ -213,9 +229,9 @@ def _lower(potential: Potential, elements: tuple[str, ...], num_intervals: int, 
     )
     document.tables(-1 if form.break_interval is None else form.break_interval, form.table_of_pair)
     tables = RadialTables(architecture.radial, potential.cutoff, form, solid=architecture.edges.solid)
-    lower = lowering_of(architecture)
-    assert not isinstance(lower, str)
-    lower(Lowering(document, tables, species, TOLERANCE[potential.dtype]))
+    Lowering(
+        architecture.wiring, architecture.num_species, document, tables, species, TOLERANCE[potential.dtype]
+    ).lower()
     zbl = potential.zbl
     document.finish(
         potential.scale[species],

@@ -19,7 +19,7 @@ class Program:
     """A program that runs. Not to be used by two threads at once.
 
     Args:
-        document: made by :class:`equipot.engine.document.Document`.
+        document: made by :class:`equipot.kernels.document.Document`.
 
     Raises:
         UsageError: there are no native kernels, or the engine refuses the document.

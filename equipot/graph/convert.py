@@ -7,8 +7,8 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from equipot.elements import MAX_ATOMIC_NUMBER
-from equipot.errors import DataError, ElementError, UsageError
+from equipot.elements import require_elements
+from equipot.errors import DataError, UsageError
 from equipot.graph.atomic_graph import AtomicGraph
 from equipot.graph.neighbors import NeighborList, neighbor_list
 from equipot.graph.validation import check_distances, check_geometry
@@ -64,7 +64,7 @@ def from_ase(
         raise UsageError(f"from_ase needs an ase.Atoms, found {type(atoms).__name__}.")
     where = source or "structure"
     numbers = np.array(atoms.numbers, dtype=np.int64)
-    _check_elements(numbers, where)
+    require_elements(numbers, where)
     positions = np.array(atoms.positions, dtype=np.float64)
     cell, pbc = np.array(atoms.cell.array, dtype=np.float64), np.array(atoms.pbc, dtype=bool)
     if neighbors is None:
@@ -144,14 +144,3 @@ def _label(value: float | np.ndarray | None, shape: tuple[int, ...], name: str, 
         expected = "a single number" if shape == () else f"shape {shape}"
         raise DataError(f"{where}: the label {name} should have {expected}, found shape {label.shape}.")
     return torch.from_numpy(label)
-
-
-def _check_elements(numbers: np.ndarray, where: str) -> None:
-    wrong = (numbers < 1) | (numbers > MAX_ATOMIC_NUMBER)
-    if wrong.any():
-        atom = int(np.argmax(wrong))
-        dummy = " (the dummy 'X')" if numbers[atom] == 0 else ""
-        raise ElementError(
-            f"{where}: atom {atom} has atomic number {numbers[atom]}{dummy}, which is not a chemical "
-            f"element (1 to {MAX_ATOMIC_NUMBER}); remove the atom or give its element."
-        )

@@ -16,6 +16,7 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.data import atomic_numbers, chemical_symbols
 
 from equipot import checkpoint
+from equipot.elements import require_elements
 from equipot.engine import CompilationCache, CompiledPotential
 from equipot.errors import ElementError, NumericalError, UsageError
 from equipot.graph import AtomicGraph, VerletList
@@ -252,6 +253,7 @@ class Calculator(AseCalculator):
     def _check_elements(self, atoms: Atoms) -> None:
         known = self._known_numbers[np.clip(atoms.numbers, 0, len(self._known_numbers) - 1)]
         if not known.all():
+            require_elements(atoms.numbers, "structure")
             index = int(np.argmin(known))
             symbol = chemical_symbols[atoms.numbers[index]]
             raise ElementError(

@@ -10,19 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from torch import nn
 
 from equipot.config import FieldError, Limit, Section
 from equipot.errors import ConfigError
 from equipot.kernels import Block, FeatureLayout
-from equipot.models.architecture import Edges
-from equipot.models.mace_tape import energy_and_gradient
 from equipot.models.registry import register
+from equipot.models.wired import WiredArchitecture
+from equipot.models.wiring import Recorder
 from equipot.nn import (
     AgnesiTransform,
     EdgeEmbedding,
-    EdgeFeatures,
     IrrepsLinear,
     Message,
     MultiLayerPerceptron,
@@ -121,32 +119,23 @@ class MACELayer(nn.Module):
             max(avg_num_neighbors, 1.0),
             density_normalization=options.density_normalization,
             spline=options.radial == "spline",
-            constant_features=is_first,
         )
         self.linear = IrrepsLinear(self.message.layout_out, density)
         self.product = SymmetricProduct(density, layout_out, options.correlation, num_species)
         self.linear_out = IrrepsLinear(layout_out, layout_out)
-        self.is_first, self.residual = is_first, options.residual_first or not is_first
+        self.residual = options.residual_first or not is_first
         if self.residual:
             self.skip = SpeciesLinear(layout_in, layout_out, num_species)
         else:
             self.skip = SpeciesLinear(density, density, num_species)
 
-    def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
-        """(N, layout_in.dim) -> (N, layout_out.dim); the first layer takes (num_species, layout_in.dim)."""
-        density = self.linear(self.message(x, edges, species))
-        if not self.residual:
-            return self.linear_out(self.product(self.skip(density, species), species))
-        out = self.linear_out(self.product(density, species))
-        return self.skip(x.index_select(0, species) if self.is_first else x, species, out)
 
-
-class MACE(nn.Module):
+class MACE(WiredArchitecture):
     """The architecture; see :class:`equipot.models.Architecture` for the call."""
 
     def __init__(self, options: MACEOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.num_species = options, num_species
         transform = None
         if options.agnesi is not None:
             if len(options.agnesi_radii) != num_species:
@@ -176,24 +165,16 @@ class MACE(nn.Module):
             self.readouts.append(MultiLayerPerceptron([options.num_channels, *hidden, 1]))
             layout = following
 
-    def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
-        """(N,) species and the edges -> (N,) node energies."""
-        length = edges.length if self.options.radial == "mlp" else None
-        features = self.edges(self.radial, edges.vector, length, edges.index, species)
-        x = self.embedding
-        energy = 0.0
+    def wire(self, steps: Recorder) -> None:
+        x = steps.species(self, "embedding")
         for layer, readout in zip(self.layers, self.readouts):
-            x = layer(x, species, features)
-            # Scalars are the first block: (1, channels).
-            scalars = x if x.shape[1] == self.options.num_channels else x[:, : self.options.num_channels]
-            energy = energy + readout(scalars).squeeze(1)
-        return energy
-
-    def energy_and_gradient(
-        self, species: torch.Tensor, edges: Edges, seed: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """See :class:`equipot.models.Architecture`."""
-        return energy_and_gradient(self, species, edges, seed)
+            sums = steps.convolve(layer.message, steps.mix(layer.message.linear_up, x))
+            density = steps.mix(layer.linear, sums)
+            if not layer.residual:
+                density = steps.mix(layer.skip, density)
+            out = steps.mix(layer.linear_out, steps.product(layer.product, density))
+            x = steps.add(out, steps.mix(layer.skip, x)) if layer.residual else out
+            steps.readout(readout, x)
 
 
 register("mace", MACEOptions, MACE, presets=PRESETS)

@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from torch import nn
 
 from equipot.config import FieldError, Limit, Section
 from equipot.kernels import Block, FeatureLayout
-from equipot.models.architecture import Edges
-from equipot.models.nequip_tape import energy_and_gradient
 from equipot.models.registry import register
+from equipot.models.wired import WiredArchitecture
+from equipot.models.wiring import Recorder
 from equipot.nn import (
     EdgeEmbedding,
-    EdgeFeatures,
     Gate,
     IrrepsLinear,
     Message,
@@ -107,11 +105,8 @@ class NequIPLayer(nn.Module):
         wanted: list[Block],
         num_species: int,
         avg_num_neighbors: float,
-        *,
-        is_first: bool,
     ) -> None:
         super().__init__()
-        self.is_first = is_first
         self.message = Message(
             layout_in,
             options.l_max,
@@ -121,7 +116,6 @@ class NequIPLayer(nn.Module):
             max(avg_num_neighbors, 1.0) ** 0.5,
             harmonic_parity=options.parity != "none",
             spline=options.radial == "spline",
-            constant_features=is_first,
             scalar_bias=options.scalar_bias,
         )
         reached = {block.irrep for block in self.message.layout_out.blocks} | {(0, 1)}
@@ -133,21 +127,13 @@ class NequIPLayer(nn.Module):
         else:
             self.self_connection = IrrepsLinear(layout_in, self.gate.layout_in)
 
-    def forward(self, x: torch.Tensor, species: torch.Tensor, edges: EdgeFeatures) -> torch.Tensor:
-        """(N, layout_in.dim) -> (N, layout_out.dim); the first layer takes (num_species, layout_in.dim)."""
-        message = self.linear(self.message(x, edges, species))
-        x = x.index_select(0, species) if self.is_first else x
-        if isinstance(self.self_connection, SpeciesLinear):
-            return self.gate(self.self_connection(x, species, message))
-        return self.gate(self.self_connection(x, message))
 
-
-class NequIP(nn.Module):
+class NequIP(WiredArchitecture):
     """The architecture; see :class:`equipot.models.Architecture` for the call."""
 
     def __init__(self, options: NequIPOptions, *, num_species: int, cutoff: float, avg_num_neighbors: float) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.num_species = options, num_species
         hidden = [Block(options.channels(l), l, p) for l, p in _feature_irreps(options)]
         scalars = [block for block in hidden if block.irrep == (0, 1)]
         self.radial = RadialEmbedding(
@@ -163,26 +149,17 @@ class NequIP(nn.Module):
         layout = FeatureLayout(tuple(scalars))
         for layer in range(options.num_layers):
             wanted = scalars if layer == options.num_layers - 1 else hidden
-            self.layers.append(
-                NequIPLayer(options, layout, wanted, num_species, avg_num_neighbors, is_first=layer == 0)
-            )
+            self.layers.append(NequIPLayer(options, layout, wanted, num_species, avg_num_neighbors))
             layout = self.layers[-1].layout_out
         self.readout = MultiLayerPerceptron([options.channels(0), *options.readout_hidden, 1])
 
-    def forward(self, species: torch.Tensor, edges: Edges) -> torch.Tensor:
-        """(N,) species and the edges -> (N,) node energies."""
-        length = edges.length if self.options.radial == "mlp" else None
-        features = self.edges(self.radial, edges.vector, length, edges.index)
-        x = self.embedding
+    def wire(self, steps: Recorder) -> None:
+        x = steps.species(self, "embedding")
         for layer in self.layers:
-            x = layer(x, species, features)
-        return self.readout(x).squeeze(1)
-
-    def energy_and_gradient(
-        self, species: torch.Tensor, edges: Edges, seed: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """See :class:`equipot.models.Architecture`."""
-        return energy_and_gradient(self, species, edges, seed)
+            sums = steps.convolve(layer.message, steps.mix(layer.message.linear_up, x))
+            mixed = steps.add(steps.mix(layer.linear, sums), steps.mix(layer.self_connection, x))
+            x = steps.gate(layer.gate, mixed)
+        steps.readout(self.readout, x)
 
 
 def _feature_irreps(options: NequIPOptions) -> list[tuple[int, int]]:

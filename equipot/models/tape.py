@@ -1,97 +1,50 @@
-"""A model's energy and its gradient in the edge vectors as one operation, differentiable in the parameters.
+"""A model's energy and its gradient in the edge vectors as one operation whose derivative is taken by hand.
 
-The same function as the model's ``forward`` with autograd, from the same native kernels; what is saved is autograd's
-graph, which costs a small model more time than its arithmetic does, and a part of the arithmetic of the second
-derivatives. See :mod:`equipot.kernels.tape` for the four passes. An architecture says what its layers do; here they are
-put one behind the other, each with or without a readout.
+Training needs the gradient of a loss on energies and on their gradient. For an energy ``e`` that depends on edge
+vectors and parameters, four passes through the steps of a model give all of it, without autograd's graph:
+
+1. ``forward``: values;
+2. ``backward``: from ``g``, dE/d(output), to dE/d(input), down to the edge vectors (a VJP);
+3. ``tangent``: from ``h``, how an input moves along a direction of the edge vectors, to how the output does (a JVP).
+   The direction is dL/d(dE/d vector), so that the energy's tangent is what the loss sees of the forces;
+4. ``adjoint``: from ``b``, dL/d(output), to dL/d(input) and the gradients of the parameters (reverse over forward). The
+   tangents' own adjoints need not be computed: they are the ``g`` of the second pass.
+
+Each step keeps what later passes need of earlier ones. A tangent None is zero: no edge vector enters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from equipot.errors import UsageError
 from equipot.kernels import EdgeGeometry, EdgeIndex, is_eager, uses_native
-from equipot.kernels.tape import Gate, Geometry, Mixing, can_tape
-
-if TYPE_CHECKING:
-    from equipot.models.architecture import Edges
-
-
-class LayerTape(Protocol):
-    """The four passes of a layer; features of the first layer are a table by species."""
-
-    def forward(self, x: Tensor, harmonics: Tensor, basis: Tensor, knot: Tensor, embedded: Tensor) -> Tensor:
-        """The output from features, edges and the radial embedding of the knots."""
-
-    def backward(self, g: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        """From dE/d(output) to that of the features (None in the first layer), harmonics and basis."""
-
-    def tangent(self, h: Tensor | None, h_harmonics: Tensor, h_basis: Tensor) -> Tensor:
-        """How the output moves; the features of the first layer do not."""
-
-    def adjoint(self, b: Tensor, wants_embedded: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        """From dL/d(output) to that of the features, the knots' embedding and the layer's parameters."""
+from equipot.kernels.native import geometry
+from equipot.models.architecture import Edges
+from equipot.models.steps import TapedBatch, TapedEdges, Value
+from equipot.models.wiring import Wiring
+from equipot.nn import EdgeEmbedding, RadialEmbedding
 
 
-class Readout:
-    """A perceptron from the scalars of features to energies.
-
-    Args:
-        irreps: of the features.
-        parameters: yields its matrices.
-        count: how many they are.
-    """
-
-    def __init__(self, irreps: str, parameters: Iterator[Tensor], count: int) -> None:
-        self._steps: list[Mixing | Gate] = []
-        for k in range(count):
-            matrix = next(parameters)
-            if k:
-                irreps = f"{len(matrix)}x0e"
-                self._steps.append(Gate(irreps))
-            self._steps.append(Mixing(f"{irreps} > {matrix.shape[1]}x0e", [matrix]))
-
-    def forward(self, x: Tensor, addend: Tensor | None) -> Tensor:
-        """Energies (N, 1), plus ``addend``."""
-        for step in self._steps[:-1]:
-            x = step.forward(x)
-        return self._steps[-1].forward(x, addend)
-
-    def backward(self, g: Tensor, addend: Tensor | None) -> Tensor:
-        """dE/d features, plus ``addend``."""
-        for step in reversed(self._steps[1:]):
-            g = step.backward(g)
-        return self._steps[0].backward(g, addend)
-
-    def tangent(self, h: Tensor, addend: Tensor | None) -> Tensor:
-        """How the energies move, plus ``addend``."""
-        for step in self._steps[:-1]:
-            h = step.tangent(h)
-        return self._steps[-1].tangent(h, addend)
-
-    def adjoint(self, b: Tensor, addend: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """Of the features, plus ``addend``, and of the matrices."""
-        gradients: list[Tensor] = []
-        for step in reversed(self._steps[1:]):
-            if isinstance(step, Mixing):
-                gradients = [*step.parameter_adjoint(b), *gradients]
-            b = step.adjoint(b)
-        return self._steps[0].adjoint(b, addend), [*self._steps[0].parameter_adjoint(b), *gradients]
-
-
-#: A layer and what reads energies from its output, or None.
-Stage = tuple[LayerTape, Readout | None]
-#: From species (N,), edges, number of species and the layers' parameters to the stages; the last has a readout.
-Builder = Callable[[Tensor, EdgeIndex, int, Iterator[Tensor]], Sequence[Stage]]
+def why_not_taped(module: EdgeGeometry) -> str | None:
+    """Why the tape does not serve the geometry of the edges, as the end of a sentence; None: it does."""
+    if module.num_intervals is None:
+        return "radial networks that run on every edge (radial: mlp)"
+    return None if module.l_max <= geometry.MAX_L else "harmonics of such high order"
 
 
 def energy_and_gradient(
-    model: Any, build: Builder, parameters: Iterable[Tensor], species: Tensor, edges: Edges, seed: Tensor
+    wiring: Wiring,
+    embedding: EdgeEmbedding,
+    radial: RadialEmbedding,
+    species: Tensor,
+    edges: Edges,
+    seed: Tensor,
+    *,
+    num_species: int,
 ) -> tuple[Tensor, Tensor] | None:
     """Node energies (N,) float64 and d(seed . energies) / d vector (E, 3) float64.
 
@@ -99,93 +52,117 @@ def energy_and_gradient(
     no native kernels for these tensors.
 
     Args:
-        model: an architecture with ``edges``, ``radial`` and ``layers`` that have a ``message``.
-        build: makes the tape's stages.
-        parameters: the embedding of species, then those of the layers as ``build`` takes them.
+        wiring: of a model whose steps all have passes.
+        embedding, radial: of the model's edges.
         species, edges, seed: of the batch.
+        num_species: rows of the model's tables.
     """
     vector = edges.exact_vector.detach().to(edges.dtype)
-    geometry = model.edges.geometry
-    if not (
-        uses_native(vector)
-        and is_eager(vector)
-        and can_tape(geometry, [layer.message.convolution for layer in model.layers])
-    ):
+    if not (uses_native(vector) and is_eager(vector)):
         return None
-    embedded, _ = model.edges.at_knots(model.radial, vector)
-    return _EnergyAndGradient.apply(build, geometry, species, edges.index, vector, seed, embedded, *parameters)
+    embedded, _ = embedding.at_knots(radial, vector)
+    parameters = [tensor for step in wiring.steps for tensor in step.parameters()]
+    make = (wiring, embedding.geometry, species, num_species, edges.index)
+    return _EnergyAndGradient.apply(make, vector, seed, embedded, *parameters)
+
+
+class _Geometry:
+    """Edge vectors -> harmonics and spline basis; in float64 outside, in the network's dtype inside."""
+
+    def __init__(self, module: EdgeGeometry) -> None:
+        self._settings = (module.l_max, module.cutoff, module.num_intervals)
+
+    def forward(self, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Harmonics, basis and knots."""
+        self._vector = vector
+        return geometry.edge_geometry(vector, *self._settings)
+
+    def backward(self, g_harmonics: Tensor, g_basis: Tensor) -> Tensor:
+        """dE/d vector (E, 3) float64."""
+        self._g = (g_harmonics, g_basis)
+        return geometry.edge_geometry_backward(self._vector, *self._g, *self._settings).to(torch.float64)
+
+    def tangent(self, h_vector: Tensor) -> tuple[Tensor, Tensor]:
+        """Tangents of harmonics and basis."""
+        return geometry.edge_geometry_double_backward(
+            self._vector, *self._g, h_vector.to(self._vector.dtype), *self._settings, False
+        )[:2]
 
 
 class _Tape:
     """All steps of a model for one batch."""
 
     def __init__(
-        self, build: Builder, geometry: EdgeGeometry, species: Tensor, edges: EdgeIndex, parameters: tuple[Tensor, ...]
+        self,
+        wiring: Wiring,
+        module: EdgeGeometry,
+        species: Tensor,
+        num_species: int,
+        index: EdgeIndex,
+        vector: Tensor,
+        embedded: Tensor,
+        parameters: tuple[Tensor, ...],
     ) -> None:
-        self._embedding, *rest = parameters
-        self._geometry = Geometry(geometry)
-        self._stages = build(species, edges, len(self._embedding), iter(rest))
+        self._geometry = _Geometry(module)
+        self._edges = TapedEdges(index, *self._geometry.forward(vector), embedded)
+        batch = TapedBatch(species, num_species, self._edges)
+        self._energy, self._steps = wiring.energy, []
+        at = 0
+        for step in wiring.steps:
+            count = len(step.parameters())
+            self._steps.append((step, step.passes(batch, parameters[at : at + count])))
+            at += count
 
-    def forward(self, vector: Tensor, embedded: Tensor) -> Tensor:
+    def forward(self) -> Tensor:
         """Energies (N, 1)."""
-        harmonics, basis, knot = self._geometry.forward(vector)
-        x, energy = self._embedding, None
-        for layer, readout in self._stages:
-            x = layer.forward(x, harmonics, basis, knot, embedded)
-            energy = energy if readout is None else readout.forward(x, energy)
-        return energy
+        values: dict[Value, Tensor] = {}
+        for step, passes in self._steps:
+            values[step.output] = passes.forward(*[values[value] for value in step.inputs])
+        return values[self._energy]
 
     def backward(self, seed: Tensor) -> Tensor:
         """d(seed . energies) / d vector (E, 3)."""
-        g = g_harmonics = g_basis = None
-        for layer, readout in reversed(self._stages):
-            g = g if readout is None else readout.backward(seed, g)
-            g, harmonics, basis = layer.backward(g)
-            g_harmonics = harmonics if g_harmonics is None else g_harmonics.add_(harmonics)
-            g_basis = basis if g_basis is None else g_basis.add_(basis)
-        return self._geometry.backward(g_harmonics, g_basis)
+        totals: dict[Value, Tensor] = {self._energy: seed}
+        for step, passes in reversed(self._steps):
+            if step.output.is_constant:
+                continue
+            g = totals.pop(step.output)
+            found = passes.backward(g, [totals.get(value) for value in step.inputs])
+            for value, total in zip(step.inputs, found):
+                if not value.is_constant:
+                    totals[value] = total
+        return self._geometry.backward(self._edges.g_harmonics, self._edges.g_basis)
 
     def tangent(self, h_vector: Tensor) -> Tensor:
-        """How the energies move along a direction of the edge vectors."""
-        h_harmonics, h_basis = self._geometry.tangent(h_vector)
-        h = moved = None
-        for layer, readout in self._stages:
-            h = layer.tangent(h, h_harmonics, h_basis)
-            moved = moved if readout is None else readout.tangent(h, moved)
-        return moved
+        """How the energies (N, 1) move along a direction of the edge vectors."""
+        self._edges.h_harmonics, self._edges.h_basis = self._geometry.tangent(h_vector)
+        moved: dict[Value, Tensor] = {}
+        for step, passes in self._steps:
+            if not step.output.is_constant:
+                moved[step.output] = passes.tangent(*[moved.get(value) for value in step.inputs])
+        return moved[self._energy]
 
     def adjoint(self, b_energy: Tensor, wants_embedded: bool) -> tuple[Tensor | None, list[Tensor]]:
-        """Of the knots' embedding, and of the parameters in their order."""
-        gradients: list[Tensor] = []
-        b = b_embedded = None
-        for layer, readout in reversed(self._stages):
-            if readout is not None:
-                b, of_readout = readout.adjoint(b_energy, b)
-                gradients = of_readout + gradients
-            b, embedded, own = layer.adjoint(b, wants_embedded)
-            gradients = own + gradients
-            if wants_embedded:
-                b_embedded = embedded if b_embedded is None else b_embedded + embedded
-        return b_embedded, [b, *gradients]
+        """dL/d(embedding of the knots), and dL/d(parameters) in their order."""
+        self._edges.wants_embedded = wants_embedded
+        totals: dict[Value, Tensor] = {self._energy: b_energy}
+        gradients: list[list[Tensor]] = []
+        for step, passes in reversed(self._steps):
+            found, own = passes.adjoint(totals.pop(step.output), [totals.get(value) for value in step.inputs])
+            totals.update(zip(step.inputs, found))
+            gradients.append(own)
+        return self._edges.b_embedded, [each for own in reversed(gradients) for each in own]
 
 
 class _EnergyAndGradient(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        build: Builder,
-        geometry: EdgeGeometry,
-        species: Tensor,
-        edges: EdgeIndex,
-        vector: Tensor,
-        seed: Tensor,
-        embedded: Tensor,
-        *parameters: Tensor,
+        ctx: Any, make: tuple, vector: Tensor, seed: Tensor, embedded: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.tape = _Tape(build, geometry, species, edges, parameters)
+        ctx.tape = _Tape(*make, vector, embedded, parameters)
         # The tape works on these tensors: autograd makes sure that nobody writes to them before the backward pass.
         ctx.save_for_backward(embedded, *parameters)
-        energy = ctx.tape.forward(vector, embedded).squeeze(1)
+        energy = ctx.tape.forward().squeeze(1)
         gradient = ctx.tape.backward(seed.to(energy.dtype).unsqueeze(1))
         return energy.to(torch.float64), gradient
 
@@ -198,6 +175,6 @@ class _EnergyAndGradient(torch.autograd.Function):
             )
         _ = ctx.saved_tensors  # raises where one was written to
         moved = ctx.tape.tangent(h_gradient)
-        b_embedded, gradients = ctx.tape.adjoint(b_energy.to(moved.dtype).unsqueeze(1), ctx.needs_input_grad[6])
-        b_seed = moved.squeeze(1).to(torch.float64) if ctx.needs_input_grad[5] else None
-        return None, None, None, None, None, b_seed, b_embedded, *gradients
+        b_embedded, gradients = ctx.tape.adjoint(b_energy.to(moved.dtype).unsqueeze(1), ctx.needs_input_grad[3])
+        b_seed = moved.squeeze(1).to(torch.float64) if ctx.needs_input_grad[2] else None
+        return None, None, b_seed, b_embedded, *gradients

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from equipot.kernels import Block, Convolution, ConvolutionPlan, FeatureLayout, SplineConvolution
 from equipot.kernels.radial_table import radial_table
@@ -29,7 +29,6 @@ class Message(nn.Module):
         density_normalization: divide by ``1 + sum_j tanh(d(r_ij)^2)``, a learned soft count of neighbours, instead of
             ``norm`` (the density blocks of MACE).
         spline: evaluate the radial network at the knots and interpolate, instead of on every edge.
-        constant_features: the features are functions of the species alone (first layers), and given once a species.
         scalar_bias: a bias on the even scalars of W x.
     """
 
@@ -45,7 +44,6 @@ class Message(nn.Module):
         harmonic_parity: bool = True,
         density_normalization: bool = False,
         spline: bool = False,
-        constant_features: bool = False,
         scalar_bias: bool = False,
     ) -> None:
         super().__init__()
@@ -53,7 +51,7 @@ class Message(nn.Module):
         self.layout_out, self.norm = plan.output, norm
         self.linear_up = IrrepsLinear(layout_in, layout_in, scalar_bias=scalar_bias)
         self.radial_network = MultiLayerPerceptron([num_radial, *radial_sizes, plan.num_weights])
-        self.is_spline, self.constant_features = spline, constant_features
+        self.is_spline = spline
         convolution = SplineConvolution if spline else Convolution
         self.convolution = convolution(plan)
         self.density_network = None
@@ -63,11 +61,18 @@ class Message(nn.Module):
             self.density_network = MultiLayerPerceptron([num_radial, 1])
             self.density_convolution = convolution(ones)
 
-    def forward(self, features: torch.Tensor, edges: EdgeFeatures, species: torch.Tensor | None = None) -> torch.Tensor:
-        """(N, layout_in.dim), or (num_species, layout_in.dim) and species (N,) -> (N, layout_out.dim)."""
-        features, network = self.linear_up(features), self.radial_network
-        if self.constant_features:
-            features = features.index_select(0, species)
+    def forward(self, features: Tensor, edges: EdgeFeatures, *, constant_features: bool = False) -> Tensor:
+        """Sum over neighbours.
+
+        Args:
+            features: (N, layout_in.dim), what ``linear_up`` has made of the node features.
+            edges: of the batch.
+            constant_features: no edge vector has entered the features, which saves their gradient.
+
+        Returns:
+            (N, layout_out.dim).
+        """
+        network = self.radial_network
         scale = 1 / self.norm if self.density_network is None else 1.0
         if not self.is_spline:
             weights = (network.hidden(edges.radial) * scale) @ network.weights[-1]
@@ -76,24 +81,22 @@ class Message(nn.Module):
             weights = radial_table(edges.radial, list(network.weights), scale)
         else:
             weights = control_points(network(edges.radial) * edges.envelope, scale)
-        message = self._convolve(self.convolution, features, weights, edges)
+        message = self._convolve(self.convolution, features, weights, edges, constant_features)
         if self.density_network is None:
             return message
         density = self.density(edges.radial, edges.envelope)
         density = control_points(density) if self.is_spline else density
         ones = features.new_ones(len(features), 1)
-        return message / (1 + self._convolve(self.density_convolution, ones, density, edges))
+        return message / (1 + self._convolve(self.density_convolution, ones, density, edges, constant_features))
 
-    def density(self, radial: torch.Tensor, envelope: torch.Tensor | None) -> torch.Tensor:
+    def density(self, radial: Tensor, envelope: Tensor | None) -> Tensor:
         """(E, num_radial) and, where the envelope multiplies outputs, (E, 1) -> (E, 1): what a neighbour counts for."""
         density = torch.tanh(self.density_network(radial) ** 2)
         return density if envelope is None else density * envelope
 
     def _convolve(
-        self, convolution: nn.Module, features: torch.Tensor, weights: torch.Tensor, edges: EdgeFeatures
-    ) -> torch.Tensor:
+        self, convolution: nn.Module, features: Tensor, weights: Tensor, edges: EdgeFeatures, constant_features: bool
+    ) -> Tensor:
         if not self.is_spline:
             return convolution(features, edges.harmonics, weights, edges.index)
-        return convolution(
-            features, edges.harmonics, edges.basis, edges.knot, weights, edges.index, self.constant_features
-        )
+        return convolution(features, edges.harmonics, edges.basis, edges.knot, weights, edges.index, constant_features)

@@ -10,7 +10,7 @@ from matscipy.neighbours import neighbour_list
 
 from equipot.properties.case import Case
 from equipot.properties.result import Findings
-from equipot.properties.simulation import simulate, timestep_for
+from equipot.properties.simulation import simulate, temperature, timestep_for
 from equipot.simulation.md_config import MDConfig
 
 
@@ -38,7 +38,7 @@ def measure_distribution(case: Case) -> Findings:
     peak = int(total.argmax())
     findings.add("rdf_first_peak", distances[peak], "A")
     findings.add("rdf_first_peak_height", total[peak])
-    temperatures = [frame.get_temperature() for frame in frames]
+    temperatures = [temperature(frame) for frame in frames]
     findings.add("mean_temperature", float(np.mean(temperatures)), "K")
     drift = float(np.abs(_mean_displacement(frames)).mean())
     findings.note(

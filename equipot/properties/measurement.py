@@ -12,6 +12,7 @@ from pathlib import Path
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from equipot.elements import require_elements
 from equipot.errors import EquipotError, Interrupted, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.models import Potential
@@ -107,6 +108,7 @@ def compute(
     chosen = choose(only, skip, also)
     check_settings(chosen, settings or PropertySettings())
     if isinstance(structure, Atoms):
+        require_elements(structure.numbers, "structure")
         structure = Structure(structure.get_chemical_formula(empirical=True), structure)
     elif not isinstance(structure, Structure):
         structure = parse_structure(str(structure))

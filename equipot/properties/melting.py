@@ -13,7 +13,7 @@ from ase.constraints import FixAtoms
 from equipot.errors import NumericalError
 from equipot.properties.case import Case
 from equipot.properties.result import Findings
-from equipot.properties.simulation import run, standard_error, timestep_for
+from equipot.properties.simulation import run, standard_error, temperature, timestep_for
 from equipot.properties.structures import supercell_for
 from equipot.simulation.md_config import MDConfig
 
@@ -95,12 +95,12 @@ def _attempt(case: Case, guess: float, number: int) -> _Attempt:
     start = _elongated(case)
     timestep = timestep_for(start, settings.timestep_fs)
 
-    def stage(name: str, atoms: Atoms, ensemble: str, steps: int, temperature: float, **more) -> Atoms:
+    def stage(name: str, atoms: Atoms, ensemble: str, steps: int, kelvin: float, **more) -> Atoms:
         config = MDConfig(
             ensemble=ensemble,
             steps=steps,
             timestep_fs=timestep,
-            temperature=temperature,
+            temperature=kelvin,
             seed=settings.seed + number,
             trajectory_every=20,
             log_every=100,
@@ -109,7 +109,7 @@ def _attempt(case: Case, guess: float, number: int) -> _Attempt:
             **more,
         )
         result = run(case, atoms, config, f"melting-{number}-{name}")
-        case.say(f"melting: {name} done at {result.atoms.get_temperature():.0f} K")
+        case.say(f"melting: {name} done at {result.temperature:.0f} K")
         final = result.atoms.copy()
         final.set_constraint()
         return final
@@ -128,7 +128,7 @@ def _attempt(case: Case, guess: float, number: int) -> _Attempt:
     frames = _frames(case, f"melting-{number}-coexist")
     return _Attempt(
         np.array([frame.info["time_ps"] for frame in frames]),
-        np.array([frame.get_temperature() for frame in frames]),
+        np.array([temperature(frame) for frame in frames]),
         layer_order(case, start, final),
     )
 

@@ -92,6 +92,8 @@ class SurfaceSettings(Section):
     #: Angstrom: least thickness of the slab, and of the vacuum between slabs.
     thickness: Positive = 16.0
     vacuum: Positive = 15.0
+    #: Terminations of a plane that are relaxed, the lowest as cut first; the lowest relaxed one is kept.
+    terminations: PositiveInt = 4
     fmax: Positive = 0.005
     steps: PositiveInt = 400
 

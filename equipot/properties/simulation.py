@@ -38,6 +38,11 @@ def simulate(case: Case, atoms: Atoms, config: MDConfig, name: str) -> list[Atom
     return ase.io.read(run(case, atoms, config, name).trajectory, index=":", format="extxyz")
 
 
+def temperature(frame: Atoms) -> float:
+    """Return the temperature (K) a run wrote with its frame, which counts the degrees of freedom that could move."""
+    return float(frame.info["temperature_K"]) if "temperature_K" in frame.info else frame.get_temperature()
+
+
 def standard_error(series: np.ndarray, blocks: int = 8) -> float:
     """Standard error of the mean of a correlated series, from the scatter of the means of ``blocks`` blocks."""
     parts = [part.mean() for part in np.array_split(np.asarray(series, dtype=float), min(blocks, len(series)))]

@@ -16,6 +16,7 @@ from equipot.properties.case import Case
 from equipot.properties.result import Findings, NotApplicable
 from equipot.properties.settings import FaultLine
 from equipot.properties.surfaces import J_PER_M2, plane_name
+from equipot.properties.terminations import Cut, find_cuts
 
 _BCC = (FaultLine((1, -1, 0), (1, 1, 1), 0.5), FaultLine((1, 1, -2), (1, 1, 1), 0.5))
 _FCC = (FaultLine((1, 1, 1), (1, 1, -2), 1.0 / 6.0),)
@@ -46,7 +47,8 @@ def measure_stacking_faults(case: Case) -> Findings:
         raise NotApplicable(
             "no usual slip system is known for this crystal; name planes and directions under stacking_faults.lines."
         )
-    curves = []
+    curves: list[dict] = []
+    remarks: dict[str, str] = {}
     for line in lines:
         curve = _measure_line(case, line, findings)
         name = (
@@ -65,9 +67,11 @@ def measure_stacking_faults(case: Case) -> Findings:
                 f"({name}): a slipped crystal has a lower energy than the perfect one "
                 f"({min(curve['relaxed']):.3f} J/m^2)."
             )
+        if curve["num_gaps"] > 1:
+            remarks[f"unstable_stacking_fault_energy_{name}"] = f"slips {curve['gap']}"
         case.say(f"stacking fault {curve['name']}: highest {top:.3f} J/m^2")
         curves.append(curve)
-    findings.curves = {"lines": curves}
+    findings.curves = {"lines": curves, "remarks": remarks}
     return findings
 
 
@@ -79,19 +83,46 @@ def is_translation(crystal: Atoms, shift: np.ndarray) -> bool:
     return bool((numbers[distances.argmin(axis=1)] == numbers).all() and distances.min(axis=1).max() < 1e-3)
 
 
-def fault_images(crystal: Atoms, line: FaultLine, points: int, thickness: float) -> list[Atoms]:
-    """Cells whose third vector is tilted by 0 to the whole slip: the fault lies between neighbouring images along z."""
+def _fault_maker(crystal: Atoms, line: FaultLine) -> StackingFault:
+    return StackingFault(crystal.copy(), np.array(line.plane), np.array(line.direction))
+
+
+def fault_images(crystal: Atoms, line: FaultLine, cut: Cut, points: int, thickness: float) -> list[Atoms]:
+    """Cells whose third vector is tilted by 0 to the whole slip: the fault lies in the gap of ``cut`` at the border."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        maker = StackingFault(crystal.copy(), np.array(line.plane), np.array(line.direction))
+        maker = _fault_maker(crystal, line)
         repeats = max(1, int(np.ceil(thickness / maker.cut_at.cell[2, 2])))
         slip = line.length * np.linalg.norm(line.direction) * crystal.cell.lengths()[0]
-        return maker.generate_images(points, z_reps=repeats, path_ylims=[0.0, slip / maker.cut_at.cell[1, 1]])
+        return maker.generate_images(
+            points, z_reps=repeats, z_offset=-cut.height, path_ylims=[0.0, slip / maker.cut_at.cell[1, 1]]
+        )
 
 
 def _measure_line(case: Case, line: FaultLine, findings: Findings) -> dict:
+    """Measure a line in every distinct gap between the planes and keep the one in which the crystal would slip.
+
+    That is the gap with the lowest fault where the slip ends in one, and the lowest barrier where it ends in the
+    crystal again.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cuts = find_cuts(_fault_maker(case.crystal, line).cut_at)
+    curves = [_measure_gap(case, line, cut, findings) for cut in cuts]
+    is_whole = is_translation(case.crystal, np.array(line.direction) * line.length)
+    best = min(curves, key=lambda curve: max(curve["relaxed"]) if is_whole else curve["relaxed"][-1])
+    if len(curves) > 1:
+        told = [f"{c['gap']}: highest {max(c['relaxed']):.3f}, end {c['relaxed'][-1]:.3f} J/m^2" for c in curves]
+        findings.note(
+            f"{best['name']} slips {best['gap']}, the gap with the lowest {'barrier' if is_whole else 'fault'} of "
+            f"{len(curves)}; {'; '.join(told)}."
+        )
+    return best | {"num_gaps": len(curves)}
+
+
+def _measure_gap(case: Case, line: FaultLine, cut: Cut, findings: Findings) -> dict:
     settings = case.settings.stacking_faults
-    images = fault_images(case.crystal, line, settings.points, settings.thickness)
+    images = fault_images(case.crystal, line, cut, settings.points, settings.thickness)
     area = float(np.linalg.norm(np.cross(*images[0].cell.array[:2])))
     unrelaxed, relaxed, failures = [], [], []
     for image in images:
@@ -112,6 +143,7 @@ def _measure_line(case: Case, line: FaultLine, findings: Findings) -> dict:
     scale = J_PER_M2 / area
     return {
         "name": name,
+        "gap": cut.name,
         "plane": list(line.plane),
         "direction": list(line.direction),
         "slip_angstrom": float(line.length * np.linalg.norm(line.direction) * case.crystal.cell.lengths()[0]),

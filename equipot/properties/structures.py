@@ -13,7 +13,9 @@ from ase.data import atomic_numbers, covalent_radii, reference_states
 from ase.formula import Formula
 
 from equipot.config.schema import PropertyConfig
-from equipot.data.structures import read_structure
+from equipot.data.occupancy import Occupation
+from equipot.data.structures import read_occupied, read_structure
+from equipot.elements import require_elements
 from equipot.errors import ConfigError, StructureError, UsageError
 from equipot.properties.crystal import CUBIC_LATTICES, build_crystal
 
@@ -37,10 +39,11 @@ _VOLUME = {"sc": 1.0, "fcc": 0.25, "bcc": 0.5, "diamond": 0.125, "hcp": np.sqrt(
 
 @dataclass(frozen=True)
 class Structure:
-    """A crystal to measure and the name it goes by."""
+    """A crystal to measure, the name it goes by, and what was done to what the file holds."""
 
     label: str
     atoms: Atoms
+    note: str | None = None
 
     @property
     def folder_name(self) -> str:
@@ -74,12 +77,17 @@ class Symmetry:
         return f"{self.symbol} ({self.number})"
 
 
-def parse_structure(text: str) -> Structure:
+def parse_structure(text: str, occupation: Occupation | None = None) -> Structure:
     """Make a structure of a file name or of ``LATTICE:FORMULA[:LATTICE_CONSTANT]``.
+
+    Args:
+        text: what the user named.
+        occupation: how partly occupied sites of a file are filled; None: they are refused.
 
     Raises:
         UsageError: neither.
         DataError: the file cannot be read, or holds no crystal.
+        StructureError: partly occupied sites that are not, or cannot be, filled.
     """
     lattice, colon, rest = text.partition(":")
     if colon and lattice in PROTOTYPES and not Path(text).is_file():
@@ -89,17 +97,19 @@ def parse_structure(text: str) -> Structure:
             f"{text!r} is neither a file nor a prototype; a prototype is written LATTICE:FORMULA or "
             f"LATTICE:FORMULA:CONSTANT (bcc:Ta, fcc:Cu:3.6) with one of {', '.join(PROTOTYPES)}."
         )
-    atoms = read_structure(text)
+    atoms, note = (read_structure(text), None) if occupation is None else read_occupied(text, occupation)
     check_crystal(atoms, text)
-    return Structure(Path(text).stem, atoms)
+    return Structure(Path(text).stem, atoms, note)
 
 
 def check_crystal(atoms: Atoms, name: str) -> None:
-    """Refuse what is not periodic in three dimensions.
+    """Refuse what is not periodic in three dimensions, or holds atoms of no element.
 
     Raises:
         StructureError: not a crystal.
+        ElementError: an atom of no element.
     """
+    require_elements(atoms.numbers, name)
     if len(atoms) == 0 or not atoms.pbc.all() or atoms.cell.rank < 3:
         raise StructureError(
             f"{name}: properties of crystals need a structure periodic in three dimensions, found "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
 from ase.build import surface
+from ase.formula import Formula
 
-from equipot.properties.case import Case, relax_positions
+from equipot.properties.case import Case, Relaxed, relax_positions
 from equipot.properties.result import Findings
+from equipot.properties.terminations import SAME_PLANE, Cut, find_cuts
 
 #: 1 eV/Angstrom^2 in J/m^2.
 J_PER_M2 = 16.02176634
@@ -29,63 +32,156 @@ def plane_name(plane: Sequence[int]) -> str:
     return "".join(map(str, plane))
 
 
+@dataclass(frozen=True)
+class _Slab:
+    """A slab of one termination with its energies per area (eV/A^2): as cut, and at rest once it was relaxed."""
+
+    atoms: Atoms
+    cut: Cut
+    unrelaxed: float
+    relaxed: Relaxed | None = None
+    energy: float = np.inf
+    layer_changes_percent: tuple[float, ...] = ()
+
+
 def measure_surfaces(case: Case) -> Findings:
-    """Measure (E(slab) - E(crystal)) / (2 area) of stoichiometric slabs, relaxed and unrelaxed."""
+    """Measure (E(slab) - E(crystal)) / (2 area) of slabs with the crystal's composition, relaxed and unrelaxed.
+
+    Every distinct termination of a plane is cut; the best of them are relaxed and the lowest is kept and named.
+    """
     settings, findings = case.settings.surfaces, Findings()
     planes = settings.planes or _PLANES.get((case.symmetry.system, case.symmetry.symbol[0]), _OTHER_PLANES)
     slabs = []
     for plane in planes:
-        slab = make_slab(case.crystal, plane, settings.thickness, settings.vacuum)
-        bulk = case.energy_per_cell * len(slab) / len(case.crystal)
-        area = float(np.linalg.norm(np.cross(*slab.cell.array[:2])))
-        case.attach(slab)
-        unrelaxed = (float(slab.get_potential_energy()) - bulk) / (2.0 * area)
-        relaxed = relax_positions(slab, settings.fmax, settings.steps)
-        energy = (relaxed.energy - bulk) / (2.0 * area)
         name = plane_name(plane)
-        findings.add(f"surface_energy_{name}", energy * J_PER_M2, "J/m^2")
-        findings.add(f"surface_energy_{name}_unrelaxed", unrelaxed * J_PER_M2, "J/m^2")
-        if not relaxed.is_converged:
-            findings.doubt(relaxed.complaint(f"The ({name}) slab of {len(slab)} atoms", settings.fmax))
-        if energy < 0.0:
+        cut = _cut_slabs(case, plane)
+        relaxed = [_relax(case, slab) for slab in cut[: settings.terminations]]
+        best = min(relaxed, key=lambda slab: slab.energy)
+        findings.add(f"surface_energy_{name}", best.energy * J_PER_M2, "J/m^2")
+        findings.add(f"surface_energy_{name}_unrelaxed", best.unrelaxed * J_PER_M2, "J/m^2")
+        if not best.relaxed.is_converged:
+            findings.doubt(best.relaxed.complaint(f"The ({name}) slab of {len(best.atoms)} atoms", settings.fmax))
+        if best.energy < 0.0:
             findings.doubt(f"The ({name}) surface has a negative energy: the crystal would fall apart along it.")
+        _describe(findings, name, best, relaxed, cut[settings.terminations :])
         slabs.append(
             {
                 "plane": list(plane),
-                "energy": energy * J_PER_M2,
-                "unrelaxed": unrelaxed * J_PER_M2,
-                "num_atoms": len(slab),
-                "area": area,
-                "steps": relaxed.steps,
-                "layer_changes_percent": _layer_changes(slab),
+                "energy": best.energy * J_PER_M2,
+                "unrelaxed": best.unrelaxed * J_PER_M2,
+                "num_atoms": len(best.atoms),
+                "area": _area(best.atoms),
+                "steps": best.relaxed.steps,
+                "layer_changes_percent": list(best.layer_changes_percent),
+                "termination": best.cut.name,
+                "num_terminations": len(cut),
+                "terminations": {
+                    slab.cut.name: {"energy": slab.energy * J_PER_M2, "unrelaxed": slab.unrelaxed * J_PER_M2}
+                    for slab in relaxed
+                },
             }
         )
-        case.say(f"surface ({name}), {len(slab)} atoms: {energy * J_PER_M2:.3f} J/m^2")
-    if len(set(case.crystal.symbols)) > 1:
-        findings.note(
-            "Slabs have the composition of the crystal; where their two faces differ, the energy is the mean of both."
-        )
-    findings.curves = {"slabs": slabs}
+        case.say(f"surface ({name}), {len(best.atoms)} atoms, cut {best.cut.name}: {best.energy * J_PER_M2:.3f} J/m^2")
+    findings.curves = {
+        "slabs": slabs,
+        "remarks": {
+            f"surface_energy_{plane_name(slab['plane'])}": f"cut {slab['termination']}"
+            for slab in slabs
+            if slab["num_terminations"] > 1
+        },
+    }
     return findings
 
 
-def make_slab(crystal: Atoms, plane: Sequence[int], thickness: float, vacuum: float) -> Atoms:
-    """Cut a slab at least ``thickness`` (Angstrom) thick out of a conventional cell, with ``vacuum`` between images."""
-    one = surface(crystal, tuple(plane), 1, vacuum=None, periodic=True)
-    spacing = one.get_volume() / np.linalg.norm(np.cross(*one.cell.array[:2]))
-    slab = surface(crystal, tuple(plane), max(1, int(np.ceil(thickness / spacing))), vacuum=0.5 * vacuum, periodic=True)
-    # ase.build.surface puts half the vacuum on either side of the outermost atoms and squares the cell.
+def plane_cuts(crystal: Atoms, plane: Sequence[int]) -> list[Cut]:
+    """Return the distinct places to cut a crystal along a plane of its conventional cell."""
+    return find_cuts(surface(crystal, tuple(plane), 1, vacuum=None, periodic=True))
+
+
+def cut_slab(crystal: Atoms, plane: Sequence[int], cut: Cut, thickness: float, vacuum: float) -> Atoms:
+    """Cut a slab of whole periods, at least ``thickness`` (Angstrom) thick, with ``vacuum`` between images.
+
+    It has the crystal's composition; its third vector is normal to the plane.
+    """
+    # ase.build.surface squares the cell: the planes' heights are periodic with the third vector, the atoms are not.
+    period = float(surface(crystal, tuple(plane), 1, vacuum=None, periodic=True).cell.array[2, 2])
+    number = max(1, int(np.ceil(thickness / period)))
+    slab = surface(crystal, tuple(plane), number + 1, vacuum=None, periodic=True)
+    heights = slab.positions[:, 2]
+    slab = slab[(heights > cut.height) & (heights < cut.height + number * period)]
+    slab.center(vacuum=0.5 * vacuum, axis=2)
     slab.pbc = True
     return slab
 
 
-def _layer_changes(slab: Atoms) -> list[float]:
-    """Change of the outermost three layer distances in percent of the crystal's; empty where layers are not flat."""
-    heights = np.sort(slab.positions[:, 2])[::-1]
-    cuts = np.flatnonzero(-np.diff(heights) > 0.3)
-    layers = [float(part.mean()) for part in np.split(heights, cuts + 1)]
+def _cut_slabs(case: Case, plane: Sequence[int]) -> list[_Slab]:
+    """Return a slab of every termination, the lowest unrelaxed energy first."""
+    settings, slabs = case.settings.surfaces, []
+    for cut in plane_cuts(case.crystal, plane):
+        atoms = case.attach(cut_slab(case.crystal, plane, cut, settings.thickness, settings.vacuum))
+        slabs.append(_Slab(atoms, cut, _surface_energy(case, atoms, float(atoms.get_potential_energy()))))
+    return sorted(slabs, key=lambda slab: slab.unrelaxed)
+
+
+def _relax(case: Case, slab: _Slab) -> _Slab:
+    settings, start = case.settings.surfaces, slab.atoms.positions[:, 2].copy()
+    relaxed = relax_positions(slab.atoms, settings.fmax, settings.steps)
+    return replace(
+        slab,
+        relaxed=relaxed,
+        energy=_surface_energy(case, slab.atoms, relaxed.energy),
+        layer_changes_percent=layer_changes(start, slab.atoms.positions[:, 2]),
+    )
+
+
+def _area(slab: Atoms) -> float:
+    return float(np.linalg.norm(np.cross(*slab.cell.array[:2])))
+
+
+def _surface_energy(case: Case, slab: Atoms, energy: float) -> float:
+    return (energy - case.energy_per_cell * len(slab) / len(case.crystal)) / (2.0 * _area(slab))
+
+
+def _describe(findings: Findings, name: str, best: _Slab, relaxed: list[_Slab], rest: list[_Slab]) -> None:
+    """Say which termination was kept, what the others cost, and what its two faces are."""
+    others = [f"{slab.cut.name}: {slab.energy * J_PER_M2:.3f} J/m^2" for slab in relaxed if slab is not best]
+    others += [f"{slab.cut.name}: {slab.unrelaxed * J_PER_M2:.3f} J/m^2 unrelaxed" for slab in rest]
+    if others:
+        findings.note(f"({name}) is cut {best.cut.name}, the lowest of {1 + len(others)}; {'; '.join(others)}.")
+    if best.cut.has_equal_faces or len(set(best.atoms.symbols)) == 1:
+        return
+    whole = best.atoms.symbols.formula.reduce()[0].count()
+    is_layered = all(_count(plane) != whole for plane, _ in best.cut.sequence)
+    findings.note(
+        f"({name}) has two different faces, ending in {best.cut.below} and in {best.cut.above}, in a slab of the "
+        "crystal's composition; the energy is the mean of both."
+        + (
+            " No atomic plane has that composition: in an ionic crystal such a surface is polar and reconstructs."
+            if is_layered
+            else ""
+        )
+    )
+
+
+def _count(formula: str) -> dict[str, int]:
+    return Formula(formula).count()
+
+
+def layer_changes(before: np.ndarray, after: np.ndarray) -> tuple[float, ...]:
+    """Return the changes of the outermost three layer distances in percent of the same distances in the crystal.
+
+    Args:
+        before: heights of the atoms (Angstrom) as cut from the crystal.
+        after: heights of the same atoms at rest.
+
+    Returns:
+        From the upper face inwards; empty where there are fewer than six layers.
+    """
+    order = np.argsort(before)[::-1]
+    cuts = np.flatnonzero(-np.diff(before[order]) > SAME_PLANE) + 1
+    layers = np.split(order, cuts)
     if len(layers) < 6:
-        return []
-    gaps = -np.diff(layers)
-    middle = float(np.mean(gaps[len(gaps) // 2 - 1 : len(gaps) // 2 + 1]))
-    return [100.0 * (float(gap) / middle - 1.0) for gap in gaps[:3]]
+        return ()
+    was = -np.diff([before[layer].mean() for layer in layers])
+    now = -np.diff([after[layer].mean() for layer in layers])
+    return tuple(float(100.0 * (new / old - 1.0)) for new, old in zip(now[:3], was[:3]))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from equipot.checks.model import CheckReport, CheckResult, Measure
 from equipot.checks.model.result import GROUPS
-from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, RED, empty_message, new_figure, style
+from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, RED, empty_message, new_figure, plain_label, style
 from equipot.report.html import Picture
 from equipot.report.tables import ABSENT, Column, Table
 
@@ -100,7 +100,7 @@ def margin_plot(report: CheckReport) -> Figure:
             places, np.log10(ratios) + 9.0, left=-9.0, height=0.7, color=[_COLORS[result.status] for result, _ in shown]
         )
         axes.axvline(0.0, color="#222222", linewidth=1.2)
-        axes.set_yticks(places, [f"{result.code}  {result.title}" for result, _ in shown], fontsize=8)
+        axes.set_yticks(places, [plain_label(f"{result.code}  {result.title}") for result, _ in shown], fontsize=8)
         axes.set(xlim=(-9, 3.2), ylim=(-0.7, len(shown) - 0.3), xlabel="figure over threshold")
         axes.set_xticks(range(-9, 4, 3), ["≤ 10⁻⁹", "10⁻⁶", "10⁻³", "1", "≥ 10³"])
         axes.grid(axis="y", visible=False)
@@ -138,7 +138,7 @@ def dimer_plot(curves: Mapping[str, Mapping]) -> Figure:
             axes.axvline(curve["covalent"], color=GREY, linewidth=0.8, linestyle=":")
             axes.axhline(0.0, color=GREY, linewidth=0.8)
             axes.set(
-                title=name,
+                title=plain_label(name),
                 xlabel="distance (Å)",
                 ylabel="energy (eV)",
                 xlim=(0.0, distances[-1]),
@@ -160,7 +160,7 @@ def volume_plot(curves: Mapping[str, Mapping]) -> Figure:
             axes.plot(volumes, energies - lowest, "o-", color=BLUE, markersize=3.5)
             outer = energies[scales >= 0.85] - lowest
             axes.set(
-                title=name,
+                title=plain_label(name),
                 xlabel="volume (Å³/atom)",
                 ylabel="energy − minimum (eV/atom)",
                 ylim=(min(-0.1, float(np.min(energies - lowest)) - 0.1), 1.3 * max(float(outer.max()), 0.5)),
@@ -192,7 +192,7 @@ def nve_plot(curve: Mapping, width: float = 7.5) -> Figure:
         axes.set(
             xlabel="time (ps)",
             ylabel="total energy (meV/atom)",
-            title=f"{curve['name']}"
+            title=plain_label(curve["name"])
             + (", " if width > 6.0 else "\n")
             + f"{curve['atoms']} atoms, {curve['timestep_fs']:.2g} fs",
         )

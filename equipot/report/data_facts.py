@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from equipot.report.figures import GREY, SPLIT_COLORS, empty_message, new_figure, style
+from equipot.report.figures import GREY, SPLIT_COLORS, empty_message, new_figure, plain_label, style
 from equipot.report.plots import log_axis
 from equipot.report.tables import ABSENT, Column, Table, format_number
 
@@ -106,7 +106,7 @@ def energy_map(frames: Frames, atomic_energies: Mapping[str, float]) -> list[Fig
                 alpha=0.7,
                 rasterized=True,
                 color=SPLIT_COLORS.get(split, GREY),
-                label=split,
+                label=plain_label(split),
             )
         axes.set(xlabel="volume (Å³/atom)" if periodic else "atoms", ylabel="energy − E0 (eV/atom)")
         axes.legend()
@@ -130,7 +130,7 @@ def energy_map(frames: Frames, atomic_energies: Mapping[str, float]) -> list[Fig
                     histtype="step",
                     linewidth=1.6,
                     color=SPLIT_COLORS.get(split, GREY),
-                    label=split,
+                    label=plain_label(split),
                 )
             axes.set_xscale("log")
             axes.set_yscale("log")

@@ -8,7 +8,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from equipot.checks.data import DataReport
-from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW, empty_message, new_figure, style
+from equipot.report.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    YELLOW,
+    empty_message,
+    new_figure,
+    plain_label,
+    style,
+)
 from equipot.report.html import Picture
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW, GREY)
@@ -52,7 +65,7 @@ def _volume_panel(axes, name: str, points: Sequence[tuple[str, float, float]]) -
             color=color,
             markersize=3,
             alpha=0.65,
-            label=group,
+            label=plain_label(group),
             rasterized=len(values) > 500,
             markeredgewidth=0,
         )
@@ -70,13 +83,13 @@ def _volume_panel(axes, name: str, points: Sequence[tuple[str, float, float]]) -
             markeredgewidth=0,
             rasterized=len(values) > 500,
         )
-    axes.set(title=f"{name} ({len(points)})", xlabel="volume (Å³/atom)", ylabel="energy (eV/atom)")
+    axes.set(title=f"{plain_label(name)} ({len(points)})", xlabel="volume (Å³/atom)", ylabel="energy (eV/atom)")
     energies = np.array([energy for _, _, energy in points])
     low, high = energies.min(), np.percentile(energies, 97.0)
     if energies.max() > high + 3.0 * (high - low) and high > low:  # a few far ones must not hide the others
         axes.set_ylim(low - 0.05 * (high - low), high + 0.6 * (high - low))
         above = int((energies > high + 0.6 * (high - low)).sum())
-        axes.set_title(f"{name} ({len(points)}; {above} above, up to {energies.max():.3g} eV/atom)")
+        axes.set_title(f"{plain_label(name)} ({len(points)}; {above} above, up to {energies.max():.3g} eV/atom)")
     elif np.ptp(energies) < 1e-9:
         axes.set_ylim(low - 0.5, low + 0.5)
     axes.ticklabel_format(axis="y", useOffset=False)
@@ -101,7 +114,7 @@ def force_plot(forces: Mapping[str, np.ndarray]) -> Figure:
         series += [("others", np.concatenate(rest))] if rest else []
         for color, (name, values) in zip(_COLORS, series):
             counts, _ = np.histogram(np.maximum(values, _ZERO_FORCE), edges)
-            axes.stairs(counts, edges, color=color, label=name, linewidth=1.4)
+            axes.stairs(counts, edges, color=color, label=plain_label(name), linewidth=1.4)
         axes.set(xscale="log", yscale="log", ylim=(0.7, None), xlabel="size of the force (eV/Å)", ylabel="atoms")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return figure
@@ -121,7 +134,7 @@ def neighbour_plot(counts: Mapping[str, np.ndarray], cutoff: float) -> Figure:
         edges = np.arange(0, top + 2 * step, step) - 0.5
         for color, name in zip(_COLORS, names):
             found, _ = np.histogram(counts[name], edges)
-            axes.stairs(found / max(found.sum(), 1), edges, color=color, label=name, linewidth=1.4)
+            axes.stairs(found / max(found.sum(), 1), edges, color=color, label=plain_label(name), linewidth=1.4)
         axes.set(xlabel=f"neighbours within {cutoff:g} Å", ylabel="fraction of atoms", ylim=(0, None))
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return figure
@@ -140,7 +153,7 @@ def composition_plot(compositions: Mapping[str, int], elements: Mapping[str, tup
                 continue
             places = np.arange(len(rows))[::-1]
             axes.barh(places, [count for _, count in rows], color=BLUE, height=0.7)
-            axes.set_yticks(places, [name for name, _ in rows], fontsize=8)
+            axes.set_yticks(places, [plain_label(name) for name, _ in rows], fontsize=8)
             axes.set(xlabel="frames", title=f"by {title}", ylim=(-0.7, len(rows) - 0.3))
             axes.grid(axis="y", visible=False)
         return figure

@@ -74,10 +74,20 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def plain_label(text: str) -> str:
+    """Return text that people chose, a config_type or a name, so that matplotlib draws it as it is.
+
+    Matplotlib reads what stands between two dollar signs as a formula, and leaves names that begin with an underscore
+    out of legends.
+    """
+    escaped = text.replace("$", r"\$")
+    return "\u200b" + escaped if escaped.startswith("_") else escaped
+
+
 def empty_message(axes: Axes, text: str) -> None:
     """Say in the middle of a plot why it is empty."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+    axes.text(0.5, 0.5, plain_label(text), ha="center", va="center", color=GREY, transform=axes.transAxes)
 
 
 def _lay_out(figure: Figure) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, RED, empty_message, new_figure, style
+from equipot.report.figures import BLUE, GREEN, GREY, ORANGE, RED, empty_message, new_figure, plain_label, style
 from equipot.report.html import Picture, Section
 from equipot.report.plots import error_by_config_type, point_alphas
 from equipot.report.points import Points
@@ -212,7 +212,7 @@ def force_panel(
         ylim=(-high, high),
         xlabel=labels[0],
         ylabel=labels[1],
-        title=f"{title}\nslope {format_number(slope)}",
+        title=f"{plain_label(title)}\nslope {format_number(slope)}",
     )
     axes.set_aspect("equal")
 
@@ -268,7 +268,7 @@ def dimer_plot(document: Document, dimers: Dimers) -> Figure:
                     distances,
                     energies,
                     color=COLORS[name],
-                    label=_dimer_label(document, name),
+                    label=plain_label(_dimer_label(document, name)),
                     linestyle="-" if name == "tuned" else "--",
                 )
                 outside = distances >= 0.7 * curve["covalent"]
@@ -279,7 +279,7 @@ def dimer_plot(document: Document, dimers: Dimers) -> Figure:
             axes.axvline(covalent, color=GREY, linewidth=0.8, linestyle=":")
             axes.axhline(0.0, color=GREY, linewidth=0.8)
             axes.set(
-                title=pair,
+                title=plain_label(pair),
                 xlabel="distance (Å)",
                 ylabel="energy (eV)",
                 xlim=(0.0, float(distances[-1])),

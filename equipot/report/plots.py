@@ -11,7 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from equipot.report.figures import BLACK, BLUE, GREY, ORANGE, SPLIT_COLORS, empty_message, new_figure, style
+from equipot.report.figures import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    SPLIT_COLORS,
+    empty_message,
+    new_figure,
+    plain_label,
+    style,
+)
 from equipot.report.tables import Metrics, format_error, group_names
 from equipot.units import MEV_PER_EV
 
@@ -105,7 +115,7 @@ def learning_curve(panels: Mapping[str, Sequence[Curve]], *, best_epoch: int | N
                     epochs,
                     values,
                     color=curve.color,
-                    label=curve.label,
+                    label=plain_label(curve.label),
                     linestyle="--" if curve.is_dashed else "-",
                     marker="o" if epochs.size < 3 else None,
                     markersize=4,
@@ -113,7 +123,7 @@ def learning_curve(panels: Mapping[str, Sequence[Curve]], *, best_epoch: int | N
             axes.set_yscale("log")
             low, high = min(v.min() for _, _, v in drawn), max(v.max() for _, _, v in drawn)
             log_axis(axes.yaxis, low, high)
-            axes.set_ylabel(label)
+            axes.set_ylabel(plain_label(label))
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.xaxis.set_tick_params(labelbottom=True)
@@ -191,7 +201,7 @@ def _parity_panel(
     inset.patch.set_alpha(0.85)
     inset.set_in_layout(False)
     axes.set_title(
-        f"{split} · {group.get('num_configurations', 0)} frames\n"
+        f"{plain_label(split)} · {group.get('num_configurations', 0)} frames\n"
         f"MAE {format_error(group.get(quantity.mae))}, "
         f"RMSE {format_error(group.get(quantity.rmse))} {quantity.metric_unit}"
     )
@@ -302,10 +312,10 @@ def error_by_config_type(
                 values = [metrics_by_split[split].get(name, {}).get(key) for name in names]
                 values = np.array([np.nan if value is None else value for value in values], dtype=float)
                 where = np.arange(len(names)) + (number - (len(splits) - 1) / 2) * height
-                axes.barh(where, values, height * 0.9, color=colors.get(split, BLUE), label=split)
+                axes.barh(where, values, height * 0.9, color=colors.get(split, BLUE), label=plain_label(split))
                 drawn.extend(zip(where, values))
             _finish_bars(axes, drawn, f"{quantity.name} {statistic.upper()} ({quantity.metric_unit})")
-        panels[0].set_yticks(np.arange(len(names)), [name or "(none)" for name in names])
+        panels[0].set_yticks(np.arange(len(names)), [plain_label(name) or "(none)" for name in names])
         panels[0].set_ylim(len(names) - 0.45, -0.55)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(splits))
         return figure

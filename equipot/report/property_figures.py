@@ -9,7 +9,7 @@ import numpy as np
 from ase.eos import birchmurnaghan
 
 from equipot.properties import PropertyResult, Reference
-from equipot.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, new_figure, style
+from equipot.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, new_figure, plain_label, style
 from equipot.report.html import Picture
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
@@ -61,7 +61,12 @@ def _equation_of_state(curves: Curves, result: PropertyResult, _: Sequence[Refer
         scale = MEV_PER_EV / atoms
         axes.plot(fine / atoms, (fitted - state["energy"]) * scale, line, color=color)
         axes.plot(
-            volumes / atoms, (energies - state["energy"]) * scale, marker, color=color, markersize=4.5, label=name
+            volumes / atoms,
+            (energies - state["energy"]) * scale,
+            marker,
+            color=color,
+            markersize=4.5,
+            label=plain_label(name),
         )
     axes.set(xlabel="volume (Å³/atom)", ylabel="energy − minimum (meV/atom)")
     _legend(axes, curves)
@@ -87,7 +92,7 @@ def _elastic(curves: Curves, result: PropertyResult, references: Sequence[Refere
         ),
     ]
     for number, (name, values, color) in enumerate(bars):
-        axes.bar(where + (number - 0.5 * len(shown)) * width, values, width, color=color, label=name)
+        axes.bar(where + (number - 0.5 * len(shown)) * width, values, width, color=color, label=plain_label(name))
     for x, name in zip(where, names):
         axes.annotate(
             f"{result.values[name].value:.0f}",
@@ -125,7 +130,9 @@ def _phonons(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
         own = curves[0][1]["bands"]
         for number, (distances, frequencies) in enumerate(zip(own["distances"], bands["frequencies"])):
             x = np.linspace(distances[0], distances[-1], len(frequencies))
-            left.plot(x, frequencies, line, color=color, linewidth=1.2, label=name if number == 0 else None)
+            left.plot(
+                x, frequencies, line, color=color, linewidth=1.2, label=plain_label(name) if number == 0 else None
+            )
         right.plot(density["states"], density["frequencies"], line, color=color, linewidth=1.2)
     _band_axis(left, curves[0][1]["bands"])
     for axes in (left, right):
@@ -172,7 +179,7 @@ def _thermal(curves: Curves) -> Picture:
     for (name, data), (color, line, _marker) in zip(curves, _LINES):
         thermal = data["thermal"]
         for axes, key in zip(panels, ("free_energy_mev", "entropy", "heat_capacity")):
-            axes.plot(thermal["temperatures"], thermal[key], line, color=color, label=name)
+            axes.plot(thermal["temperatures"], thermal[key], line, color=color, label=plain_label(name))
     for axes, label in zip(panels, ("free energy (meV/atom)", "entropy (J/K/mol)", "heat capacity $C_V$ (J/K/mol)")):
         axes.set(xlabel="temperature (K)", ylabel=label)
     panels[2].axhline(3 * 8.314462618, color=GREY, linewidth=0.8, linestyle=":")
@@ -194,7 +201,7 @@ def _vacancy(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
             [entry["energy"] for entry in mine],
             "o-",
             color=color,
-            label=f"{site}, relaxed",
+            label=plain_label(f"{site}, relaxed"),
         )
         axes.plot(
             [entry["num_atoms"] for entry in mine],
@@ -202,7 +209,7 @@ def _vacancy(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -> 
             "s:",
             color=color,
             markerfacecolor="none",
-            label=f"{site}, unrelaxed",
+            label=plain_label(f"{site}, unrelaxed"),
         )
     axes.set(xlabel="atoms in the supercell", ylabel="formation energy (eV)", xscale="log")
     axes.set_xticks(
@@ -232,7 +239,7 @@ def _surfaces(curves: Curves, result: PropertyResult, references: Sequence[Refer
         ),
     ]
     for number, (name, values, color) in enumerate(bars):
-        axes.bar(where + (number - 0.5 * (len(bars) - 1)) * width, values, width, color=color, label=name)
+        axes.bar(where + (number - 0.5 * (len(bars) - 1)) * width, values, width, color=color, label=plain_label(name))
     axes.set_xticks(where, [f"({name})" for name in names])
     axes.set_ylabel("surface energy (J/m²)")
     axes.grid(axis="x", visible=False)
@@ -255,7 +262,7 @@ def _stacking_faults(curves: Curves, result: PropertyResult, _: Sequence[Referen
                 marker + dash,
                 color=color,
                 markersize=4,
-                label=name if len(curves) > 1 else "relaxed",
+                label=plain_label(name) if len(curves) > 1 else "relaxed",
             )
             if data is result.curves:
                 axes.plot(
@@ -269,7 +276,9 @@ def _stacking_faults(curves: Curves, result: PropertyResult, _: Sequence[Referen
                     label="unrelaxed",
                 )
         axes.axhline(0.0, color=GREY, linewidth=0.8)
-        axes.set(xlabel=f"slip / {line['slip_angstrom']:.3f} Å", ylabel="energy (J/m²)", title=line["name"])
+        axes.set(
+            xlabel=f"slip / {line['slip_angstrom']:.3f} Å", ylabel="energy (J/m²)", title=plain_label(line["name"])
+        )
         axes.legend()
     return {
         "stacking_faults": Picture(
@@ -285,8 +294,10 @@ def _expansion(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -
     panels = figure.subplots(1, 2 if quasi_harmonic else 1, squeeze=False)[0]
     for (name, data), (color, dash, marker) in zip(curves, _LINES):
         if quasi_harmonic:
-            panels[0].plot(data["temperatures"], data["volumes"], dash, color=color, label=name)
-            panels[1].plot(data["temperatures"], np.array(data["expansion"]) / 3.0, dash, color=color, label=name)
+            panels[0].plot(data["temperatures"], data["volumes"], dash, color=color, label=plain_label(name))
+            panels[1].plot(
+                data["temperatures"], np.array(data["expansion"]) / 3.0, dash, color=color, label=plain_label(name)
+            )
         else:
             panels[0].errorbar(
                 data["temperatures"],
@@ -295,7 +306,7 @@ def _expansion(curves: Curves, result: PropertyResult, _: Sequence[Reference]) -
                 fmt=marker + dash,
                 color=color,
                 capsize=3,
-                label=name,
+                label=plain_label(name),
             )
     panels[0].set(xlabel="temperature (K)", ylabel="volume (Å³/atom)")
     if quasi_harmonic:
@@ -311,7 +322,7 @@ def _distribution(curves: Curves, result: PropertyResult, _: Sequence[Reference]
     functions = result.curves["functions"]
     if len(curves) > 1 or len(functions) == 1:
         for (name, data), (color, dash, _marker) in zip(curves, _LINES):
-            axes.plot(data["distances"], data["functions"]["all"], dash, color=color, label=name)
+            axes.plot(data["distances"], data["functions"]["all"], dash, color=color, label=plain_label(name))
         _legend(axes, curves)
     else:
         for (name, function), color in zip(functions.items(), (BLACK, BLUE, ORANGE, GREEN, PINK, RED, GREY)):
@@ -320,7 +331,7 @@ def _distribution(curves: Curves, result: PropertyResult, _: Sequence[Reference]
                 function,
                 color=color,
                 linewidth=2.0 if name == "all" else 1.2,
-                label="all atoms" if name == "all" else name,
+                label="all atoms" if name == "all" else plain_label(name),
             )
         axes.legend()
     axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")

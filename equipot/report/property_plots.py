@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from equipot.properties import PropertyComparison
-from equipot.report.figures import BLACK, BLUE, GREY, RED, empty_message, new_figure, style
+from equipot.report.figures import BLACK, BLUE, GREY, RED, empty_message, new_figure, plain_label, style
 from equipot.report.tables import Column, Table, format_number
 from equipot.units import MEV_PER_EV
 
@@ -93,14 +93,14 @@ def equation_of_state_plot(comparisons: Sequence[PropertyComparison]) -> Figure:
                     line,
                     marker=marker,
                     color=color,
-                    label=label,
+                    label=plain_label(label),
                     markerfacecolor=color if marker == "o" else "none",
                     markersize=5 if marker == "o" else 6,
                 )
             axes.set(
                 xlabel="volume (Å³/atom)",
                 ylabel="energy − minimum (meV/atom)",
-                title=f"{comparison.name} ({comparison.lattice}), "
+                title=f"{plain_label(comparison.name)} ({comparison.lattice}), "
                 f"a = {comparison.equation_of_state.lattice_constant:.4f} Å",
             )
             axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -133,7 +133,7 @@ def elastic_plot(comparisons: Sequence[PropertyComparison]) -> Figure:
                     [np.nan if row.reference is None else row.reference for row in rows],
                     width,
                     color="#c3c8ce",
-                    label=_reference_name(comparison),
+                    label=plain_label(_reference_name(comparison)),
                 )
             axes.bar(
                 where + (width / 2 if has_reference else 0.0),
@@ -156,7 +156,7 @@ def elastic_plot(comparisons: Sequence[PropertyComparison]) -> Figure:
                     color=RED if deviation is not None and abs(deviation) > 10 else "#555a63",
                 )
             axes.set_xticks(where, [{"bulk_modulus": "B"}.get(row.name, row.name) for row in rows])
-            axes.set_title(f"{comparison.name} ({comparison.lattice})")
+            axes.set_title(f"{plain_label(comparison.name)} ({comparison.lattice})")
             axes.grid(axis="x", visible=False)
             axes.margins(y=0.12)
             axes.axhline(0.0, color=GREY, linewidth=0.8)

@@ -29,7 +29,7 @@ def value_table(report: StructureReport, *, brief: bool = False) -> Table:
     """Make the table of everything measured of one structure; ``brief``: without details."""
     rows = []
     for name, result in report.results.items():
-        first = PROPERTIES[name].title
+        first, remarks = PROPERTIES[name].title, result.curves.get("remarks", {})
         for value, entry in result.values.items():
             is_detail = any(word in value for word in _DETAILS) or (
                 value.startswith("frequency_") and value not in ("frequency_max", "frequency_min")
@@ -42,7 +42,7 @@ def value_table(report: StructureReport, *, brief: bool = False) -> Table:
                     value,
                     format_number(entry.value, _digits(value)),
                     _UNITS.get(entry.unit, entry.unit),
-                    result.status if first else "",
+                    "; ".join(filter(None, (result.status if first else "", remarks.get(value, "")))),
                 )
             )
             first = ""

@@ -254,6 +254,12 @@ def _headline(record: RunRecord) -> list[Headline]:
         for quantity in QUANTITIES.values()
         if group.get(quantity.mae) is not None
     ]
+    heads += [
+        Headline(
+            f"of {leak['of']} {leak['part']} frames are also in {leak['also_in']}", str(leak["frames"]), status="fail"
+        )
+        for leak in record.summary.get("leaks") or ()
+    ]
     if record.check is not None:
         counts = record.check.counts
         done = sum(counts[status] for status in ("pass", "warn", "fail"))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from equipot.report.figures import BLUE, GREEN, ORANGE, PINK, RED, SKY, new_figure, style
+from equipot.report.figures import BLUE, GREEN, ORANGE, PINK, RED, SKY, new_figure, plain_label, style
 from equipot.report.plots import log_axis
 from equipot.report.tables import ABSENT, Column, Table, format_number
 
@@ -54,7 +54,8 @@ def speed_table(result: Benchmark) -> Table:
         tuple(rows),
         note=(
             f"{what.capitalize()} of moving atoms through the ASE calculator, neighbour list included; "
-            f"{result.kernels} kernels, {result.dtype}; ns/day with steps of {result.timestep_fs:g} fs; memory: the whole process."
+            f"{result.kernels} kernels, {result.dtype}; ns/day with steps of {result.timestep_fs:g} fs; "
+            "memory: the whole process."
         ),
     )
 
@@ -91,7 +92,9 @@ def speed_plot(result: Benchmark) -> Figure:
             log_axis(axes.xaxis, *axes.get_xlim())
             log_axis(axes.yaxis, *axes.get_ylim())
             axes.legend()
-        figure.suptitle(f"{result.structure}: {result.kernels}, {result.dtype}", x=0.01, ha="left", fontsize=10)
+        figure.suptitle(
+            f"{plain_label(result.structure)}: {result.kernels}, {result.dtype}", x=0.01, ha="left", fontsize=10
+        )
         return figure
 
 

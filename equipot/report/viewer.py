@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from equipot.elements import covalent_radius
-from equipot.report.figures import new_figure, style
+from equipot.report.figures import new_figure, plain_label, style
 from equipot.report.outliers import Outlier
 from equipot.report.tables import Column, Table, format_error, format_number
 
@@ -208,7 +208,7 @@ def still(outlier: Outlier, title: str = "") -> Figure:
         axes = figure.subplots()
         axes.set_axis_off()
         axes.set_aspect("equal")
-        axes.set_title(title)
+        axes.set_title(plain_label(title))
         points = atoms
         if abs(np.linalg.det(outlier.cell)) > 1e-6:
             corners = _CORNERS @ outlier.cell @ turned.T

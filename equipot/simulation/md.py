@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 from ase.io.extxyz import write_xyz
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from equipot.data.structures import read_structure
+from equipot.elements import require_elements
 from equipot.errors import CheckpointError, Interrupted, NumericalError, StructureError, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.models import Potential
 from equipot.simulation.dynamics import build_dynamics, get_state, hold_center_of_mass, initial_velocities, set_state
+from equipot.simulation.freedom import find_freedom, for_dynamics
 from equipot.simulation.md_config import MDConfig
 from equipot.simulation.md_restart import Restart, write_restart
 from equipot.simulation.trajectory import Log, check_suffix, make_frame, open_trajectory
 from equipot.system.allocator import keep_freed_memory
+from equipot.system.claims import claim
 from equipot.system.signals import stop_on_signal
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
@@ -37,6 +40,7 @@ class MDResult:
         atoms: final structure with velocities and calculator.
         steps: steps of the whole run.
         time_ps: simulated time.
+        temperature: of the final structure (K), counting the degrees of freedom that can move.
         drift_mev_per_atom_per_ps: slope of a straight line through the conserved quantity (E_tot for nve) over the rows
             logged in this session; None where there is none or fewer than three rows.
         trajectory, log, restart: the files.
@@ -45,6 +49,7 @@ class MDResult:
     atoms: Atoms
     steps: int
     time_ps: float
+    temperature: float
     drift_mev_per_atom_per_ps: float | None
     trajectory: Path
     log: Path
@@ -90,23 +95,29 @@ def run_md(
         The final structure and where everything is.
 
     Raises:
-        UsageError: settings, files or ensemble that do not go together.
+        UsageError: settings, files or ensemble that do not go together, or another run is writing the files.
         NumericalError: the simulation exploded; the last good frame is saved and named.
         Interrupted: a signal came; the run is saved (exit code 75).
     """
-    run = _Run(
-        model,
-        structure,
-        config or MDConfig(),
-        Path(trajectory),
-        log,
-        restart,
-        resume,
-        overwrite,
-        {"device": device, "dtype": dtype, "skin": skin},
-        report,
-    )
-    return run.go(sys.stderr.isatty() if progress is None else progress)
+    trajectory = Path(trajectory)
+    paths = {
+        "trajectory": trajectory,
+        "log": Path(log or trajectory.with_suffix(".log")),
+        "restart": Path(restart or trajectory.with_suffix(".restart")),
+    }
+    check_suffix(trajectory)
+    with claim(*paths.values(), make_folders=True):
+        run = _Run(
+            model,
+            structure,
+            config or MDConfig(),
+            paths,
+            resume,
+            overwrite,
+            {"device": device, "dtype": dtype, "skin": skin},
+            report,
+        )
+        return run.go(sys.stderr.isatty() if progress is None else progress)
 
 
 class _Run:
@@ -117,21 +128,13 @@ class _Run:
         model,
         structure,
         config: MDConfig,
-        trajectory: Path,
-        log,
-        restart,
+        paths: dict[str, Path],
         resume: bool,
         overwrite: bool,
         calculator_options: dict,
         report,
     ) -> None:
-        check_suffix(trajectory)
-        self.config, self.report = config, report or (lambda line: None)
-        self.paths = {
-            "trajectory": trajectory,
-            "log": Path(log or trajectory.with_suffix(".log")),
-            "restart": Path(restart or trajectory.with_suffix(".restart")),
-        }
+        self.config, self.report, self.paths = config, report or (lambda line: None), paths
         if len({path.resolve() for path in self.paths.values()}) < 3:
             raise UsageError(
                 f"Trajectory, log and restart need three different files, not "
@@ -147,16 +150,19 @@ class _Run:
                 )
         if len(source) == 0:
             raise UsageError("Molecular dynamics needs at least one atom, and the structure has none.")
-        self.atoms = source.repeat(config.supercell)
+        require_elements(source.numbers, "structure")
+        self.atoms = _supercell(source, config)
         self.constraints = list(self.atoms.constraints)
+        self.atoms.set_constraint(for_dynamics(self.atoms))
         self.atoms.calc = model if isinstance(model, BaseCalculator) else Calculator(model, **calculator_options)
         self.rng = np.random.Generator(np.random.PCG64(config.seed))
         hold_center_of_mass(self.atoms, config)
         if saved is None:
-            initial_velocities(self.atoms, config, self.rng)
+            self.freedom = initial_velocities(self.atoms, config, self.rng)
         else:
             saved.apply(self.atoms, config, self.rng)
-        self.dynamics = build_dynamics(self.atoms, config, self.rng)
+            self.freedom = find_freedom(self.atoms, config.ensemble)
+        self.dynamics = build_dynamics(self.atoms, config, self.rng, self.freedom)
         self.step, self.files, self.rows = 0, {}, []
         if saved is not None:
             try:
@@ -165,7 +171,6 @@ class _Run:
                 raise CheckpointError(f"{saved.path}: {error}") from None
             self.dynamics.nsteps = self.step = saved.step
             self.files = saved.files
-        self.masses = self.atoms.get_masses()[:, None]
         self.good = self._snapshot()
 
     # --- the run
@@ -178,8 +183,6 @@ class _Run:
                 stack.callback(setattr, calculator, "min_distance", calculator.min_distance)
                 calculator.min_distance = max(calculator.min_distance, config.min_distance)
             self.atoms.get_forces()  # an element or structure the potential refuses is said before any file is made
-            for path in self.paths.values():
-                path.parent.mkdir(parents=True, exist_ok=True)
             if not self.files:
                 self.paths["restart"].unlink(missing_ok=True)  # it would not fit the files that are begun now
             self.trajectory = open_trajectory(self.paths["trajectory"], self.files.get("trajectory"))
@@ -207,7 +210,8 @@ class _Run:
                 f"saved in {self.paths['restart']}, resume goes on from there."
             )
         self.atoms.set_constraint(self.constraints)
-        return MDResult(self.atoms, self.step, self._time_ps(), self._drift(), **self.paths)
+        temperature = self.freedom.temperature(self.atoms)
+        return MDResult(self.atoms, self.step, self._time_ps(), temperature, self._drift(), **self.paths)
 
     def _advance(self) -> None:
         """Do one step, and stop where it led out of physics."""
@@ -215,7 +219,7 @@ class _Run:
             self.dynamics.step()
         except (StructureError, NumericalError) as error:
             raise self._explosion(str(error)) from error
-        temperature = self._temperature()
+        temperature = self.freedom.temperature(self.atoms)
         if not temperature <= self.config.temperature_limit:
             raise self._explosion(
                 f"The temperature is {temperature:.4g} K, above the limit of {self.config.temperature_limit:g} K."
@@ -223,10 +227,6 @@ class _Run:
         self.step += 1
         self.dynamics.nsteps = self.step
         self.good = self._snapshot()
-
-    def _temperature(self) -> float:
-        momenta = self.atoms.arrays["momenta"]
-        return float(np.sum(momenta * momenta / self.masses)) / (3.0 * len(self.atoms) * units.kB)
 
     def _snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.atoms.positions.copy(), self.atoms.arrays["momenta"].copy(), self.atoms.cell.array.copy()
@@ -258,17 +258,25 @@ class _Run:
         if not (frame_is_due or row_is_due):
             return
         atoms = self.atoms
-        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(apply_constraint=False)}
+        results = {
+            "energy": atoms.get_potential_energy(apply_constraint=False),
+            "forces": atoms.get_forces(apply_constraint=False),
+        }
         with suppress(PropertyNotImplementedError, NotImplementedError):  # a molecule has none
             results["stress"] = atoms.get_stress(apply_constraint=False)
         if frame_is_due:
-            self.trajectory.append(make_frame(atoms, self.step, self._time_ps(), results, self.constraints))
+            facts = {
+                "step": self.step,
+                "time_ps": round(self._time_ps(), 9),
+                "temperature_K": self.freedom.temperature(atoms),
+            }
+            self.trajectory.append(make_frame(atoms, facts, results, self.constraints))
         if row_is_due:
             self._log(results)
 
     def _log(self, results: dict) -> None:
         atoms, nan = self.atoms, float("nan")
-        potential, kinetic = results["energy"], atoms.get_kinetic_energy()
+        potential, kinetic = atoms.get_potential_energy(), atoms.get_kinetic_energy()  # with springs (Hookean)
         conserved = potential + kinetic if self.config.ensemble == "nve" else nan
         if hasattr(self.dynamics, "get_conserved_energy"):
             with suppress(PropertyNotImplementedError):  # a calculator without free energy
@@ -287,7 +295,7 @@ class _Run:
             kinetic,
             potential + kinetic,
             conserved,
-            atoms.get_temperature(),
+            self.freedom.temperature(atoms),
             pressure,
             volume,
             speed,
@@ -328,6 +336,20 @@ class _Run:
             self.rng,
             files,
         )
+
+
+def _supercell(source: Atoms, config: MDConfig) -> Atoms:
+    """Return the copies of a structure; most constraints of ASE cannot be repeated, not even once."""
+    if config.supercell == (1, 1, 1):
+        return source.copy()
+    try:
+        return source.repeat(config.supercell)
+    except NotImplementedError:
+        names = ", ".join(sorted({type(constraint).__name__ for constraint in source.constraints}))
+        raise UsageError(
+            f"The structure carries constraints ({names}) that cannot be repeated in a supercell; give the supercell "
+            "itself with its constraints, or remove them."
+        ) from None
 
 
 def _progress_bar(is_shown: bool) -> Progress:

@@ -18,6 +18,7 @@ from equipot.errors import CheckpointError, UsageError
 from equipot.graph import check_structure
 from equipot.interfaces.ase import Calculator
 from equipot.simulation.md_config import CHANGEABLE, MDConfig
+from equipot.version import __version__
 
 _logger = logging.getLogger(__name__)
 _FORMAT, _VERSION = "equipot-md", 1
@@ -70,8 +71,7 @@ def write_restart(
         "files": files,
         "calculator": _identity(atoms.calc),
         "rng": rng.bit_generator.state,
-        "ase": ase.__version__,
-        "torch": str(torch.__version__),
+        **_versions(),
     }
     tensor_file.write(path, {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}, document)
 
@@ -155,17 +155,31 @@ class Restart:
             raise UsageError(
                 f"{self.path}: the run was started with another potential, dtype or calculator; a resumed run keeps it."
             )
-        versions = {"ase": ase.__version__, "torch": str(torch.__version__)}
-        other = [f"{name} {self._document[name]}" for name, here in versions.items() if self._document[name] != here]
-        if other:
-            _logger.warning(
-                "%s was written with %s; the run goes on, but not to the bit.", self.path, " and ".join(other)
-            )
+        self._compare_versions(config)
         check_structure(self._arrays["positions"], self._arrays["cell"], self._arrays["pbc"], where=str(self.path))
         atoms.set_cell(self._arrays["cell"])
         atoms.set_positions(self._arrays["positions"], apply_constraint=False)
         atoms.set_momenta(self._arrays["momenta"], apply_constraint=False)
         rng.bit_generator.state = self._document["rng"]
+
+    def _compare_versions(self, config: MDConfig) -> None:
+        """Warn where the run goes on under other versions than it was saved with."""
+        written = {name: str(self._document.get(name, "an earlier version"))[:40] for name in _versions()}
+        other = [f"{name} {written[name]} (now {here})" for name, here in _versions().items() if written[name] != here]
+        if other:
+            _logger.warning(
+                "%s was written with %s; the run goes on, but not to the bit.", self.path, " and ".join(other)
+            )
+        if "equipot" not in self._document and config.ensemble not in ("nve", "nvt-langevin"):
+            _logger.warning(
+                "%s was written by a version of equipot whose Nose-Hoover chain counted 3N degrees of freedom; from "
+                "here those that can move are counted, so that temperature and conserved quantity step at the join.",
+                self.path,
+            )
+
+
+def _versions() -> dict[str, str]:
+    return {"equipot": __version__, "ase": ase.__version__, "torch": str(torch.__version__)}
 
 
 def _is_count(value: Any) -> bool:

@@ -36,11 +36,11 @@ def check_suffix(path: Path) -> None:
         raise UsageError(f"{path}: a trajectory is named .extxyz, .xyz (both extended XYZ) or .traj (ASE's binary).")
 
 
-def make_frame(atoms: Atoms, step: int, time_ps: float, results: dict, constraints: list) -> Atoms:
-    """Return a snapshot with step, time (ps) and results, under the user's own constraints."""
+def make_frame(atoms: Atoms, facts: dict, results: dict, constraints: list) -> Atoms:
+    """Return a snapshot with facts (step, time, temperature) and results, under the user's own constraints."""
     frame = atoms.copy()
     frame.set_constraint(constraints)
-    frame.info.update(step=step, time_ps=round(time_ps, 9))
+    frame.info.update(facts)
     frame.calc = SinglePointCalculator(frame, **results)
     return frame
 
@@ -151,8 +151,8 @@ def open_trajectory(path: Path, length: int | None) -> ExtxyzTrajectory | Binary
 class Log(AppendedFile):
     """A table of numbers, readable by eye and by numpy.loadtxt; its header names every unit.
 
-    T counts 3N degrees of freedom less those of constraints (ASE's convention); P includes the kinetic part and is
-    positive under compression; nan stands where a quantity does not exist.
+    T counts the degrees of freedom that can move (`simulation.freedom`; in a crystal LAMMPS' convention); P includes
+    the kinetic part and is positive under compression; nan stands where a quantity does not exist.
     """
 
     header = "#" + "".join(f"{name:>{width}}" for name, width in _COLUMNS)[1:]

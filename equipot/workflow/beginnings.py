@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,9 +40,11 @@ class FromScratch:
         self.config, self.directory = config, directory
         resolve_options(config.model.architecture, config.model.preset, config.model.options)
 
-    def load(self) -> DataSets:
-        """Read the data."""
-        return load_datasets(self.config.data, self.config.model.cutoff, config_directory=self.directory)
+    def load(self, stored_split: Mapping[str, Any] | None = None) -> DataSets:
+        """Read the data, with the split of the run that is resumed."""
+        return load_datasets(
+            self.config.data, self.config.model.cutoff, config_directory=self.directory, stored_split=stored_split
+        )
 
     def resolve(self, datasets: DataSets) -> Config:
         """The configuration with numbers."""
@@ -102,8 +104,8 @@ class FromBase:
         self.base: Base = load_base(config.finetune, directory)
         self.given: Given = read_given(config, directory)  # what is wrong with it is said before the training
 
-    def load(self) -> DataSets:
-        """Read the data, and find the atomic energies."""
+    def load(self, stored_split: Mapping[str, Any] | None = None) -> DataSets:
+        """Read the data, with the split of the run that is resumed, and find the atomic energies."""
         base, settings = self.base.potential, self.config.finetune
         readable = (*base.elements, *(element for element in settings.new_elements if element not in base.elements))
         data: DataConfig = replace(self.config.data, elements=readable, atomic_energies=dict.fromkeys(readable, 0.0))
@@ -112,6 +114,7 @@ class FromBase:
             base.cutoff,
             config_directory=self.directory,
             not_known=f"the base model {self.base.path.name} does not know (finetune.new_elements adds elements)",
+            stored_split=stored_split,
         )
         present = sorted_symbols(
             symbol for frames in datasets.frames.values() for frame in frames for symbol in frame.atoms.symbols

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from equipot.report.tables import Table, plain_text, print_table
 
 logger = logging.getLogger("equipot.workflow")
+
+#: Called with (what, done, total); a total of 0 is not known.
+Progress = Callable[[str, int, int], None]
 
 
 class Console:
@@ -49,6 +52,40 @@ class Console:
             logger.info(text)
         else:
             self._early.append(text)
+
+    @contextlib.contextmanager
+    def progress(self, title: str = "") -> Iterator[Progress]:
+        """Show where a longer job is: a bar on a terminal, otherwise nothing but, with a title, one line.
+
+        Args:
+            title: stands before what is being done.
+
+        Yields:
+            A function to call with (what, done, total); a total of 0 is not known.
+        """
+        if self._quiet or not sys.stderr.isatty():
+            if title:
+                self.line(f"{title} ...")
+            yield lambda what, done, total: None
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Terminal(file=sys.stderr), transient=True) as bar:
+            task = bar.add_task(title, total=None, count="")
+
+            def show(what: str, done: int, total: int) -> None:
+                description = f"{title}: {what}" if title else what
+                count = f"{done}/{total}" if total else ""
+                bar.update(task, description=description, completed=done, total=total or None, count=count)
+
+            yield show
 
     @contextlib.contextmanager
     def log_to(self, path: Path) -> Iterator[None]:

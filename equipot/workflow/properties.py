@@ -17,6 +17,7 @@ from ase.calculators.emt import EMT
 
 from equipot.checkpoint import lock
 from equipot.config import to_dict, to_yaml
+from equipot.data.occupancy import Occupation
 from equipot.errors import ElementError, EquipotError, Interrupted, UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.properties import (
@@ -62,6 +63,7 @@ class PropertyJob:
     dtype: str = "float64"
     device: str = "cpu"
     head: str | None = None
+    occupation: Occupation | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,10 @@ def measure_properties(job: PropertyJob, *, console: Console | None = None) -> P
     """
     console = console or Console()
     check_settings(choose(job.only, job.skip, job.also), job.settings)
-    structures = _structures(job.structures)
+    structures = _structures(job.structures, job.occupation)
+    for structure in structures:
+        if structure.note:
+            console.line(structure.note)
     references = [reference for path in job.references for reference in read_references(path)]
     names = [structure.label for structure in structures]
     model = job.model if job.model == EMT_NAME else str(find_model(job.model))
@@ -132,8 +137,10 @@ def make_calculator(job: PropertyJob, model: str) -> BaseCalculator:
     return EMT()
 
 
-def _structures(names: Sequence[str]) -> list[Structure]:
-    structures = [parse_structure(name) for name in names]
+def _structures(names: Sequence[str], occupation: Occupation | None) -> list[Structure]:
+    structures = [parse_structure(name, occupation) for name in names]
+    if occupation is not None and not any(structure.note for structure in structures):
+        raise UsageError("--occupation has no effect: no structure comes from a file with partly occupied sites.")
     folders: dict[str, str] = {}
     for structure, name in zip(structures, names):
         other = folders.setdefault(structure.folder_name.lower(), name)

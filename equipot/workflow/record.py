@@ -20,7 +20,7 @@ from equipot.report.run_report import RunRecord
 from equipot.report.speed import speed_table
 from equipot.report.tables import Table
 from equipot.workflow.benchmark import benchmark
-from equipot.workflow.console import Console
+from equipot.workflow.console import Console, Progress
 
 if TYPE_CHECKING:
     from equipot.config import Config
@@ -45,6 +45,7 @@ def make_record(
     evaluations: Mapping[str, Evaluation],
     private: Sequence[str | Path],
     hashes: Mapping[str, str],
+    progress: Progress = lambda what, done, total: None,
     **more: Any,
 ) -> RunRecord:
     """Put together what a report shows, and measure what is not known yet (outliers, data findings, speed).
@@ -57,27 +58,33 @@ def make_record(
             predictions.
         private: folders of this machine that shall not be named on the page.
         hashes: data file -> SHA-256.
+        progress: called with (what, done, total).
         more: other fields of :class:`RunRecord`.
     """
     energies = dict(zip(potential.elements, potential.atomic_energies.tolist()))
     predictions = {split: evaluation.predictions for split, evaluation in evaluations.items()}
+    progress("collecting errors", 0, 0)
     points = {split: parity_points(graphs[split], predictions[split], energies) for split in predictions}
     outliers = find_outliers({split: graphs[split] for split in predictions}, predictions)
     own = {model_path.name: file_sha256(model_path)}
+    findings = data_findings(console, frames, potential.cutoff, progress)
+    progress("timing steps", 0, 0)
     return RunRecord(
         points=points,
         frames=frames,
         atomic_energies=energies,
         outliers=outliers,
         hashes={**own, **hashes},
-        findings=data_findings(console, frames, potential.cutoff),
+        findings=findings,
         speed=speed(console, potential),
         private=[str(folder) for folder in (*private, Path.cwd(), Path.home())],
         **more,
     )
 
 
-def data_findings(console: Console, frames: Mapping[str, Sequence[Frame]], cutoff: float) -> list[tuple[str, str]]:
+def data_findings(
+    console: Console, frames: Mapping[str, Sequence[Frame]], cutoff: float, progress: Progress
+) -> list[tuple[str, str]]:
     """What the data doctor says of the training frames (or of the only frames there are), held against the test frames.
 
     Returns:
@@ -89,7 +96,10 @@ def data_findings(console: Console, frames: Mapping[str, Sequence[Frame]], cutof
     test = frames.get("test") if frames.get("train") else None
     try:
         report = check_frames(
-            _as_file("training frames", train), cutoff=cutoff, against=[_as_file("test frames", test)] if test else []
+            _as_file("training frames", train),
+            cutoff=cutoff,
+            against=[_as_file("test frames", test)] if test else [],
+            progress=lambda what, done, total: progress(f"checking the data: {what}", done, total),
         )
     except Exception as error:  # the report goes on without
         logger.debug("the data doctor raised", exc_info=True)

@@ -32,7 +32,14 @@ from equipot.workflow.evaluation import graphs_of
 from equipot.workflow.finetune_report import FILE as FINETUNE_FILE
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.record import make_record, private_folders
-from equipot.workflow.training import SPLITS, compare_properties, describe_model, evaluate_splits, shareable
+from equipot.workflow.training import (
+    SPLITS,
+    compare_properties,
+    describe_model,
+    evaluate_splits,
+    read_split,
+    shareable,
+)
 
 #: The label of frames given on the command line, beside train, validation and test.
 DATA = "data"
@@ -124,13 +131,14 @@ def _of_run(
     frames, evaluations, tables, hashes = {}, {}, [], {}
     metrics: dict[str, Any] = {split: stored[split] for split in SPLITS if isinstance(stored.get(split), Mapping)}
     notes: list[str] = []
+    leaks = stored.get("leaks") or []
     try:
         data = replace(
             config.data,
             elements=tuple(potential.elements),
             atomic_energies=dict(zip(potential.elements, potential.atomic_energies.tolist())),
         )
-        datasets = load_datasets(data, potential.cutoff, config_directory=run.path)
+        datasets = load_datasets(data, potential.cutoff, config_directory=run.path, stored_split=read_split(run))
     except (DataError, OSError) as error:
         console.warning(f"the data of the run cannot be read, so the report has its numbers but no frames: {error}")
         notes.append(
@@ -148,6 +156,7 @@ def _of_run(
             data_table(datasets),
             atomic_energies_table(replace(datasets.atomic_energies, origin=origin), elements_in(datasets)),
         ]
+        leaks = [leak.to_dict() for leak in datasets.leaks]
         if _json(run.splits_path).get("file_sha256", hashes) != hashes:
             notes.append("The data files are no longer those the model was trained on (their SHA-256 differ).")
     comparisons = compare_properties(potential, config, stop)
@@ -163,31 +172,34 @@ def _of_run(
         name=config.name,
         stop=stop,
     )
-    summary = {**_facts_of(document), **{key: value for key, value in stored.items() if key not in SPLITS}}
+    facts = {key: value for key, value in stored.items() if key not in SPLITS}
+    summary = {**_facts_of(document), **facts, "leaks": leaks}
     if not stored:
         notes.append("The run is not finished: the model is the best so far.")
-    return make_record(
-        console,
-        model_path=run.model_path,
-        potential=potential,
-        graphs=graphs,
-        frames=frames,
-        evaluations=evaluations,
-        private=[*private_folders(config, run.path), *([extra.path.resolve().parent] if extra else [])],
-        hashes=hashes,
-        name=config.name,
-        model=describe_model(potential),
-        summary=summary,
-        metrics=metrics,
-        rows=run.read_metrics(),
-        tables=tables,
-        comparisons=comparisons,
-        config=to_yaml(shareable(config)),
-        notes=notes,
-        check=checked,
-        document=document,
-        sections=_finetuning(run.path),
-    )
+    with console.progress("Report") as progress:
+        return make_record(
+            console,
+            progress=progress,
+            model_path=run.model_path,
+            potential=potential,
+            graphs=graphs,
+            frames=frames,
+            evaluations=evaluations,
+            private=[*private_folders(config, run.path), *([extra.path.resolve().parent] if extra else [])],
+            hashes=hashes,
+            name=config.name,
+            model=describe_model(potential),
+            summary=summary,
+            metrics=metrics,
+            rows=run.read_metrics(),
+            tables=tables,
+            comparisons=comparisons,
+            config=to_yaml(shareable(config)),
+            notes=notes,
+            check=checked,
+            document=document,
+            sections=_finetuning(run.path),
+        )
 
 
 def _of_model(
@@ -211,26 +223,28 @@ def _of_model(
     name = str(metadata.get("name") or path.stem)
     checked = check_after_training(console, potential, frames.get(DATA, ()), form or "short", name=name, stop=stop)
     config = metadata.get("config")
-    return make_record(
-        console,
-        model_path=path,
-        potential=potential,
-        graphs=graphs,
-        frames=frames,
-        evaluations=evaluations,
-        private=[path.resolve().parent, *([extra.path.resolve().parent] if extra else [])],
-        hashes=hashes,
-        name=name,
-        model=describe_model(potential),
-        summary=_facts_of(document),
-        metrics=metrics,
-        rows=[],
-        config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if isinstance(config, Mapping) else "",
-        notes=notes,
-        check=checked,
-        document=document,
-        subtitle="Report of an equipot model",
-    )
+    with console.progress("Report") as progress:
+        return make_record(
+            console,
+            progress=progress,
+            model_path=path,
+            potential=potential,
+            graphs=graphs,
+            frames=frames,
+            evaluations=evaluations,
+            private=[path.resolve().parent, *([extra.path.resolve().parent] if extra else [])],
+            hashes=hashes,
+            name=name,
+            model=describe_model(potential),
+            summary=_facts_of(document),
+            metrics=metrics,
+            rows=[],
+            config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if isinstance(config, Mapping) else "",
+            notes=notes,
+            check=checked,
+            document=document,
+            subtitle="Report of an equipot model",
+        )
 
 
 def _load(path: Path, head: str | None) -> tuple[Potential, dict[str, Any]]:

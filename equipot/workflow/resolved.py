@@ -24,6 +24,7 @@ FREE_KEYS = frozenset(
         "device",
         "properties",
         "physics_check",
+        "report",
         "model_card",
         "data.root",
         "data.source",

@@ -15,6 +15,7 @@ import torch
 from equipot.checkpoint import RunDirectory, read_model_document, save_model
 from equipot.config import Config, from_dict, load_config, to_dict, to_yaml
 from equipot.data.datasets import DataSets
+from equipot.data.paths import expand_files
 from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.finetuning.atomic_energies import isolated_drift
 from equipot.models import Potential
@@ -38,6 +39,7 @@ from equipot.training.evaluate import batches_by_edges, evaluate_batches
 from equipot.workflow.beginnings import FromBase, FromScratch, Prepared, elements_in
 from equipot.workflow.checking import check_after_training, check_summary
 from equipot.workflow.console import Console
+from equipot.workflow.extension import Extension, find_extension, set_aside
 from equipot.workflow.finetune_report import FinetuneReport, Given, write_finetune_report
 from equipot.workflow.overview import atomic_energies_table, data_table
 from equipot.workflow.record import make_record, private_folders
@@ -58,8 +60,10 @@ class TrainResult:
         summary: everything in ``summary.json``.
         comparisons: crystal properties beside their reference.
         directory: the run folder.
-        model_path, summary_path, report_path: files in it.
+        model_path, summary_path: files in it.
+        report_path: the page in it, or None where it was left out or could not be written.
         finetuning: of a fine-tuning, what it changed, as in ``finetune.json``.
+        report_error: why the report could not be written; None where it was.
     """
 
     potential: Potential
@@ -69,8 +73,9 @@ class TrainResult:
     directory: Path
     model_path: Path
     summary_path: Path
-    report_path: Path
+    report_path: Path | None
     finetuning: dict[str, Any] | None = None
+    report_error: str | None = None
 
 
 def train(
@@ -88,7 +93,8 @@ def train(
     Args:
         config: a YAML file, or the same as a mapping or a `Config`.
         overrides: ``section.key=value`` texts applied on top of a file.
-        resume: go on with the run in the run folder; it ends as if it had never stopped.
+        resume: go on with the run in the run folder; it ends as if it had never stopped. A finished run goes on where
+            ``training.epochs`` is larger than it was.
         overwrite: replace the run in the run folder.
         dry_run: read the data, build the model and time a few steps; nothing is written.
         progress: how to show where the run is; default: a bar on a terminal, lines otherwise.
@@ -104,18 +110,23 @@ def train(
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other: go on with the run, or replace it.")
     config, directory = _load(config, overrides)
+    data, lines = expand_files(config.data, directory)
+    config = replace(config, data=data)
     _check_properties(config)  # these two need no data: say now what is wrong with them
     beginning = (FromScratch if config.finetune is None else FromBase)(config, directory)
     console = Console(quiet=quiet)
+    for line in lines:
+        console.line(line)
     progress = progress or (NoProgress() if quiet else make_progress())
     run = RunDirectory(config.run_directory or Path("runs") / config.name, config.training.keep_checkpoints)
     if not dry_run:
         _check_run(run, resume=resume, overwrite=overwrite)
     resolve_device(config.device)
-    datasets = beginning.load()
+    datasets = beginning.load(read_split(run) if resume else None)
     resolved = beginning.resolve(datasets)
+    extension = None
     if resume and not dry_run:
-        resolved = _continue(run, config, resolved, datasets)
+        resolved, extension = _continue(run, config, resolved, datasets)
     prepared = beginning.begin(resolved, datasets)
     _introduce(console, datasets, resolved, prepared)
     if dry_run:
@@ -124,6 +135,10 @@ def train(
             console.line(line)
         return estimate
     with run.resume() if resume else run.create(overwrite), console.log_to(run.log_path):
+        if extension is not None:
+            set_aside(run, extension.done)
+            for line in extension.lines(resolved):
+                console.line(line)
         run.write_config(to_yaml(resolved))
         run.write_splits(datasets.split_record)
         prepared.save_models(run)
@@ -182,19 +197,34 @@ def _check_run(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def _continue(run: RunDirectory, config: Config, resolved: Config, datasets: DataSets) -> Config:
-    """The resolved configuration of the run on disk, if it is the same run."""
+def read_split(run: RunDirectory) -> dict[str, Any] | None:
+    """Which frame of which file went where in a run; None where that was not written yet or cannot be read."""
     try:
-        stored = load_config(run.config_path)
         record = json.loads(run.splits_path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _continue(
+    run: RunDirectory, config: Config, resolved: Config, datasets: DataSets
+) -> tuple[Config, Extension | None]:
+    """The resolved configuration of the run on disk, if it is the same run or the same made longer."""
+    try:
+        stored, record = load_config(run.config_path), read_split(run)
+    except (OSError, ValueError):
+        record = None
+    if record is None:
         raise UsageError(
             f"{run.path}: the run stopped before training began and cannot be resumed; start it again with --overwrite."
-        ) from None
+        )
+    extension = find_extension(run, resolved, stored)
+    if extension is not None:
+        stored = extension.stored
     require_same_run(
         config, resolved, stored, hashes=datasets.hashes, stored_hashes=record.get("file_sha256", {}), where=run.path
     )
-    return adopt_numbers(resolved, stored)
+    return adopt_numbers(resolved, stored), extension
 
 
 def _introduce(console: Console, datasets: DataSets, config: Config, prepared: Prepared) -> None:
@@ -398,6 +428,8 @@ def _conclude(
     potential = result.potential.to("cpu")
     console.line("")
     console.table(error_table(metrics, title="Errors of the best epoch's averaged weights"))
+    for leak in datasets.leaks:
+        console.warning(leak.sentence())
     comparisons = compare_properties(potential, config, stop)
     if comparisons:
         console.table(property_table(comparisons))
@@ -425,39 +457,29 @@ def _conclude(
         properties={comparison.name: comparison.to_dict() for comparison in comparisons},
         versions=library_versions(),
         physics_check=None if check is None else check_summary(check),
+        leaks=[leak.to_dict() for leak in datasets.leaks],
     )
     run.write_summary(summary)
     _complete_model(run, potential, metrics, result)
     changed = _compare_with_base(console, run, potential, datasets, config, result, stop, tuned)
-    try:
-        record = make_record(
-            console,
-            model_path=run.model_path,
-            potential=potential,
-            frames=datasets.frames,
-            evaluations=evaluations,
-            graphs={split: getattr(datasets, split) for split in evaluations},
-            private=private_folders(config, run.path),
-            hashes=datasets.hashes,
-            name=config.name,
-            model=describe_model(potential),
-            summary=summary,
-            metrics=metrics,
-            rows=run.read_metrics(),
-            tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
-            sections=() if changed is None else (changed.section,),
-            comparisons=comparisons,
-            config=to_yaml(shareable(config)),
-            notes=datasets.warnings,
-            check=check,
-            document=read_model_document(run.model_path),
-        )
-        write_report(record, run.report_path, run.plots)
-    except (OSError, ValueError) as error:  # the model and its numbers are there; a plot must not take them away
-        console.warning(f"the report could not be written ({error})")
+    run.report_path.unlink(missing_ok=True)  # one of an earlier end of this run would say other numbers
+    report_error = _write_report(
+        console,
+        run,
+        config,
+        datasets,
+        potential,
+        evaluations,
+        summary=summary,
+        metrics=metrics,
+        sections=() if changed is None else (changed.section,),
+        comparisons=comparisons,
+        check=check,
+    )
     console.line(f"Best epoch {result.best_epoch} of {result.epochs}, trained for {result.train_seconds:.0f} s.")
     for label, path in (("Model", run.model_path), ("Report", run.report_path), ("Summary", run.summary_path)):
-        console.line(f"{label + ':':<9}{path}")
+        if path.exists():
+            console.line(f"{label + ':':<9}{path}")
     return TrainResult(
         potential,
         metrics,
@@ -466,6 +488,56 @@ def _conclude(
         run.path,
         run.model_path,
         run.summary_path,
-        run.report_path,
+        run.report_path if run.report_path.exists() else None,
         None if changed is None else changed.document,
+        report_error,
     )
+
+
+def _write_report(
+    console: Console,
+    run: RunDirectory,
+    config: Config,
+    datasets: DataSets,
+    potential: Potential,
+    evaluations: dict[str, Evaluation],
+    **known: Any,
+) -> str | None:
+    """Write page and plots, unless ``report: off``; the kind of error where that failed, which is said."""
+    if config.report == "off":
+        console.line(f"No report (report: off); `equipot report {run.path}` writes it.")
+        return None
+    try:
+        with console.progress("Report") as progress:
+            record = make_record(
+                console,
+                progress=progress,
+                model_path=run.model_path,
+                potential=potential,
+                frames=datasets.frames,
+                evaluations=evaluations,
+                graphs={split: getattr(datasets, split) for split in evaluations},
+                private=private_folders(config, run.path),
+                hashes=datasets.hashes,
+                name=config.name,
+                model=describe_model(potential),
+                rows=run.read_metrics(),
+                tables=[data_table(datasets), atomic_energies_table(datasets.atomic_energies, elements_in(datasets))],
+                config=to_yaml(shareable(config)),
+                notes=datasets.warnings,
+                document=read_model_document(run.model_path),
+                **known,
+            )
+            progress("drawing plots and writing the page", 0, 0)
+            write_report(record, run.report_path, run.plots)
+    except Interrupted:
+        raise
+    except Exception as error:  # the model and its numbers are there; a plot must not take them away
+        kind = type(error).__name__
+        reason = "the memory of this machine is not enough" if isinstance(error, MemoryError) else error
+        console.warning(
+            f"the report could not be written ({kind}: {reason}); model and summary are complete, and "
+            f"`equipot report {run.path}` tries again."
+        )
+        return kind
+    return None

@@ -15,7 +15,7 @@ from equipot.config import load_config
 from equipot.data.writing import write_frames
 from equipot.models import Potential
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<script>alert(1)</script> $a_{b$"
 SECTIONS = (
     "Model card",
     "Errors",
@@ -117,6 +117,23 @@ def test_a_planted_error_is_caught_at_the_end_of_training(here, small_frames, fl
     text = check_page(run / "report.html", here)
     assert "stress is (1/V) dE/dε" in text and HOSTILE in text
     assert HOSTILE not in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("Expected end of text"), RuntimeError("no memory")])
+def test_a_report_that_could_not_be_written_is_not_announced(here, monkeypatch, capsys, error):
+    """Its path was printed all the same, and the exit code was 0."""
+
+    def broken(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("equipot.workflow.training.write_report", broken)
+    assert main(["train", "run.yaml", "training.epochs=1", "properties=[]", "physics_check=off"]) == 1
+    captured = capsys.readouterr()
+    assert "the report could not be written" in captured.err and "equipot report" in captured.err
+    assert "Report:" not in captured.out and "Model:" in captured.out
+    assert Path("runs/tiny/model.eqp").is_file() and Path("runs/tiny/summary.json").is_file()
+    monkeypatch.undo()
+    assert main(["report", "runs/tiny", "--check", "off"]) == 0
 
 
 def test_a_failed_check_is_a_warning_unless_asked(here, monkeypatch, capsys):

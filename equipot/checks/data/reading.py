@@ -10,6 +10,7 @@ from equipot.checks.data.registry import Context, check, file_name
 from equipot.checks.data.result import Finding, Place
 from equipot.data.frames import LABELS, Frame
 from equipot.data.isolated import is_isolated_atom
+from equipot.data.states import varying_states
 from equipot.errors import StructureError
 from equipot.graph import neighbor_list
 
@@ -37,6 +38,8 @@ def reading(context: Context) -> Iterator[Finding]:
             # Sign and unit of the stress have a check of their own, which names groups.
             if "stress times" not in warning and "contradict the declared sign" not in warning:
                 yield Finding("warn", f"{file_name(file)}: {warning}")
+    for sentence in varying_states(context.frames):
+        yield Finding("warn", sentence)
 
 
 @check("R", "coverage", "every frame has its labels")

@@ -1,11 +1,9 @@
-"""The list of checks on data: each a function with a code and a title, run with a clock and a safety net."""
+"""The list of checks on data, and what they work on."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +12,17 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from equipot.checks.data.result import STATUSES, CheckResult, Finding, Place, Skip
+from equipot.checks import registry
+from equipot.checks.data.result import CheckResult, Finding, Place
 from equipot.checks.data.step_fits import Fit, fit_groups, force_fit, stress_fit
 from equipot.checks.data.steps import Step, near_steps
 from equipot.checks.data.survey import Survey, survey_frames
+from equipot.checks.registry import Check, Registry
+from equipot.checks.verdicts import STATUSES, Skip
 from equipot.data.atomic_energies import AtomicEnergies, fit_atomic_energies
 from equipot.data.frames import Frame, FrameFile
 from equipot.data.isolated import is_isolated_atom
 from equipot.elements import sorted_symbols
-
-logger = logging.getLogger("equipot.checks.data")
 
 #: Called with (what, done, total).
 Progress = Callable[[str, int, int], None]
@@ -139,32 +138,14 @@ def reduced_formula(frame: Frame) -> str:
 
 Function = Callable[[Context], Iterable[Finding]]
 
-
-@dataclass(frozen=True)
-class Check:
-    """One check.
-
-    Attributes:
-        code, title, group: For people.
-        function: Yields findings; raises Skip where it does not apply.
-    """
-
-    code: str
-    title: str
-    group: str
-    function: Function
-
-
-CHECKS: dict[str, Check] = {}
+CHECKS: Registry[Check] = Registry()
 
 
 def check(group: str, code: str, title: str) -> Callable[[Function], Function]:
     """Register a check under its code."""
 
     def register(function: Function) -> Function:
-        if code in CHECKS and CHECKS[code].function.__qualname__ != function.__qualname__:
-            raise ValueError(f"there are two checks {code}")
-        CHECKS[code] = Check(code, title, group, function)
+        CHECKS.add(Check(code, title, group, function))
         return function
 
     return register
@@ -172,18 +153,10 @@ def check(group: str, code: str, title: str) -> Callable[[Function], Function]:
 
 def run_check(entry: Check, context: Context) -> CheckResult:
     """Run one check: the worst of its findings decides, none at all is a pass."""
-    begin = time.perf_counter()
-    findings: list[Finding] = []
-    status, note = "pass", ""
-    try:
-        findings += entry.function(context)
-    except Skip as reason:
-        status, note = "skip", str(reason)
-    except Exception as error:  # one check that cannot cope must not hide what the others find
-        logger.debug("check %s raised", entry.code, exc_info=True)
-        said = str(error).splitlines()[0] if str(error) else ""
-        status, note = "warn", f"raised {type(error).__name__}: {said}"
-    findings.sort(key=lambda finding: STATUSES.index(finding.status))
-    if findings:
-        status = min((status, findings[0].status), key=STATUSES.index)
-    return CheckResult(entry.code, entry.title, entry.group, status, tuple(findings), note, time.perf_counter() - begin)
+
+    def worst(findings: Sequence[Finding]) -> str | None:
+        return min((finding.status for finding in findings), key=STATUSES.index, default=None)
+
+    run = registry.run_check(entry, context, worst)
+    findings = tuple(sorted(run.found, key=lambda finding: STATUSES.index(finding.status)))
+    return CheckResult(entry.code, entry.title, entry.group, run.status, run.note, run.seconds, findings)

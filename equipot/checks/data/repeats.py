@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from equipot.checks.data.equivalence import find_isometry
-from equipot.checks.data.registry import Context, check, file_name, reduced_formula
+from equipot.checks.data.registry import Context, check, file_name
 from equipot.checks.data.result import Finding, Fix, Place, Skip
-from equipot.checks.data.survey import survey_frames
+from equipot.data.copies import Copy, Prints, elements_of, find_copies, find_copies_across, take_prints
 from equipot.data.frames import Frame
-from equipot.data.geometry_hash import find_duplicates, geometry_hash
-from equipot.data.isolated import is_isolated_atom
-from equipot.elements import sorted_symbols
+from equipot.data.geometry_hash import hash_frames
 from equipot.units import MEV_PER_EV
 
-#: Largest difference of one component of two fingerprints that may be the same structure.
-_NEAR = 4e-3
-#: Energies of one structure may differ by this (eV/atom).
+#: Energies of one structure may differ by this (eV/atom), and by what the tolerance of the geometry makes of forces.
 SAME_ENERGY = 1e-3
-#: Candidates looked at for one frame.
-_MOST_CANDIDATES = 40
+#: Forces per atom (eV/Angstrom) and stresses (eV/Angstrom^3) are taken to be these where a frame has none.
+_UNKNOWN_FORCE, _UNKNOWN_PRESSURE = 5.0, 0.1
 
 
 @check("D", "duplicates", "no structure is there twice")
 def duplicates(context: Context) -> Iterator[Finding]:
     """Copies, and structures that a rotation, mirror, order of atoms or choice of cell takes into each other."""
     groups = same_structures(context)
-    exact = tuple(copy for group in groups for copy, is_exact in group[1:] if is_exact)
-    turned = tuple((group[0][0], copy) for group in groups for copy, is_exact in group[1:] if not is_exact)
+    exact = tuple(position for group in groups for position, copy in group[1:] if copy.is_exact)
+    turned = tuple((group[0][0], position) for group in groups for position, copy in group[1:] if not copy.is_exact)
     if exact:
         first = {copy: group[0][0] for group in groups for copy, _ in group[1:]}
         yield Finding(
@@ -62,17 +55,28 @@ def duplicates(context: Context) -> Iterator[Finding]:
 
 @check("D", "contradictions", "one structure, one energy")
 def contradictions(context: Context) -> Iterator[Finding]:
-    """The same structure with different energies."""
+    """The same structure with different energies.
+
+    Structures are the same within a tolerance, over which forces and stress change the energy. What they can do is
+    allowed to every frame: a bound on each pair and no quantile, so that more pairs raise no more false alarms.
+    """
     places: list[Place] = []
     largest = 0.0
     for group in same_structures(context):
-        positions = [position for position, _ in group if context.frames[position].has("energy")]
+        having = [(position, copy.misfit) for position, copy in group if context.frames[position].has("energy")]
+        if len(having) < 2:
+            continue
+        positions = [position for position, _ in having]
         energies = np.array([context.frames[p].energy / len(context.frames[p].atoms) for p in positions])
-        if len(energies) > 1 and np.ptp(energies) > SAME_ENERGY:
+        slack = np.array([energy_slack(context.frames[position], misfit) for position, misfit in having])
+        middle = int(np.argsort(energies, kind="stable")[(len(energies) - 1) // 2])
+        beyond = np.abs(energies - energies[middle]) - SAME_ENERGY - slack - slack[middle]
+        if beyond.max() > 0.0:
             largest = max(largest, float(np.ptp(energies)))
-            middle = float(np.median(energies))
-            odd = int(np.abs(energies - middle).argmax())
-            other = positions[0] if odd else positions[1]
+            odd = int(np.where(beyond > 0.0, np.abs(energies - energies[middle]), -1.0).argmax())
+            if len(energies) == 2:  # neither is in the middle: the later one is named
+                odd, middle = 1, 0
+            other = positions[middle]
             places.append(
                 context.place(
                     positions[odd],
@@ -99,12 +103,7 @@ def leaks(context: Context) -> Iterator[Finding]:
     """Frames of the files of ``--against`` that are, up to symmetry, among the frames."""
     if not context.against:
         raise Skip("give the test set with --against")
-    elements = sorted_symbols(
-        {
-            *context.elements,
-            *(symbol for frame in context.against_frames for symbol in frame.atoms.get_chemical_symbols()),
-        }
-    )
+    elements = elements_of(context.frames, context.against_frames)
     new = [symbol for symbol in elements if symbol not in context.elements]
     if new:
         yield Finding(
@@ -117,111 +116,67 @@ def leaks(context: Context) -> Iterator[Finding]:
             ),
             advice="a potential knows only the elements it was trained on",
         )
-    both = [*context.frames, *context.against_frames]
-    count = len(context.frames)
-    one = context.survey if not new else survey_frames(context.frames, context.cutoff, elements, context.progress)
-    two = survey_frames(context.against_frames, context.cutoff, elements, context.progress)
-    prints, marks = np.concatenate([one.fingerprints, two.fingerprints]), one.signatures + two.signatures
-    pairs: dict[int, tuple[int, bool]] = {}
-    for one, two, exact in _matches(both, prints, marks, across=count):
-        if two not in pairs or (exact and not pairs[two][1]):
-            pairs[two] = (one, exact)
-    if not pairs:
+    copies = _copies_across(context, elements, has_new_elements=bool(new))
+    if not copies:
         return
     places = tuple(
         _against_place(
             context,
-            two - count,
-            f"is {_name(context, one)}" + ("" if exact else " up to symmetry") + _energy_words(both[one], both[two]),
+            position,
+            f"is {_name(context, copy.of)}"
+            + ("" if copy.is_exact else " up to symmetry")
+            + _energy_words(context.frames[copy.of], context.against_frames[position]),
         )
-        for two, (one, exact) in sorted(pairs.items())
+        for position, copy in copies.items()
     )
-    num_exact = sum(exact for _, exact in pairs.values())
-    kinds = f"{num_exact} as they are, {len(pairs) - num_exact} up to symmetry"
+    num_exact = sum(copy.is_exact for copy in copies.values())
+    kinds = f"{num_exact} as they are, {len(copies) - num_exact} up to symmetry"
     yield Finding(
         "fail",
-        f"{len(pairs)} of {len(context.against_frames)} test frames are in the training set ({kinds})",
-        len(pairs),
+        f"{len(copies)} of {len(context.against_frames)} test frames are in the training set ({kinds})",
+        len(copies),
         0,
         "frames",
         places,
         "errors on them say nothing about new structures: take them out of "
         "one of the two (--fix OUT --also leaks), or report errors without them",
-        Fix("drop_leak", tuple(sorted({one for one, _ in pairs.values()})), reason="is in the test set"),
+        Fix("drop_leak", tuple(sorted({copy.of for copy in copies.values()})), reason="is in the test set"),
     )
 
 
-def same_structures(context: Context) -> list[list[tuple[int, bool]]]:
-    """Sets of positions that are one structure, each with whether it is so without turning; worked out once."""
+def _copies_across(context: Context, elements: Sequence[str], *, has_new_elements: bool) -> dict[int, Copy]:
+    frames, others, survey = context.frames, context.against_frames, context.survey
+    if has_new_elements:  # fingerprints compare for the same elements only
+        prints = take_prints(frames, elements, cutoff=context.cutoff, progress=context.progress)
+    else:
+        prints = Prints(survey.fingerprints, survey.signatures, hash_frames(frames))
+    other_prints = take_prints(others, elements, cutoff=context.cutoff, progress=context.progress)
+    return find_copies_across(frames, prints, others, other_prints)
+
+
+def same_structures(context: Context) -> list[list[tuple[int, Copy]]]:
+    """Sets of positions that are one structure, the first of each as a copy of itself; worked out once."""
     known = context.curves.get("_same_structures")
     if known is None:
-        links: dict[int, tuple[int, bool]] = {}
-        for one, two, exact in _matches(context.frames, context.survey.fingerprints, context.survey.signatures):
-            if two not in links or (exact and not links[two][1]):
-                links[two] = (one, exact)
-        groups: dict[int, list[tuple[int, bool]]] = {}
-        for two in sorted(links):
-            one, exact = links[two]
-            root = one
-            while root in links:
-                root = links[root][0]
-            groups.setdefault(root, [(root, True)]).append((two, exact))
-        known = context.curves["_same_structures"] = [groups[root] for root in sorted(groups)]
+        survey = context.survey
+        prints = Prints(survey.fingerprints, survey.signatures, hash_frames(context.frames))
+        groups: dict[int, list[tuple[int, Copy]]] = {}
+        for position, copy in find_copies(context.frames, prints).items():
+            groups.setdefault(copy.of, [(copy.of, Copy(copy.of, True, 0.0))]).append((position, copy))
+        known = context.curves["_same_structures"] = [groups[first] for first in sorted(groups)]
     return known
 
 
-def _matches(
-    frames: Sequence[Frame],
-    fingerprints: np.ndarray,
-    signatures: Sequence[np.ndarray | None],
-    *,
-    across: int | None = None,
-) -> Iterator[tuple[int, int, bool]]:
-    """Pairs (earlier, later, is the same without turning); ``across``: only from before to after this position."""
-    usable = [k for k, frame in enumerate(frames) if len(frame.atoms) and not is_isolated_atom(frame)]
-    hashes = {k: geometry_hash(frames[k].atoms) for k in usable}
-    places = list(hashes)
-    for group in find_duplicates(list(hashes.values())):
-        members = [places[k] for k in group]
-        firsts = [k for k in members if across is None or k < across]
-        for later in members:
-            if firsts and later != firsts[0] and (across is None or later >= across):
-                yield firsts[0], later, True
-    by_formula: dict[tuple, list[int]] = defaultdict(list)
-    for k in usable:
-        if fingerprints[k].any():
-            by_formula[reduced_formula(frames[k]), int(np.sum(frames[k].atoms.pbc))].append(k)
-    for members in by_formula.values():
-        yield from _turned(frames, fingerprints, signatures, members, hashes, across)
-
-
-def _turned(
-    frames: Sequence[Frame],
-    fingerprints: np.ndarray,
-    signatures: Sequence[np.ndarray | None],
-    members: list[int],
-    hashes: dict[int, str],
-    across: int | None,
-) -> Iterator[tuple[int, int, bool]]:
-    points = fingerprints[members]
-    tree = cKDTree(points)
-    done: set[int] = set()
-    for place, later in enumerate(members):
-        if across is not None and later < across:
-            continue
-        near = tree.query_ball_point(points[place], _NEAR, p=np.inf)
-        earlier = [
-            members[k] for k in near if members[k] < (later if across is None else across) and members[k] not in done
-        ]
-        earlier.sort(key=lambda k, later=later: float(np.abs(fingerprints[k] - fingerprints[later]).max()))
-        for k in earlier[:_MOST_CANDIDATES]:
-            if hashes[k] == hashes[later]:
-                break
-            if find_isometry(frames[k].atoms, frames[later].atoms, (signatures[k], signatures[later])) is not None:
-                yield k, later, False
-                if across is None:
-                    done.add(later)  # further copies are found through the first
-                break
+def energy_slack(frame: Frame, misfit: float) -> float:
+    """Energy (eV/atom) that atoms and cell vectors displaced by up to the misfit (Angstrom) can make."""
+    atoms = frame.atoms
+    force = _UNKNOWN_FORCE if frame.forces is None else float(np.mean(np.linalg.norm(frame.forces, axis=1)))
+    slack = force * misfit
+    if np.isfinite(frame.volume):
+        pressure = _UNKNOWN_PRESSURE if frame.stress is None else float(np.linalg.norm(frame.stress))
+        height = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0).max()
+        slack += 3.0 * pressure * frame.volume / len(atoms) * misfit / height
+    return slack
 
 
 def _same_labels(first: Frame, second: Frame) -> bool:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from equipot.checks.verdicts import Verdicts
+from equipot.checks.verdicts import Outcome, Verdicts, finite_or_none
+from equipot.checks.verdicts import Skip as Skip
 from equipot.data.frames import ReadReport
 
-#: From worst to best. ``note`` is a fact to know of, and no fault.
-STATUSES = ("fail", "warn", "note", "pass", "skip")
 GROUPS = {
     "R": "reading and labels",
     "S": "stress",
@@ -21,10 +19,6 @@ GROUPS = {
     "D": "repeated structures",
     "C": "coverage",
 }
-
-
-class Skip(Exception):
-    """A check does not apply here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +95,11 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding for JSON; what is not finite is None."""
-
-        def plain(number: float | None) -> float | None:
-            return None if number is None or not math.isfinite(number) else float(number)
-
         return {
             "status": self.status,
             "message": self.message,
-            "figure": plain(self.figure),
-            "limit": plain(self.limit),
+            "figure": finite_or_none(self.figure),
+            "limit": finite_or_none(self.limit),
             "unit": self.unit,
             "advice": self.advice,
             "fix": None if self.fix is None else {"kind": self.fix.kind, "frames": len(self.fix.positions)},
@@ -118,38 +108,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class CheckResult:
-    """The outcome of one check: its findings, the worst of which decides.
+class CheckResult(Outcome):
+    """The outcome of one check: its findings (worst first), the worst of which decides."""
 
-    Attributes:
-        code: E.g. ``net-force``.
-        title: What was checked, in words.
-        group: Letter of :data:`GROUPS`.
-        status: One of :data:`STATUSES`.
-        findings: Worst first.
-        note: Why it was skipped, or what went wrong.
-        seconds: Wall time.
-    """
-
-    code: str
-    title: str
-    group: str
-    status: str
     findings: tuple[Finding, ...] = ()
-    note: str = ""
-    seconds: float = 0.0
+
+    GROUPS: ClassVar[dict[str, str]] = GROUPS
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome for JSON."""
-        return {
-            "code": self.code,
-            "title": self.title,
-            "group": GROUPS[self.group],
-            "status": self.status,
-            "note": self.note,
-            "seconds": round(self.seconds, 4),
-            "findings": [finding.to_dict() for finding in self.findings],
-        }
+        return {**super().to_dict(), "findings": [finding.to_dict() for finding in self.findings]}
 
 
 @dataclass
@@ -169,8 +137,6 @@ class DataReport(Verdicts):
     results: list[CheckResult] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
-
-    STATUSES = STATUSES
 
     def flagged(self) -> list[str]:
         """Codes of the checks that failed or warned."""

@@ -15,6 +15,7 @@ from ase import units as ase_units
 
 from equipot.checks.data.steps import Step
 from equipot.data.frames import Frame
+from equipot.data.pair_work import NEGLIGIBLE_DISPLACEMENT
 from equipot.units import FORCE_UNITS, STRESS_UNITS
 
 #: Steps a group must have to say anything.
@@ -179,7 +180,10 @@ def force_fit(steps: Sequence[Step], frames: Sequence[Frame]) -> Fit | None:
     steps = [
         step
         for step in steps
-        if step.work.first is None and step.work.force_work != 0.0 and np.abs(step.work.strain).max() < 1e-7
+        if step.work.first is None
+        and step.work.displacement >= NEGLIGIBLE_DISPLACEMENT
+        and step.work.force_work != 0.0
+        and np.abs(step.work.strain).max() < 1e-7
     ]
     if len(steps) < _MIN_STEPS:
         return None

@@ -15,8 +15,14 @@ from equipot.checks.data.steps import Step
 if TYPE_CHECKING:
     from equipot.checks.data.registry import Context
 
-#: A step is broken where what is left of its energy is beyond so many times what may be left, and eV/atom.
+#: A step is broken where what is left of its energy is beyond so many times what may be left, and eV/atom ...
 _TIMES, _SMALLEST = 10.0, 3e-3
+#: ... and beyond what chance would reach in one of a hundred data sets with as many steps, were sound steps to exceed
+#: what may be left with a probability that halves with every median of it.
+_FALSE_ALARMS = 0.01
+#: How fast (1/Angstrom) a bond loses its stiffness when it is stretched, over 6: what the trapezoid rule misses is this
+#: times stiffness and the cube of the displacement. The stiffness is that of the stiffest steps but so many.
+_ANHARMONIC, _STIFF = 0.5, 95.0
 #: Offsets of one set agree to this part of it.
 _AGREE = 0.25
 #: Steps that do not agree with the levels: more than this part, and there are no levels.
@@ -51,10 +57,20 @@ def step_offsets(context: Context) -> Offsets:
     known = context.curves.get("_step_offsets")
     if known is None:
         known = Offsets()
-        for name, steps in context.steps.items():
-            _add(known, *_residuals(context, name, steps))
+        groups = [_residuals(context, name, steps) for name, steps in context.steps.items()]
+        times = _times([np.abs(left) / allowed for _, left, allowed in groups])
+        for steps, left, allowed in groups:
+            _add(known, steps, left, allowed, times)
         context.curves["_step_offsets"] = known
     return known
+
+
+def _times(ratios: Sequence[np.ndarray]) -> float:
+    """By how many times what may be left a step must be off to be broken, among all the steps that are looked at."""
+    values = np.concatenate([*ratios, np.zeros(0)])
+    if not len(values):
+        return _TIMES
+    return max(_TIMES, float(np.median(values)) * float(np.log2(len(values) / _FALSE_ALARMS)))
 
 
 def _residuals(
@@ -70,22 +86,35 @@ def _residuals(
         left += stress.residuals.tolist()
         allowed += stress.errors.tolist()
     if forces is None or not forces.is_wrong:
-        for step in steps:
-            if step.work.first is None and np.abs(step.work.strain).max() < 1e-7:
-                kept.append(step)
-                left.append(step.work.energy - step.work.force_work)
-                allowed.append(
-                    2e-5 * step.num_atoms + 0.02 * abs(step.work.force_work) + 0.3 * step.work.force_curvature
-                )
+        inside = [step for step in steps if step.work.first is None and np.abs(step.work.strain).max() < 1e-7]
+        stiffness = _stiffness(inside)
+        for step in inside:
+            kept.append(step)
+            left.append(step.work.energy - step.work.force_work)
+            allowed.append(
+                2e-5 * step.num_atoms
+                + 0.02 * abs(step.work.force_work)
+                + 0.3 * step.work.force_curvature
+                + _ANHARMONIC * stiffness * step.work.cubed
+            )
     return kept, np.array(left), np.array(allowed)
 
 
-def _add(known: Offsets, steps: list[Step], left: np.ndarray, allowed: np.ndarray) -> None:
+def _stiffness(steps: Sequence[Step]) -> float:
+    """Change of the forces along a step over its length (eV/Angstrom^2), of nearly the stiffest.
+
+    Forces that happen to be equal at both ends say nothing of what lies between; other steps of the group do.
+    """
+    values = [step.work.force_curvature / step.work.squared for step in steps if step.work.squared > 1e-6]
+    return float(np.percentile(values, _STIFF)) if values else 0.0
+
+
+def _add(known: Offsets, steps: list[Step], left: np.ndarray, allowed: np.ndarray, times: float) -> None:
     """Give every frame a level, so that the levels of two frames differ by what their step leaves over."""
     if len(steps) < 4:
         return
     sizes = np.array([step.num_atoms for step in steps])
-    left, limits = left / sizes, np.maximum(_TIMES * allowed / sizes, _SMALLEST)
+    left, limits = left / sizes, np.maximum(times * allowed / sizes, _SMALLEST)
     if not (np.abs(left) > limits).any():
         return
     positions = sorted({position for step in steps for position in (step.first, step.second)})

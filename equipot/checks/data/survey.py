@@ -6,22 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import covalent_radii
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from equipot.data.fingerprints import FingerprintBasis, signature
 from equipot.data.frames import Frame
 from equipot.data.isolated import is_isolated_atom
 from equipot.errors import StructureError
-from equipot.graph import NeighborList, neighbor_list
+from equipot.graph import neighbor_list
 
-#: Bins of distance (Angstrom) of the fingerprint, up to the survey's radius.
-_BIN = 0.25
-#: Pairs of elements told apart; beyond this they share channels.
-_MOST_CHANNELS = 10
 _MAX_PAIRS = 5_000_000
-#: Decay lengths (Angstrom) of an atom's signature.
-_DECAYS = (0.7, 1.2, 2.5)
 
 
 @dataclass(frozen=True)
@@ -83,15 +78,6 @@ def survey_frames(
     return pass_.finish()
 
 
-def signature(numbers: np.ndarray, found: NeighborList, cutoff: float) -> np.ndarray:
-    """Three numbers an atom, (N, 3), that equal surroundings share: smooth in distances, odd in the elements."""
-    weights = (1.0 + 0.1 * np.sin(1.7 * numbers[found.neighbor])) * (1.0 - (found.distance / cutoff) ** 2) ** 2
-    columns = [
-        np.bincount(found.center, weights * np.exp(-(found.distance - 2.0) / decay), len(numbers)) for decay in _DECAYS
-    ]
-    return np.stack(columns, axis=1) + numbers[:, None]
-
-
 class _Pass:
     """What is gathered on the way."""
 
@@ -100,27 +86,11 @@ class _Pass:
             cutoff, contacts=[None] * num_frames, signatures=[None] * num_frames, image_share=np.zeros(num_frames)
         )
         self.symbols = list(elements)
-        self.index_of = np.full(max((atomic_numbers[symbol] for symbol in elements), default=0) + 1, -1)
-        for place, symbol in enumerate(elements):
-            self.index_of[atomic_numbers[symbol]] = place
+        self.basis = FingerprintBasis(elements, cutoff)
         count = len(elements)
-        low, high = (
-            np.minimum.outer(np.arange(count), np.arange(count)),
-            np.maximum.outer(np.arange(count), np.arange(count)),
-        )
-        self.pair_of = low * count + high
-        pairs = np.unique(self.pair_of)
-        channel = np.zeros(count * count, dtype=np.int64)
-        # A few pairs each have their own channel; many share them, spread in a fixed way.
-        channel[pairs] = (
-            np.arange(len(pairs)) if len(pairs) <= _MOST_CHANNELS else (np.arange(len(pairs)) * 7919) % _MOST_CHANNELS
-        )
-        self.channel_of = channel
-        self.num_channels = min(len(pairs), _MOST_CHANNELS)
-        self.num_bins = int(np.ceil(cutoff / _BIN)) + 1
         self.smallest = np.full(count * count, np.inf)
         self.counts: list[list[np.ndarray]] = [[] for _ in elements]
-        self.fingerprints = np.zeros((num_frames, self.num_channels * self.num_bins))
+        self.fingerprints = np.zeros((num_frames, self.basis.size))
 
     def look(self, position: int, frame: Frame) -> None:
         atoms = frame.atoms
@@ -138,7 +108,7 @@ class _Pass:
         except StructureError as error:
             self.survey.too_dense[position] = str(error)
             return
-        kinds = self.index_of[atoms.numbers]
+        kinds = self.basis.kinds(atoms.numbers)
         number = np.bincount(found.center, minlength=len(atoms))
         for kind in np.unique(kinds):
             self.counts[kind].append(number[kinds == kind])
@@ -148,7 +118,7 @@ class _Pass:
             return
         self.survey.image_share[position] = float(np.mean(found.center == found.neighbor))
         first, second = kinds[found.center], kinds[found.neighbor]
-        pairs = self.pair_of[first, second]
+        pairs = self.basis.pair_of[first, second]
         for pair in np.unique(pairs):
             self.smallest[pair] = min(self.smallest[pair], found.distance[pairs == pair].min())
         radii = covalent_radii[atoms.numbers]
@@ -157,7 +127,7 @@ class _Pass:
         self.survey.contacts[position] = Contact(
             float(ratio[worst]), float(found.distance[worst]), (int(found.center[worst]), int(found.neighbor[worst]))
         )
-        self._fingerprint(position, found, len(atoms), self.channel_of[pairs])
+        self.fingerprints[position] = self.basis.fingerprint(found.distance, pairs, len(atoms))
 
     def _connections(self, position: int, found, number: np.ndarray) -> None:
         if len(number) < 2:
@@ -171,19 +141,6 @@ class _Pass:
         parts = connected_components(links, directed=False, return_labels=False)
         if parts > 1:
             self.survey.fragments[position] = int(parts)
-
-    def _fingerprint(self, position: int, found: NeighborList, num_atoms: int, channels: np.ndarray) -> None:
-        distance = found.distance
-        fading = (1.0 - (distance / self.survey.cutoff) ** 2) ** 2
-        place = distance / _BIN
-        left = place.astype(np.int64)
-        part = place - left
-        base = channels * self.num_bins + left
-        size = self.fingerprints.shape[1]
-        self.fingerprints[position] = (
-            np.bincount(base, fading * (1.0 - part), size + 1)[:size]
-            + np.bincount(base + 1, fading * part, size + 1)[:size]
-        ) / num_atoms
 
     def finish(self) -> Survey:
         survey, count = self.survey, len(self.symbols)

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from equipot.checks.model.compare import force_scale
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.subject import Subject
 from equipot.checks.model.tolerances import (
     BATCHING,
@@ -20,6 +20,7 @@ from equipot.checks.model.tolerances import (
     CUTOFF_FORCE,
     XPLOR_CURVATURE,
 )
+from equipot.checks.verdicts import Skip
 from equipot.elements import covalent_radius
 from equipot.graph import from_ase
 

@@ -18,7 +18,7 @@ from equipot.checks.model.compare import (
     strained,
 )
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.tolerances import (
     CLOSED_LOOP,
     FORCE_DIFFERENCE,
@@ -29,6 +29,7 @@ from equipot.checks.model.tolerances import (
     STRESS_DIFFERENCE,
     TWIN,
 )
+from equipot.checks.verdicts import Skip
 from equipot.graph import collate
 
 _GRADIENT_PARAMETERS, _HESSIAN_ATOMS = 20, 12

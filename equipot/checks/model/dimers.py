@@ -10,9 +10,10 @@ from ase import Atoms
 
 from equipot.checks.model.cutoff import dimer, pairs_of
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.subject import Subject
 from equipot.checks.model.tolerances import ROUGHNESS
+from equipot.checks.verdicts import Skip
 from equipot.elements import covalent_radius
 from equipot.errors import EquipotError
 

@@ -10,7 +10,7 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.structures import repeated
 from equipot.checks.model.tolerances import (
     CENTER_OF_MASS,
@@ -21,8 +21,10 @@ from equipot.checks.model.tolerances import (
     TIMESTEP_RATIO,
 )
 from equipot.checks.model.volumes import closest_pair, scaled
+from equipot.checks.verdicts import Skip
 from equipot.errors import EquipotError
 from equipot.simulation.dynamics import initial_velocities
+from equipot.simulation.freedom import find_freedom
 from equipot.simulation.md_config import MDConfig
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
@@ -98,7 +100,7 @@ def drift(context: Context) -> Iterator[Measure]:
         "timestep_fs": step,
         "drift": slope,
         "drift_error": error,
-        "temperature": float(atoms.get_temperature()),
+        "temperature": find_freedom(atoms, "nve").temperature(atoms),
     }
     where = f"{name}, {len(atoms)} atoms, {times[-1]:.2g} ps of {step:.2g} fs"
     yield Measure("drift", abs(slope), DRIFT[context.dtype] + 2.0 * error, "meV/atom/ps", where)

@@ -11,10 +11,11 @@ from ase import Atoms
 
 from equipot.checks.model.compare import difference
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.structures import repeated
 from equipot.checks.model.subject import Evaluation, PotentialSubject
 from equipot.checks.model.tolerances import BATCHING, FAR_APART, LARGE_ENERGIES
+from equipot.checks.verdicts import Skip
 from equipot.graph import collate
 
 

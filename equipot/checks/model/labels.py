@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.tolerances import RELATIVE_FORCE_ERROR
+from equipot.checks.verdicts import Skip
 from equipot.units import GPA_PER_EV_A3, MEV_PER_EV
 
 _MOST_FRAMES, _MOST_FRAMES_SHORT = 200, 30

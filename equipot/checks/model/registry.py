@@ -1,10 +1,8 @@
-"""The list of checks: each a function with a code, a title and what it needs, run with a clock and a safety net."""
+"""The list of checks on models, and what they work on."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,14 +10,15 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from equipot.checks.model.result import CheckResult, Measure, Skip
+from equipot.checks import registry
+from equipot.checks.model.result import CheckResult, Measure
 from equipot.checks.model.structures import at_minimum
 from equipot.checks.model.subject import CalculatorSubject, Evaluation, Subject
 from equipot.checks.model.tolerances import INVARIANCE, Tolerance
+from equipot.checks.registry import Registry
+from equipot.checks.verdicts import Skip
 from equipot.data.frames import Frame
 from equipot.system.signals import StopRequest
-
-logger = logging.getLogger("equipot.checks.model")
 
 
 @dataclass(frozen=True)
@@ -125,33 +124,24 @@ Function = Callable[[Context], Iterable[Measure]]
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check.
+class Check(registry.Check):
+    """One check; its ``severity`` is also what a figure beyond its limit means.
 
     Attributes:
-        code, title: for people.
-        function: yields figures; raises Skip where it does not apply.
-        severity: ``fail`` or ``warn``: what a figure beyond its limit means.
         in_short: whether the short form has it.
     """
 
-    code: str
-    title: str
-    function: Function
-    severity: str
-    in_short: bool
+    in_short: bool = True
 
 
-CHECKS: dict[str, Check] = {}
+CHECKS: Registry[Check] = Registry()
 
 
 def check(code: str, title: str, *, severity: str = "fail", short: bool = True) -> Callable[[Function], Function]:
     """Register a check under its code."""
 
     def register(function: Function) -> Function:
-        if code in CHECKS and CHECKS[code].function.__qualname__ != function.__qualname__:
-            raise ValueError(f"there are two checks {code}")
-        CHECKS[code] = Check(code, title, function, severity, short)
+        CHECKS.add(Check(code, title, code[0], function, severity, short))
         return function
 
     return register
@@ -159,20 +149,12 @@ def check(code: str, title: str, *, severity: str = "fail", short: bool = True) 
 
 def run_check(entry: Check, context: Context) -> CheckResult:
     """Run one check. Whatever it raises is its outcome: a model that cannot be evaluated has failed."""
-    begin = time.perf_counter()
-    status, note = "pass", ""
-    measures: list[Measure] = []
-    try:
-        for measure in entry.function(context):
-            measures.append(measure)
-        if any(not measure.is_good for measure in measures):
-            status = entry.severity
-        elif not measures:
-            status, note = "skip", "nothing to compare"
-    except Skip as reason:
-        status, note = "skip", str(reason)
-    except Exception as error:
-        logger.debug("check %s raised", entry.code, exc_info=True)
-        said = str(error).splitlines()[0] if str(error) else ""
-        status, note = entry.severity, f"raised {type(error).__name__}: {said}"
-    return CheckResult(entry.code, entry.title, status, tuple(measures), note, time.perf_counter() - begin)
+
+    def worst(measures: Sequence[Measure]) -> str | None:
+        return None if all(measure.is_good for measure in measures) else entry.severity
+
+    run = registry.run_check(entry, context, worst)
+    status, note = run.status, run.note
+    if status == "pass" and not run.found:
+        status, note = "skip", "nothing to compare"
+    return CheckResult(entry.code, entry.title, entry.group, status, note, run.seconds, tuple(run.found))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from equipot.checks.verdicts import Verdicts
+from equipot.checks.verdicts import Outcome, Verdicts, finite_or_none
 
 GROUPS = {
     "P": "symmetry",
@@ -20,10 +20,6 @@ GROUPS = {
     "V": "behaviour in simulations",
     "L": "labels",
 }
-
-
-class Skip(Exception):
-    """A check does not apply here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +51,10 @@ class Measure:
 
     def to_dict(self) -> dict[str, Any]:
         """The figure for JSON; what is not finite is None."""
-
-        def plain(number: float) -> float | None:
-            return float(number) if math.isfinite(number) else None
-
         return {
             "name": self.name,
-            "value": plain(self.value),
-            "limit": plain(self.limit),
+            "value": finite_or_none(self.value),
+            "limit": finite_or_none(self.limit),
             "unit": self.unit,
             "where": self.where,
             "is_good": self.is_good,
@@ -70,24 +62,12 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class CheckResult:
-    """The outcome of one check.
+class CheckResult(Outcome):
+    """The outcome of one check: its figures, the worst of which decides."""
 
-    Attributes:
-        code: as in the documentation, e.g. ``P1``.
-        title: what was checked, in words.
-        status: ``pass``, ``warn``, ``fail`` or ``skip``.
-        measures: the figures; the worst decides.
-        note: why it was skipped, what went wrong, or what else to know.
-        seconds: wall time.
-    """
-
-    code: str
-    title: str
-    status: str
     measures: tuple[Measure, ...] = ()
-    note: str = ""
-    seconds: float = 0.0
+
+    GROUPS: ClassVar[dict[str, str]] = GROUPS
 
     @property
     def worst(self) -> Measure | None:
@@ -96,15 +76,7 @@ class CheckResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome for JSON."""
-        return {
-            "code": self.code,
-            "title": self.title,
-            "group": GROUPS.get(self.code[0], ""),
-            "status": self.status,
-            "measures": [measure.to_dict() for measure in self.measures],
-            "note": self.note,
-            "seconds": round(self.seconds, 4),
-        }
+        return {**super().to_dict(), "measures": [measure.to_dict() for measure in self.measures]}
 
 
 @dataclass
@@ -124,6 +96,8 @@ class CheckReport(Verdicts):
     results: list[CheckResult] = field(default_factory=list)
     curves: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    STATUSES: ClassVar[tuple[str, ...]] = ("fail", "warn", "pass", "skip")
 
     def failed(self) -> list[str]:
         """Codes of the checks that failed."""

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from equipot.checks.model.compare import difference, force_scale, rotated
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.tolerances import BATCHING, FAR, INVARIANCE, NET_FORCE, STRESS_ASYMMETRY
+from equipot.checks.verdicts import Skip
 from equipot.kernels import selection
 from equipot.models import Potential
 from equipot.nn import SpeciesLinear, SymmetricProduct

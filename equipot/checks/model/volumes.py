@@ -10,8 +10,9 @@ from ase.optimize import FIRE
 from scipy.interpolate import CubicSpline
 
 from equipot.checks.model.registry import Context, check
-from equipot.checks.model.result import Measure, Skip
+from equipot.checks.model.result import Measure
 from equipot.checks.model.tolerances import CLOSEST, WRONG_WAY
+from equipot.checks.verdicts import Skip
 from equipot.graph import neighbor_list
 from equipot.units import GPA_PER_EV_A3
 

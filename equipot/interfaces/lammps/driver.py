@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 
 from equipot.engine.program import Program
 from equipot.errors import EquipotError, NumericalError, StructureError, UsageError
-from equipot.interfaces.lammps.export import lowered
+from equipot.interfaces.lammps.lower import lowered
 from equipot.interfaces.lammps.plugin import preload_mpi
 from equipot.models import Potential
 

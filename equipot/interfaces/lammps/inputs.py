@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.geometry import complete_cell
 
+from equipot.elements import require_elements
 from equipot.errors import StructureError, UsageError
 
 ENSEMBLES = ("nve", "nvt", "npt", "deform", "melt")
@@ -87,6 +88,7 @@ def lammps_box(atoms: Atoms) -> Box:
 
 def atom_types(atoms: Atoms) -> tuple[list[tuple[str, float]], np.ndarray]:
     """The types, (symbol, mass in u) in the order of their first atoms, and the (N,) type of each atom from 1."""
+    require_elements(atoms.numbers, "structure")
     keys = list(zip(atoms.get_chemical_symbols(), map(float, atoms.get_masses()), strict=True))
     types = list(dict.fromkeys(keys))
     return types, np.array([types.index(key) + 1 for key in keys])

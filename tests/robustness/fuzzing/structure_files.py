@@ -18,7 +18,8 @@ from ase.db import connect
 from ase.io.trajectory import TrajectoryWriter
 from ase.io.ulm import ulmopen
 
-from equipot.data import check_frames, read_frames, write_frames
+from equipot.checks.data import check_frames
+from equipot.data import read_frames, write_frames
 from tests.robustness.fuzzing.frames import small_frames
 from tests.robustness.fuzzing.group import AS_WRITTEN, NOT_COMPARED, SAME, Group, Wrong
 from tests.robustness.fuzzing.mutations import mutate_bytes

@@ -14,12 +14,12 @@ from ase.calculators.emt import EMT
 from ase.io import write
 from scipy.spatial.transform import Rotation
 
-from equipot.checks.data import fix_frames
-from equipot.checks.data.equivalence import find_isometry
+from equipot.checks.data import check_frames, fix_frames
 from equipot.checks.data.registry import CHECKS
 from equipot.checks.data.result import GROUPS
 from equipot.checks.data.step_fits import reorder_shear
-from equipot.data import check_frames, read_frames, write_frames
+from equipot.data import read_frames, write_frames
+from equipot.data.equivalence import find_isometry
 from equipot.data.frames import Frame, FrameFile, ReadReport
 from equipot.errors import UsageError
 from equipot.units import GPA_PER_EV_A3
@@ -303,7 +303,7 @@ def test_a_leaked_test_frame(small):
 def test_isometries(place, cu_au):
     atoms = cu_au[place].atoms
     other, rotation, _ = turned(atoms, place)
-    found = find_isometry(atoms, other)
+    found = find_isometry(atoms, other).rotation
     np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-9)
     strain = found.T @ (atoms.cell.array.T @ atoms.cell.array) @ found  # another symmetry of the crystal will do too
     assert np.trace(strain) == pytest.approx(np.trace(rotation.T @ atoms.cell.array.T @ atoms.cell.array @ rotation))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from equipot.checks.data import fix_frames
+from equipot.checks.data import check_frames, fix_frames
 from equipot.checks.data.step_fits import reorder_shear
-from equipot.data import check_frames, read_frames
+from equipot.data import read_frames
 from equipot.units import GPA_PER_EV_A3
 
 pytestmark = pytest.mark.data

@@ -170,7 +170,7 @@ def test_duplicates_and_leaks_are_counted(folder):
     warnings = _load(folder).warnings
     assert any(text.startswith("5 train frames repeat") and "train.xyz frame 15" in text for text in warnings)
     (leak,) = [text for text in warnings if "also in train" in text]
-    assert leak.startswith("2 test frames") and "test.xyz frame 0 is train.xyz frame 2" in leak
+    assert leak.startswith("2 of 3 test frames") and "test.xyz frame 0 is train.xyz frame 2" in leak
 
 
 def test_close_atoms_stop_or_are_left_out(folder):

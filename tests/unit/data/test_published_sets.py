@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from equipot.checks.data import check_frames
 from equipot.config.schema import DataConfig
-from equipot.data import check_frames, load_datasets, read_frames
+from equipot.data import load_datasets, read_frames
 from equipot.data.extxyz import count_frames
 
 ROOT = os.environ.get("EQUIPOT_DATA")

@@ -12,7 +12,6 @@ from equipot.engine import compile_potential
 from equipot.errors import UsageError
 from equipot.interfaces.ase import Calculator
 from equipot.kernels.native import library
-from equipot.models.nequip import NequIP
 from tests.systems import STRUCTURES, make_potential
 
 pytestmark = pytest.mark.skipif(isinstance(library.load(), str), reason="the native kernels were not built")
@@ -45,12 +44,19 @@ def test_the_engine_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_architecture_runs_through_torch(caplog: pytest.LogCaptureFixture) -> None:
-    class Other(NequIP):
-        pass
+    class Other(torch.nn.Module):
+        """An architecture that says nothing of what it computes."""
+
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *arguments: object) -> torch.Tensor:
+            return self.inner(*arguments)
 
     potential = make_potential("nequip spline")
     expected = properties(Calculator(potential))
-    potential.architecture.__class__ = Other
+    potential.architecture = Other(potential.architecture)
     calculator = Calculator.__new__(Calculator)
     Calculator.__init__(calculator, potential)
     with caplog.at_level(logging.INFO, "equipot"):

@@ -235,7 +235,7 @@ def test_unknown_element_is_named_before_anything_is_computed():
         atoms.get_forces()
     assert counted.calls == []
     atoms.symbols[5] = "X"
-    with pytest.raises(ElementError, match="Atom 5 is X"):
+    with pytest.raises(ElementError, match="atom 5 has atomic number 0"):
         atoms.get_forces()
 
 

@@ -404,7 +404,7 @@ print "LARGEST $(c_pair[1]:%.16g)"
             "apart at step 0, nearer than min_distance 0.05",
         ),
         (HEAT_FLUX.format(stress="stress/atom"), "", "is not the heat flux of a message-passing potential"),
-        ("compute tally all heat/flux/tally all", "", "has no energies of pairs"),
+        ("compute tally all heat/flux/tally all", "", r"tally see pairs only"),
     ],
 )
 def test_failures_stop_all_ranks_with_a_sentence(

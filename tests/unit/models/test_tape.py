@@ -37,6 +37,7 @@ MODELS = {
         "high orders": {"num_layers": 3, "l_max": 4, "feature_l_max": 4, "num_channels": 3},
         "shared self-connection, trainable Bessel functions": {"self_connection": "shared", "trainable_bessel": True},
         "linear radial functions": {"radial_hidden": ()},
+        "biases": {"scalar_bias": True, "parity": "none"},
     },
     "mace": {
         "two layers": {},
@@ -120,7 +121,7 @@ def test_a_loss_on_energies_or_on_gradients_alone(architecture: str) -> None:
 
 
 @pytest.mark.parametrize(("architecture", "changes"), [
-    ("nequip", {"radial": "mlp"}), ("nequip", {"solid_harmonics": True}), ("nequip", {"scalar_bias": True}),
+    ("nequip", {"radial": "mlp"}), ("nequip", {"solid_harmonics": True}),
     ("mace", {"radial": "mlp"}), ("mace", {"cutoff_on": "weights"}), ("mace", {"density_normalization": True}),
 ])  # fmt: skip
 def test_what_has_no_tape(architecture: str, changes: dict) -> None:

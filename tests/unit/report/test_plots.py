@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from equipot.report import plots
+from equipot.report import check_plots, data_plots, plots
 from equipot.report.figures import save_figure, svg_data_uri
 from equipot.report.run_report import learning_curve_of
 from tests.unit.report.samples import METRICS, ROWS, points
@@ -88,3 +88,34 @@ def test_nothing_global_changes():
     assert svg.startswith("data:image/svg+xml;base64,")
     assert dict(matplotlib.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+FORMULAS = ("$x_{$", "$broken^$ \\frac", "_hidden", "100 $")
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_names_are_drawn_as_they_are_and_not_read_as_formulas(name, tmp_path):
+    """A config_type with two dollar signs took the whole report away."""
+    group = METRICS["train"]["all"]
+    curve = {"volumes": [1.0, 1.1], "energies": [0.0, 0.1], "scales": [1.0, 1.1]}
+    curve |= {"distances": np.linspace(0.5, 4.0, 9), "energies": np.zeros(9), "covalent": 1.0}
+    volume = {"volumes": np.linspace(9, 11, 5), "energies": np.ones(5), "scales": np.linspace(0.9, 1.1, 5)}
+    nve = {"times_ps": np.arange(50.0), "energies_mev_per_atom": np.arange(50.0), "drift": 1.0, "drift_error": 0.1}
+    nve |= {"name": name, "atoms": 2, "timestep_fs": 1.0}
+    figures = [
+        plots.error_by_config_type({name: {"all": group, name: group}}),
+        plots.parity(plots.QUANTITIES["forces"], {name: points()["forces"]}, {name: {"all": group}}),
+        plots.learning_curve({name: plots.train_validation(name, [1, 2], [1.0, 0.5], [2.0, 1.0])}),
+        data_plots.volume_plot({name: [(name, 10.0 + i, 0.1 * i) for i in range(4)] + [("b", 1.0, 2.0)]}),
+        data_plots.force_plot({name: np.ones(5), "other": np.ones(3)}),
+        data_plots.neighbour_plot({name: np.array([3, 4])}, 4.0),
+        data_plots.composition_plot({name: 3}, {"Cu": (3, 3)}),
+        check_plots.dimer_plot({name: curve}),
+        check_plots.volume_plot({name: volume}),
+        check_plots.nve_plot(nve),
+    ]
+    for number, figure in enumerate(figures):
+        save_figure(figure, tmp_path / f"{number}.png")
+        assert svg_data_uri(figure)
+        drawn = texts(figure).replace(r"\$", "$")
+        assert name in drawn or name in "".join(map(str, figure.axes[0].get_legend_handles_labels()[1])), number

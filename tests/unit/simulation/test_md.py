@@ -272,8 +272,8 @@ def test_initial_velocities_have_the_temperature_and_no_drift_or_rotation():
     cluster = Atoms("Ar4", [[0, 0, 0], [2.6, 0, 0], [0, 2.6, 0], [0, 0, 2.6]])
     line = Atoms("Ar3", [[0, 0, 0], [2.6, 0, 0], [5.2, 0, 0]])
     for atoms in (crystal(), cluster, line):
-        initial_velocities(atoms, config, np.random.default_rng(0))
-        assert atoms.get_temperature() == pytest.approx(321.0)
+        freedom = initial_velocities(atoms, config, np.random.default_rng(0))
+        assert freedom.temperature(atoms) == pytest.approx(321.0)
         assert np.abs(atoms.get_momenta().sum(axis=0)).max() < 1e-12
         if not atoms.pbc.any():
             assert np.abs(atoms.get_angular_momentum()).max() < 1e-10
@@ -414,3 +414,18 @@ def test_signal_handlers_are_put_back_and_a_second_signal_ends_at_once(tmp_path)
     """)
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert finished.returncode == -signal.SIGINT and "still here" not in finished.stdout
+
+
+def test_a_resume_under_another_version_is_said(tmp_path, caplog):
+    path, restart = tmp_path / "md.extxyz", tmp_path / "md.restart"
+    run_md(pair_potential(), crystal(), settings(steps=4, ensemble="npt"), trajectory=path)
+    for change, words in (
+        (lambda document: document.update(equipot="0.0.7"), "equipot 0.0.7"),
+        (lambda document: document.pop("equipot"), "counted 3N degrees"),
+    ):
+        tensors, document = tensor_file.read(restart)
+        change(document)
+        tensor_file.write(restart, tensors, document)
+        caplog.clear()
+        run_md(pair_potential(), crystal(), settings(steps=6, ensemble="npt"), trajectory=path, resume=True)
+        assert words in caplog.text

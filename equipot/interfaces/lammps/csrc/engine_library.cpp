@@ -2,6 +2,7 @@
 #include "engine_library.hpp"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <stdexcept>
@@ -11,8 +12,25 @@ namespace {
 
 constexpr const char* names[] = {"plain", "avx2", "avx512"};
 
+std::string library_path(const std::string& folder, const std::string& name) {
+  return folder + "/libequipot_" + name + ".so";
+}
+
+// The first folder that holds kernels.
+std::string find_folder(const std::vector<std::string>& folders) {
+  std::string looked;
+  for (const std::string& folder : folders) {
+    if (folder.empty()) continue;
+    if (access(library_path(folder, names[0]).c_str(), R_OK) == 0) return folder;
+    looked += (looked.empty() ? "" : ", ") + folder;
+  }
+  throw std::runtime_error("equipot's native kernels (libequipot_plain.so) are in none of " + looked +
+                           "; name their folder with the environment variable EQUIPOT_KERNELS_FOLDER, or put them beside "
+                           "the plugin with `equipot lammps build --folder`");
+}
+
 void* open(const std::string& folder, const std::string& name) {
-  const std::string path = folder + "/libequipot_" + name + ".so";
+  const std::string path = library_path(folder, name);
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     const char* reason = dlerror();
@@ -31,7 +49,16 @@ void find(void* handle, const char* name, Function& function) {
 
 }  // namespace
 
-EngineLibrary::EngineLibrary(const std::string& folder) {
+std::string own_folder() {
+  Dl_info found{};
+  if (dladdr(reinterpret_cast<const void*>(&own_folder), &found) == 0 || found.dli_fname == nullptr) return "";
+  const std::string path = found.dli_fname;
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash);
+}
+
+EngineLibrary::EngineLibrary(const std::vector<std::string>& folders) {
+  const std::string folder = find_folder(folders);
   void* handle = open(folder, names[0]);
   decltype(&equipot_abi_version) version = nullptr;
   decltype(&equipot_best_instruction_set) best = nullptr;
@@ -77,6 +104,19 @@ const int64_t* Engine::set_points(const std::vector<int32_t>& species, const std
                              species.data(), atom_point.data(), point_node.data(), start.data(), point.data(),
                              positions, &places));
   return places;
+}
+
+std::vector<double> Engine::lone_energies() {
+  const auto count = size_t(num_species());
+  std::vector<int32_t> numbers(count);
+  for (size_t k = 0; k < count; ++k) numbers[k] = int32_t(k);
+  const std::vector<double> positions(3 * count, 0.0);
+  std::vector<double> energies(count, 0.0);
+  set_points(numbers, numbers, numbers, std::vector<int64_t>(count + 1, 0), {}, positions.data());
+  int64_t pair[2];
+  update(positions.data(), 1, pair);
+  run(1, energies.data(), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr);
+  return energies;
 }
 
 double Engine::update(const double* positions, int num_threads, int64_t closest_pair[2]) {

@@ -10,11 +10,14 @@
 
 namespace equipot_lammps {
 
+// The folder of this plugin.
+std::string own_folder();
+
 // Throws std::runtime_error with a sentence where something is not there.
 class EngineLibrary {
  public:
-  // The kernels in this folder (libequipot_plain.so and others).
-  explicit EngineLibrary(const std::string& folder);
+  // The kernels (libequipot_plain.so and others) in the first of these folders that has them; empty names are left out.
+  explicit EngineLibrary(const std::vector<std::string>& folders);
 
   const std::string& instruction_set() const { return instruction_set_; }
 
@@ -46,6 +49,9 @@ class Engine {
   bool is_double() const { return library_->is_double(engine_) != 0; }
   int64_t bytes() const { return library_->bytes(engine_); }
   const EngineLibrary& library() const { return *library_; }
+
+  // eV, of an isolated atom of each species. Takes the structure's place.
+  std::vector<double> lone_energies();
 
   // See engine_api.h. These throw std::runtime_error.
   const int64_t* set_points(const std::vector<int32_t>& species, const std::vector<int32_t>& atom_point,

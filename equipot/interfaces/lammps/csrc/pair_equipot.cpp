@@ -28,6 +28,11 @@ std::string from_environment(const char* name, const char* otherwise) {
   return value != nullptr && *value ? value : otherwise;
 }
 
+// Comm has no function that gives it.
+struct BorderGroup : Comm {
+  static int of(const Comm* comm) { return comm->*(&BorderGroup::bordergroup); }
+};
+
 }  // namespace
 
 PairEquipot::PairEquipot(LAMMPS* lmp) : Pair(lmp) {
@@ -97,7 +102,7 @@ void PairEquipot::coeff(int narg, char** arg) {
   const int num_types = atom->ntypes, num_models = narg - 2 - num_types;
   if (num_models < 1 || std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
     error->all(FLERR,
-               "pair_style equipot: expected `pair_coeff * * MODEL.eqp [MODEL.eqp ...]` and then one element for each "
+               "pair_style equipot: expected `pair_coeff * * MODEL [MODEL ...]` (.eqp, or .eqd of `equipot lammps export`) and then one element for each "
                "of the {} atom types, found {} words after pair_coeff",
                num_types, narg);
   if (!allocated) allocate();
@@ -110,31 +115,38 @@ void PairEquipot::load(const std::vector<std::string>& files) {
   const std::vector<std::string> symbols(elements, elements + nelements);
   models_.clear();
   cutoff_ = 0;
+  lone_energy_.assign(symbols.size(), 0.0);
   std::string problem;
   std::shared_ptr<const equipot_lammps::EngineLibrary> library;
   try {
     library = std::make_shared<equipot_lammps::EngineLibrary>(
-        from_environment("EQUIPOT_KERNELS_FOLDER", EQUIPOT_KERNELS_FOLDER));
+        std::vector<std::string>{from_environment("EQUIPOT_KERNELS_FOLDER", ""), equipot_lammps::own_folder(),
+                                 EQUIPOT_KERNELS_FOLDER});
   } catch (const std::exception& failure) {
     problem = failure.what();
   }
   agree(problem);
   for (const std::string& file : files) {
-    const std::string document = lowered(file, symbols);
+    std::string bytes = shared_bytes(file, symbols);
     problem.clear();
     models_.emplace_back();
+    Model& model = models_.back();
     try {
-      models_.back().engine = std::make_unique<Engine>(library, document);
-      cutoff_ = std::max(cutoff_, models_.back().engine->cutoff());
+      auto unpacked = equipot_lammps::unpack_model(std::move(bytes), symbols);
+      model.engine = std::make_unique<Engine>(library, unpacked.document);
+      model.species = std::move(unpacked.species);
+      cutoff_ = std::max(cutoff_, model.engine->cutoff());
+      const std::vector<double> lone = model.engine->lone_energies();
+      for (size_t k = 0; k < symbols.size(); ++k)
+        lone_energy_[k] += lone.at(size_t(model.species[k])) / double(files.size());
     } catch (const std::exception& failure) {
       problem = file + ": " + failure.what();
     }
     agree(problem);
   }
   if (comm->me == 0)
-    utils::logmesg(lmp, "  kernels {}, {} thread{} a rank\n", library->instruction_set(),
-                   num_threads_ > 0 ? num_threads_ : comm->nthreads,
-                   (num_threads_ > 0 ? num_threads_ : comm->nthreads) > 1 ? "s" : "");
+    utils::logmesg(lmp, "  kernels {}, {} thread{} a rank\n", library->instruction_set(), num_threads(),
+                   num_threads() > 1 ? "s" : "");
   if (is_committee()) {
     delete[] pvector;
     nextra = 1;  // for `compute pair`: the largest deviation
@@ -142,13 +154,13 @@ void PairEquipot::load(const std::vector<std::string>& files) {
   }
 }
 
-// The document of a model, the same on all ranks.
-std::string PairEquipot::lowered(const std::string& file, const std::vector<std::string>& symbols) {
+// A model as its file, or Python, gives it to the first rank; the same on all ranks.
+std::string PairEquipot::shared_bytes(const std::string& file, const std::vector<std::string>& symbols) {
   std::string text, problem;
   if (comm->me == 0) {
     try {
-      auto model = equipot_lammps::lower_model(from_environment("EQUIPOT_PYTHON", EQUIPOT_PYTHON), file, symbols, dtype_);
-      text = std::move(model.document);
+      auto model = equipot_lammps::read_model(from_environment("EQUIPOT_PYTHON", EQUIPOT_PYTHON), file, symbols, dtype_);
+      text = std::move(model.bytes);
       utils::logmesg(lmp, "equipot {}\n", model.description);
     } catch (const std::exception& failure) {
       problem = failure.what();
@@ -167,6 +179,7 @@ std::string PairEquipot::lowered(const std::string& file, const std::vector<std:
 void PairEquipot::init_style() {
   check_environment();
   check_heat_flux();
+  check_monte_carlo();
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 
@@ -179,16 +192,19 @@ void PairEquipot::check_environment() const {
   if (!atom->tag_enable) error->all(FLERR, "pair_style equipot needs atom IDs: leave `atom_modify id yes` as it is");
   if (atom->map_style == Atom::MAP_NONE)
     error->all(FLERR, "pair_style equipot needs to find atoms by ID: write `atom_modify map yes` before the box is made");
-  if (neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0)  // `exclude` itself is set later
-    error->all(FLERR,
-               "pair_style equipot: `neigh_modify exclude` takes neighbours away that the potential needs; use "
-               "`fix setforce 0 0 0` or leave atoms out of the integration to keep them still");
+  if (neighbor->includegroup != 0)
+    error->all(FLERR, "pair_style equipot: `neigh_modify include` leaves atoms without neighbours, and the energy of every "
+                      "atom depends on them; use `fix setforce 0 0 0` or leave atoms out of the integration");
+  if (BorderGroup::of(comm) != 0)
+    error->all(FLERR, "pair_style equipot: `comm_modify group` leaves out ghosts that the potential needs");
   if (atom->molecular != Atom::ATOMIC)
     for (int k = 1; k <= 3; ++k)
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
         error->all(FLERR, "pair_style equipot: bonded pairs are left out of the neighbour list; write "
                           "`special_bonds lj/coul 1 1 1`");
 }
+
+int PairEquipot::num_threads() const { return num_threads_ > 0 ? num_threads_ : comm->nthreads; }
 
 // Half of each edge's virial at each end is not what moves the energy of atoms whose features come from further away.
 // Which stress a compute heat/flux was given cannot be seen from here.

@@ -41,22 +41,39 @@ class PairEquipot : public Pair {
   // A member of the committee, with what it gave in the present step.
   struct Model {
     std::unique_ptr<Engine> engine;
+    std::vector<int32_t> species;     // the engine's number of each element
     const int64_t* places = nullptr;  // the engine's row of each node
     std::vector<double> forces;       // (owned and ghost atoms, 3); empty where there is one model only
   };
 
   void allocate();
   void load(const std::vector<std::string>& files);
-  std::string lowered(const std::string& file, const std::vector<std::string>& elements);
+  std::string shared_bytes(const std::string& file, const std::vector<std::string>& elements);
   void check_environment() const;
   void check_heat_flux() const;
   void agree(const std::string& problem) const;
   std::string name(int atom) const;
 
-  void take_list();
+  void check_monte_carlo();
+
+  int num_all() const;
+  int num_threads() const;
+  bool is_known(int atom) const;
+  void take_changes();
+  void read_types();
+  std::string find_missing_pairs();
   void number_nodes();
+  std::string find_missing_atoms() const;
+  void number_pairs(bool is_new);
+  std::string hand_over();
+
+  bool find_absent_groups(int& bits) const;
+  void find_trial();
+  void refuse_trial();
+
+  bool is_any(bool is_here) const;
+  bool move_points();
   void evaluate(Model& model, double* forces);
-  std::string problem_of(Model& model);
   std::string find_not_finite(const double* forces) const;
   static void exchange(void* self, void* rows, int64_t row_bytes);
   void exchange_rows(char* rows, int64_t row_bytes);
@@ -79,13 +96,17 @@ class PairEquipot : public Pair {
   bool has_exchange_ = true;
 
   std::vector<Model> models_;
+  std::vector<double> lone_energy_;  // eV, of an isolated atom of each element
   double cutoff_ = 0;
 
   // The present neighbour list.
+  std::vector<int> types_;  // as they were when the list was taken in
+  int absent_bits_ = 0;     // of groups whose atoms are not there
   std::vector<int32_t> species_, atom_point_, point_node_, point_;
   std::vector<int64_t> start_;
   std::vector<char> is_filled_;  // by atom of LAMMPS: whether an exchange writes its row
   int listed_local_ = -1, listed_all_ = -1;
+  bool is_trial_ = false, has_said_trial_ = false;
 
   // The present step.
   std::vector<double> node_energy_, total_energy_;
@@ -94,6 +115,8 @@ class PairEquipot : public Pair {
   double largest_deviation_ = 0;
   bigint last_frame_ = -1;
 
+  // What a forward communication carries now.
+  enum class Message { rows, types } message_ = Message::rows;
   // The exchange in progress: a part of every row, and which row each atom of LAMMPS has.
   char* rows_ = nullptr;
   int64_t row_bytes_ = 0, part_begin_ = 0, part_bytes_ = 0;

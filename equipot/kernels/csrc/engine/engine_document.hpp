@@ -3,7 +3,7 @@
 //
 // A document is the eight bytes "equipot1" and records, all numbers little-endian. A record is a name (16 bytes, padded
 // with zeros), the number of its integers and of its reals (int64 each), then the integers (int64) and the reals
-// (float64). The first record is "engine", the last one "finish"; see equipot/engine/document.py, which writes them.
+// (float64). The first record is "engine", the last one "finish"; see equipot/kernels/document.py, which writes them.
 #pragma once
 
 #include <cstdint>

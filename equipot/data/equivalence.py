@@ -8,25 +8,40 @@ that the other structure has.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from equipot.checks.data.survey import signature
+from equipot.data.fingerprints import signature
 from equipot.graph import neighbor_list
 
 #: Largest distance (Angstrom) between atoms that are to coincide.
 TOLERANCE = 1e-3
 #: Signatures of atoms that coincide so closely differ by less.
-_SAME_SIGNATURE = 4e-3
+SAME_SIGNATURE = 4e-3
 _MOST_TRIALS = 2000
+
+
+@dataclass(frozen=True)
+class Isometry:
+    """How one structure lies on another.
+
+    Attributes:
+        rotation: (3, 3) matrix Q with ``positions_second = positions_first @ Q + shift`` up to order and lattice
+            translations. A vector such as a force turns with Q.
+        misfit: Largest distance (Angstrom) that is left between atoms that coincide, lattice translations included.
+    """
+
+    rotation: np.ndarray
+    misfit: float
 
 
 def find_isometry(
     first: Atoms, second: Atoms, signatures: tuple[np.ndarray, np.ndarray] | None = None, tolerance: float = TOLERANCE
-) -> np.ndarray | None:
-    """Find the orthogonal matrix that takes one structure into the other.
+) -> Isometry | None:
+    """Find the isometry that takes one structure into the other.
 
     Args:
         first, second: Both periodic in the same number of directions. Cells may differ, one may be a supercell.
@@ -34,15 +49,14 @@ def find_isometry(
         tolerance: Angstrom.
 
     Returns:
-        (3, 3) matrix Q with ``positions_second = positions_first @ Q + shift`` up to order and lattice translations, or
-        None where there is none. A vector such as a force turns with Q.
+        The isometry, or None where there is none.
     """
     if int(np.sum(first.pbc)) != int(np.sum(second.pbc)) or not _same_composition(first, second):
         return None
     marks = signatures or tuple(_signature(atoms) for atoms in (first, second))
     if len(first) > len(second):  # the smaller one has fewer atoms to lay onto the other
         found = find_isometry(second, first, (marks[1], marks[0]), tolerance)
-        return None if found is None else found.T
+        return None if found is None else Isometry(found.rotation.T, found.misfit)
     if not _same_surroundings(*marks):
         return None
     target = _Target(second, tolerance)
@@ -50,8 +64,12 @@ def find_isometry(
     directions = _directions(first, anchor)
     for origin, rotation in target.trials(candidates, directions):
         moved = (first.positions - first.positions[anchor]) @ rotation + origin
-        if target.holds(moved, first.numbers) and target.has_translations(_lattice(first) @ rotation):
-            return rotation
+        misfits = [target.misfit(moved, first.numbers)]
+        for vector in _lattice(first) @ rotation:  # moving all atoms by it must leave the other structure as it is
+            if misfits[-1] is not None:
+                misfits.append(target.misfit(second.positions + vector, second.numbers))
+        if misfits[-1] is not None:
+            return Isometry(rotation, max(misfits))
     return None
 
 
@@ -63,14 +81,14 @@ def _signature(atoms: Atoms, cutoff: float = 5.0) -> np.ndarray:
 def _same_surroundings(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether every atom of each structure has its like in the other."""
     return all(
-        float(cKDTree(there).query(here, p=np.inf)[0].max()) < _SAME_SIGNATURE
+        float(cKDTree(there).query(here, p=np.inf)[0].max()) < SAME_SIGNATURE
         for here, there in ((first, second), (second, first))
     )
 
 
 def _anchor(first: np.ndarray, second: np.ndarray) -> tuple[int, np.ndarray]:
     """The atom with the fewest that are like it in the other structure, and those."""
-    like = cKDTree(second).query_ball_point(first, _SAME_SIGNATURE, p=np.inf)
+    like = cKDTree(second).query_ball_point(first, SAME_SIGNATURE, p=np.inf)
     anchor = min(range(len(first)), key=lambda k: len(like[k]))
     return anchor, np.array(sorted(like[anchor]))
 
@@ -137,16 +155,13 @@ class _Target:
         fractions = positions @ self.inverse
         return positions - np.floor(fractions + 1e-9) @ self.lattice
 
-    def holds(self, positions: np.ndarray, numbers: np.ndarray) -> bool:
-        """Whether there is an atom of the right element at every position, and each only once."""
+    def misfit(self, positions: np.ndarray, numbers: np.ndarray) -> float | None:
+        """Largest distance to the atoms at these positions; None unless each is there, once and of its element."""
         distance, index = self.tree.query(self._wrapped(positions), distance_upper_bound=self.tolerance)
         if not np.isfinite(distance).all() or (self.numbers[index] != numbers).any():
-            return False
-        return len(np.unique(index % len(self.atoms))) == len(positions)
-
-    def has_translations(self, vectors: np.ndarray) -> bool:
-        """Whether moving all atoms by each vector leaves the structure as it is."""
-        return all(self.holds(self.atoms.positions + vector, self.atoms.numbers) for vector in vectors)
+            return None
+        is_once = len(np.unique(index % len(self.atoms))) == len(positions)
+        return float(distance.max()) if is_once else None
 
     def trials(self, candidates: np.ndarray, directions: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Isometries under which the anchor falls onto one of these atoms and its neighbours onto others."""

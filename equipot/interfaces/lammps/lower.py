@@ -1,6 +1,6 @@
 """What the pair style runs in a process of its own: a model file lowered to the engine's document.
 
-    python -m equipot.interfaces.lammps.export OUTPUT MODEL --elements Ta W [--dtype float32]
+    python -m equipot.interfaces.lammps.lower OUTPUT MODEL --elements Ta W [--dtype float32]
 
 Writes the document to OUTPUT and prints one line about the model. A failure is one sentence on standard output and
 exit code 1: the pair style shows it.
@@ -20,13 +20,20 @@ from equipot.errors import ElementError, EquipotError
 from equipot.models import Potential
 
 
-def lowered(model: str | Path | Potential, elements: Sequence[str], dtype: str | None = None) -> tuple[bytes, str]:
+def lowered(
+    model: str | Path | Potential,
+    elements: Sequence[str],
+    dtype: str | None = None,
+    *,
+    runs_everywhere: bool = False,
+) -> tuple[bytes, str]:
     """A model's document for structures of some elements, and one line about it.
 
     Args:
         model: model file, or a potential.
         elements: in the order of the engine's species.
         dtype: ``float32`` or ``float64`` of the network; None: the model's own.
+        runs_everywhere: whether the document shall run on CPUs of every instruction set; else on this machine's.
 
     Raises:
         CheckpointError: the model file cannot be read.
@@ -41,7 +48,7 @@ def lowered(model: str | Path | Potential, elements: Sequence[str], dtype: str |
         )
     potential = potential.eval().requires_grad_(False)
     try:
-        document = lower_potential(potential, tuple(elements))
+        document = lower_potential(potential, tuple(elements), runs_everywhere=runs_everywhere)
     except NotCompiled as reason:
         raise NotCompiled(f"{reason} (The ASE calculator runs such models through torch.)") from None
     name = model if not isinstance(model, Potential) else "potential"
@@ -53,7 +60,7 @@ def lowered(model: str | Path | Potential, elements: Sequence[str], dtype: str |
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit code."""
-    parser = argparse.ArgumentParser(prog="equipot.interfaces.lammps.export")
+    parser = argparse.ArgumentParser(prog="equipot.interfaces.lammps.lower")
     parser.add_argument("output")
     parser.add_argument("model")
     parser.add_argument("--elements", nargs="+", required=True)
