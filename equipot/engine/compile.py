@@ -42,13 +42,15 @@ class Evaluation:
         node_energy: (N,) eV.
         forces: (N, 3) eV/Angstrom.
         virial: (3, 3) eV, -V * stress.
-        node_virial: (N, 3, 3) eV.
+        node_virial: (N, 3, 3) eV, symmetric.
+        centroid_virial: (N, 3, 3) eV, as :func:`equipot.models.unfolded.centroid_virials` defines them.
     """
 
     node_energy: np.ndarray
     forces: np.ndarray | None
     virial: np.ndarray | None
     node_virial: np.ndarray | None
+    centroid_virial: np.ndarray | None = None
 
     @property
     def energy(self) -> float:
@@ -85,6 +87,7 @@ class CompiledPotential:
         forces: bool = True,
         virial: bool = True,
         node_virial: bool = False,
+        centroid_virial: bool = False,
         min_distance: float = 0.0,
         num_threads: int | None = None,
     ) -> Evaluation:
@@ -96,7 +99,7 @@ class CompiledPotential:
             cell: (3, 3) Angstrom.
             neighbors: all pairs within the cutoff, and any more. As long as it is the same object, its edges are not
                 looked at again.
-            forces, virial, node_virial: which derivatives to compute.
+            forces, virial, node_virial, centroid_virial: which derivatives to compute.
             min_distance: Angstrom; two atoms closer than this are an error.
             num_threads: at most this many; None: as many as torch uses.
 
@@ -115,6 +118,7 @@ class CompiledPotential:
             np.empty((num_atoms, 3)) if forces else None,
             np.empty((3, 3)) if virial else None,
             np.empty((num_atoms, 3, 3)) if node_virial else None,
+            np.empty((num_atoms, 3, 3)) if centroid_virial else None,
         )
         threads = torch.get_num_threads() if num_threads is None else num_threads
         i, j, distance = self.program.update(positions, cell, threads)

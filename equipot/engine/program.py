@@ -130,13 +130,14 @@ class Program:
         outputs: Sequence[np.ndarray | None],
         exchange: Callable[[np.ndarray], None] | None = None,
     ) -> None:
-        """Fill ``outputs`` (node energies, forces, virial, node virials; None: not wanted), all float64.
+        """Fill ``outputs``, all float64.
 
-        With a list of points forces and node virials are by point, and added to.
+        With a list of points forces and virials of atoms are by point, and added to.
 
         Args:
             num_threads: at most this many.
-            outputs: see above.
+            outputs: node energies (num_atoms,), forces (num_atoms, 3), virial (3, 3), node virials and centroid virials
+                (num_atoms, 3, 3); None, or missing at the end: not wanted.
             exchange: called with rows by node, in the order of ``set_points``' result; has to fill those of the halo.
         """
         failure: list[BaseException] = []
@@ -150,7 +151,8 @@ class Program:
                 failure.append(error)
 
         function = _EXCHANGE() if exchange is None else _EXCHANGE(called)
-        self._call("run", num_threads, *map(_at, outputs), function, None)
+        wanted = [*map(_at, outputs), *[None] * (5 - len(outputs))]
+        self._call("run", num_threads, *wanted, function, None)
         if failure:
             raise failure[0]
 

@@ -22,6 +22,7 @@ from equipot.errors import ElementError, NumericalError, UsageError
 from equipot.graph import AtomicGraph, VerletList
 from equipot.kernels import selection
 from equipot.models import Potential
+from equipot.models.unfolded import centroid_virials
 from equipot.system.forking import say_if_bound
 from equipot.units import matrix_to_voigt
 
@@ -41,7 +42,8 @@ class Calculator(AseCalculator):
     one lattice vector; for a slab or wire in a full cell it is therefore the stress of the cell, vacuum included (times
     the height of the cell: the force per length). Otherwise it is refused, not given as zeros.
     ``stresses`` are minus each atom's virial over the volume of the cell, as in ASE's LennardJones, so that they sum to
-    ``stress``; how a many-body energy is shared among atoms is a convention, only the sum is physical.
+    ``stress``; how a many-body energy is shared among atoms is a convention, only the sum is physical. They do not give
+    the heat flux: :meth:`get_heat_flux` does, and :meth:`get_centroid_virials` gives what it is made of.
 
     The neighbour list holds pairs up to cutoff + skin and is searched anew when an atom has moved half the skin, which
     in molecular dynamics is rare; every step the pairs within the cutoff are taken from it, so the skin changes speed,
@@ -100,6 +102,8 @@ class Calculator(AseCalculator):
         known[[atomic_numbers[symbol] for symbol in self.potential.elements]] = True
         self._known_numbers = known
         self._has_warned = False
+        #: Of the present structure, where they were asked for. Not among the results: ASE knows no such property.
+        self._centroid_virials: np.ndarray | None = None
         #: Properties asked of the present structure, and of the one before it.
         self._asked: set[str] = set()
         self._expected: set[str] = set()
@@ -151,6 +155,55 @@ class Calculator(AseCalculator):
             self._asked.add(name)
         return value
 
+    def get_centroid_virials(self, atoms: Atoms) -> np.ndarray:
+        """Return the virials whose sum over W_j v_j is the potential part of the heat flux.
+
+        W_j = sum_i (r_i - r_j) (x) dU_i/dr_j over all atoms i of the infinite structure, U_i their energies, with the
+        distance along the way on which r_j comes into U_i (Langer, Frank and Knoop, Phys. Rev. B 108, L100302 (2023)).
+        Features that travel from atom to atom carry energy further than one cutoff, which ``stresses`` do not see. The
+        sum is -V times the stress. A few times the cost of forces.
+
+        Returns:
+            (N, 3, 3) eV, position first; not symmetric.
+
+        Raises:
+            ElementError: an element the potential does not know.
+            StructureError: a structure no potential can be evaluated on.
+            UsageError: an architecture of which it is not known how far its energies reach.
+        """
+        with self._lock:
+            changes = self.check_state(atoms)
+            if changes or self._centroid_virials is None:
+                self.calculate(atoms, ["centroid_virials"], changes)
+            self._asked.add("centroid_virials")
+            return self._centroid_virials.copy()
+
+    def get_heat_flux(self, atoms: Atoms, *, convective: bool = True) -> np.ndarray:
+        """Return the heat flux J = sum_j (e_j v_j + W_j v_j), e_j an atom's potential and kinetic energy.
+
+        It is the time derivative of sum_j r_j e_j in the infinite structure. The thermal conductivity along x is
+        1/(V kB T^2) times the integral over time of <Jx(0) Jx(t)> (Green and Kubo). Energies include the atomic
+        energies, which for several elements that diffuse is a choice the conductivity depends on.
+
+        Args:
+            atoms: with velocities.
+            convective: whether to count sum_j e_j v_j; without it, the flux of a solid whose atoms stay on
+                their sites.
+
+        Returns:
+            (3,) in eV times ASE's unit of velocity, for the whole cell, not divided by its volume. Times
+            ``1000 * ase.units.fs`` it is in eV Angstrom/ps, as LAMMPS in units metal has it.
+
+        Raises:
+            Those of :meth:`get_centroid_virials`.
+        """
+        velocities = atoms.get_velocities()
+        flux = np.einsum("jab,jb->a", self.get_centroid_virials(atoms), velocities)
+        if convective:
+            kinetic = 0.5 * atoms.get_masses() * (velocities**2).sum(axis=1)
+            flux += (self.get_property("energies", atoms) + kinetic) @ velocities
+        return flux
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -184,6 +237,9 @@ class Calculator(AseCalculator):
                 compiled = self._compilation.get(self.atoms.numbers)
             new = self._run_torch(wanted) if compiled is None else self._run_compiled(compiled, wanted)
         self._check_finite(new)
+        found = new.pop("centroid_virials", None)
+        if system_changes or found is not None:
+            self._centroid_virials = found
         self.results = new if system_changes else {**self.results, **new}
 
     # --- the parts of a calculation
@@ -255,6 +311,7 @@ class Calculator(AseCalculator):
             forces="forces" in wanted,
             virial="stress" in wanted,
             node_virial="stresses" in wanted,
+            centroid_virial="centroid_virials" in wanted,
             min_distance=self.min_distance,
         )
         results = {"energy": output.energy, "free_energy": output.energy, "energies": output.node_energy}
@@ -264,12 +321,15 @@ class Calculator(AseCalculator):
             results["stress"] = matrix_to_voigt(output.virial / -_volume(atoms)).copy()
         if output.node_virial is not None:
             results["stresses"] = matrix_to_voigt(output.node_virial / -_volume(atoms)).copy()
+        if output.centroid_virial is not None:
+            results["centroid_virials"] = output.centroid_virial
         return results
 
     def _run_torch(self, wanted: set[str]) -> dict[str, float | np.ndarray]:
         """Let the potential compute through torch; every array is new memory in float64."""
+        graph = self._refresh_graph(self.atoms)
         output = self.potential(
-            self._refresh_graph(self.atoms),
+            graph,
             forces="forces" in wanted,
             stress="stress" in wanted,
             node_virial="stresses" in wanted,
@@ -284,6 +344,8 @@ class Calculator(AseCalculator):
             virial = _to_numpy(output.node_virial)
             symmetric = 0.5 * (virial + virial.transpose(0, 2, 1))
             results["stresses"] = matrix_to_voigt(symmetric / -_volume(self.atoms)).copy()
+        if "centroid_virials" in wanted:
+            results["centroid_virials"] = _to_numpy(centroid_virials(self.potential, graph))
         return results
 
     def _check_finite(self, results: dict[str, float | np.ndarray]) -> None:

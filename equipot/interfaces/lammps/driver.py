@@ -24,6 +24,8 @@ from equipot.interfaces.lammps.lower import lowered
 from equipot.interfaces.lammps.plugin import preload_mpi
 from equipot.models import Potential
 
+#: Computes of what LAMMPS does not learn from a fix external driven from here.
+_BY_ATOM = ("pe/atom", "stress/atom", "centroid/stress/atom", "heat/flux")
 _VOIGT = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS: xx yy zz xy xz yz
 
 
@@ -219,6 +221,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UsageError(f"{words[0]}: fix {parts[3]} needs the pair style; the driver cannot run it.")
             elif is_ours and parts[:3] == ["pair_coeff", "*", "*"] and len(parts) > 4:
                 attach(lmp, parts[3], parts[4:])
+            elif parts[:1] == ["compute"] and parts[3:4] and parts[3] in _BY_ATOM:
+                raise UsageError(
+                    f"{words[0]}: the driver has no energies and virials of atoms, and `{line.strip()}` would give "
+                    "zeros for them; run the input with the pair style."
+                )
             elif parts and not (is_ours and parts[0] == "neighbor"):  # attach has set the skin
                 lmp.command(line)
         lmp.close()

@@ -62,3 +62,11 @@ write_dump all custom f.dump id fx fy fz modify sort id format float %.16g
     if all(atoms.pbc):
         expected = -atoms.get_stress()[:3].sum() * atoms.get_volume() * 1.6021765e6
         assert float(words[2]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_virials_of_atoms_it_does_not_have_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.lammps").write_text("units metal\ncompute s all stress/atom NULL virial\n")
+    command = [MPIRUN, "-np", "1", sys.executable, "-m", "equipot.interfaces.lammps.driver", "in.lammps"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "has no energies and virials of atoms, and `compute s all stress/atom NULL virial` would" in done.stderr

@@ -157,6 +157,12 @@ print "RESULT $(pe:%.16g) $(pxx:%.16g) $(pyy:%.16g) $(pzz:%.16g) $(pxy:%.16g) $(
 $(c_total[1]:%.16g) $(c_total[2]:%.16g) $(c_total[3]:%.16g) $(c_total[4]:%.16g) $(c_total[5]:%.16g) &
 $(c_total[6]:%.16g) $(c_total[7]:%.16g) $(vol:%.16g)"
 """
+HEAT_FLUX = """compute ke all ke/atom
+compute pe all pe/atom
+compute s all {stress} NULL virial
+compute J all heat/flux ke pe s
+thermo_style custom step c_J[1] c_J[2] c_J[3]
+"""
 DUMP = "write_dump all custom f.dump id fx fy fz modify sort id format float %.16g\n"
 
 
@@ -397,6 +403,8 @@ print "LARGEST $(c_pair[1]:%.16g)"
             "",
             "apart at step 0, nearer than min_distance 0.05",
         ),
+        (HEAT_FLUX.format(stress="stress/atom"), "", "is not the heat flux of a message-passing potential"),
+        ("compute tally all heat/flux/tally all", "", r"tally see pairs only"),
     ],
 )
 def test_failures_stop_all_ranks_with_a_sentence(
@@ -544,27 +552,6 @@ def test_a_lammps_of_another_version_is_refused(lammps: Lammps) -> None:
     )
     assert done.returncode != 0
     assert "compiled for LAMMPS version 20240829 and is not loaded into this one, version 20250722" in done.stderr
-
-
-def test_heat_flux(lammps: Lammps) -> None:
-    """Without motion there is none; with it, it is that of the same atoms on any number of ranks."""
-    text = (
-        lammps.structure(crystal())
-        + lammps.pair(elements_of(crystal()))
-        + MOTION
-        + """
-compute ke all ke/atom
-compute pe all pe/atom
-compute s all stress/atom NULL virial
-compute flux all heat/flux ke pe s
-thermo_style custom step c_flux[1] c_flux[2] c_flux[3]
-thermo_modify format float %.8g
-run 10
-"""
-    )
-    one, two = (np.array([line.split() for line in table(lammps.run(text, ranks))], dtype=float) for ranks in (1, 2))
-    np.testing.assert_allclose(one, two, rtol=1e-6)
-    assert np.abs(one[:, 1:]).min() > 0
 
 
 def test_the_doctor_says_what_is_wrong(monkeypatch, tmp_path) -> None:

@@ -115,7 +115,7 @@ std::vector<double> Engine::lone_energies() {
   set_points(numbers, numbers, numbers, std::vector<int64_t>(count + 1, 0), {}, positions.data());
   int64_t pair[2];
   update(positions.data(), 1, pair);
-  run(1, energies.data(), nullptr, nullptr, nullptr, nullptr, nullptr);
+  run(1, energies.data(), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr);
   return energies;
 }
 
@@ -126,8 +126,9 @@ double Engine::update(const double* positions, int num_threads, int64_t closest_
 }
 
 void Engine::run(int num_threads, double* node_energy, double* forces, double* virial, double* node_virial,
-                 EquipotExchange exchange, void* context) {
-  check(library_->run(engine_, num_threads, node_energy, forces, virial, node_virial, exchange, context));
+                 double* centroid_virial, EquipotExchange exchange, void* context) {
+  check(library_->run(engine_, num_threads, node_energy, forces, virial, node_virial, centroid_virial, exchange,
+                      context));
 }
 
 }  // namespace equipot_lammps

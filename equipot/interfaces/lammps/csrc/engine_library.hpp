@@ -60,7 +60,7 @@ class Engine {
   // The two nearest points and their distance.
   double update(const double* positions, int num_threads, int64_t closest_pair[2]);
   void run(int num_threads, double* node_energy, double* forces, double* virial, double* node_virial,
-           EquipotExchange exchange, void* context);
+           double* centroid_virial, EquipotExchange exchange, void* context);
 
  private:
   void check(int failed) const;

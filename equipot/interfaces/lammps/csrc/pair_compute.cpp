@@ -25,12 +25,13 @@ void PairEquipot::compute(int eflag, int vflag) {
     return;
   }
   node_virial_.assign(vflag_atom ? size_t(9 * num_all) : 0, 0.0);
+  centroid_virial_.assign(cvflag_atom ? size_t(9 * num_all) : 0, 0.0);
   total_energy_.assign(atom_point_.size(), 0.0);
   std::fill(virial_, virial_ + 9, 0.0);
   double* own_forces = num_all > 0 ? atom->f[0] : nullptr;
   for (Model& model : models_) {
     if (is_committee()) model.forces.assign(size_t(3 * num_all), 0.0);
-    evaluate(model, is_committee() ? model.forces.data() : own_forces, vflag_atom ? node_virial_.data() : nullptr);
+    evaluate(model, is_committee() ? model.forces.data() : own_forces);
   }
   if (is_committee()) combine_committee();
   const std::string problem = find_not_finite(own_forces);
@@ -38,7 +39,7 @@ void PairEquipot::compute(int eflag, int vflag) {
     refuse_trial();
     return;
   }
-  tally(node_virial_);
+  tally();
   if (is_committee() && stop_above_ > 0) stop_where_models_disagree();
 }
 
@@ -67,34 +68,29 @@ bool PairEquipot::move_points() {
 
 std::string PairEquipot::name(int i) const { return fmt::format("{}", atom->tag[i]); }
 
-void PairEquipot::evaluate(Model& model, double* forces, double* node_virial) {
+// Virials of atoms add up over the models.
+void PairEquipot::evaluate(Model& model, double* forces) {
   double nothing[9], virial[9];
   const double share = 1.0 / double(models_.size());
-  const size_t virial_size = node_virial_.size();
-  std::vector<double> member_virial;
-  double* virial_by_atom = node_virial;
-  if (node_virial != nullptr && is_committee()) {
-    member_virial.assign(virial_size, 0.0);
-    virial_by_atom = member_virial.data();
-  }
   node_energy_.resize(atom_point_.size());
   places_ = model.places;
   try {
     model.engine->run(num_threads(), node_energy_.data(),
-                      forces != nullptr ? forces : nothing, virial, virial_by_atom,
-                      comm->nprocs > 1 ? &PairEquipot::exchange : nullptr, this);
+                      forces != nullptr ? forces : nothing, virial, vflag_atom ? node_virial_.data() : nullptr,
+                      cvflag_atom ? centroid_virial_.data() : nullptr, comm->nprocs > 1 ? &PairEquipot::exchange : nullptr,
+                      this);
   } catch (const std::exception& failure) {
     // The others wait for rows: there is nothing to agree on any more.
     error->one(FLERR, "pair_style equipot: {}", failure.what());
   }
   for (size_t n = 0; n < node_energy_.size(); ++n) total_energy_[n] += share * node_energy_[n];
   for (int k = 0; k < 9; ++k) virial_[k] += share * virial[k];
-  for (size_t k = 0; k < member_virial.size(); ++k) node_virial[k] += share * member_virial[k];
 }
 
 // Energies and virials, to where LAMMPS wants them.
-void PairEquipot::tally(const std::vector<double>& node_virial) {
-  constexpr int order[6] = {0, 4, 8, 1, 2, 5};  // LAMMPS: xx yy zz xy xz yz
+void PairEquipot::tally() {
+  constexpr int order[9] = {0, 4, 8, 1, 2, 5, 3, 6, 7};  // LAMMPS: xx yy zz xy xz yz, and yx zx zy
+  const double share = 1.0 / double(models_.size());
   if (eflag_global)
     for (size_t n = 0; n < total_energy_.size(); ++n) eng_vdwl += total_energy_[n] - (is_trial_ ? lone_energy_[size_t(species_[n])] : 0.0);
   if (eflag_atom)
@@ -103,7 +99,10 @@ void PairEquipot::tally(const std::vector<double>& node_virial) {
     for (int k = 0; k < 6; ++k) virial[k] += virial_[order[k]];
   if (vflag_atom)
     for (int i = 0; i < listed_all_; ++i)
-      for (int k = 0; k < 6; ++k) vatom[i][k] += node_virial[size_t(9 * i + order[k])];
+      for (int k = 0; k < 6; ++k) vatom[i][k] += share * node_virial_[size_t(9 * i + order[k])];
+  if (cvflag_atom)
+    for (int i = 0; i < listed_all_; ++i)
+      for (int k = 0; k < 9; ++k) cvatom[i][k] += share * centroid_virial_[size_t(9 * i + order[k])];
 }
 
 std::string PairEquipot::find_not_finite(const double* forces) const {

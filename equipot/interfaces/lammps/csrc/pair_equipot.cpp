@@ -12,6 +12,7 @@
 #include "force.h"
 #include "memory.h"
 #include "model_document.hpp"
+#include "modify.h"
 #include "neighbor.h"
 #include "update.h"
 
@@ -40,7 +41,7 @@ PairEquipot::PairEquipot(LAMMPS* lmp) : Pair(lmp) {
   one_coeff = 1;
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;  // the virial comes from the edges, which stays right where images are merged
-  centroidstressflag = CENTROID_NOTAVAIL;
+  centroidstressflag = CENTROID_AVAIL;  // sum_i (r_i - r_j) (x) dU_i/dr_j, with which the heat flux is right
   comm_forward = message_doubles;
   comm_reverse = 3;
 }
@@ -177,6 +178,7 @@ std::string PairEquipot::shared_bytes(const std::string& file, const std::vector
 
 void PairEquipot::init_style() {
   check_environment();
+  check_heat_flux();
   check_monte_carlo();
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
@@ -203,6 +205,18 @@ void PairEquipot::check_environment() const {
 }
 
 int PairEquipot::num_threads() const { return num_threads_ > 0 ? num_threads_ : comm->nthreads; }
+
+// Half of each edge's virial at each end is not what moves the energy of atoms whose features come from further away.
+// Which stress a compute heat/flux was given cannot be seen from here.
+void PairEquipot::check_heat_flux() const {
+  if (modify->get_compute_by_style("^heat/flux$").empty()) return;
+  if (modify->get_compute_by_style("^centroid/stress/atom$").empty())
+    error->all(FLERR, "pair_style equipot: compute heat/flux with compute stress/atom is not the heat flux of a "
+                      "message-passing potential; give it `compute ID all centroid/stress/atom NULL virial` instead");
+  if (comm->me == 0 && !modify->get_compute_by_style("^stress/atom$").empty())
+    error->warning(FLERR, "pair_style equipot: compute heat/flux is right with compute centroid/stress/atom only, not with "
+                          "the compute stress/atom that is there too");
+}
 
 double PairEquipot::init_one(int, int) { return cutoff_; }
 
@@ -234,7 +248,8 @@ double PairEquipot::memory_usage() {
     if (model.engine) bytes += double(model.engine->bytes()) + double(model.forces.capacity() * sizeof(double));
   return bytes + double((species_.capacity() + atom_point_.capacity() + point_node_.capacity() + point_.capacity()) *
                             sizeof(int32_t) +
-                        start_.capacity() * sizeof(int64_t) + node_virial_.capacity() * sizeof(double));
+                        start_.capacity() * sizeof(int64_t) +
+                        (node_virial_.capacity() + centroid_virial_.capacity()) * sizeof(double));
 }
 
 }  // namespace LAMMPS_NS

@@ -50,6 +50,7 @@ class PairEquipot : public Pair {
   void load(const std::vector<std::string>& files);
   std::string shared_bytes(const std::string& file, const std::vector<std::string>& elements);
   void check_environment() const;
+  void check_heat_flux() const;
   void agree(const std::string& problem) const;
   std::string name(int atom) const;
 
@@ -72,11 +73,11 @@ class PairEquipot : public Pair {
 
   bool is_any(bool is_here) const;
   bool move_points();
-  void evaluate(Model& model, double* forces, double* node_virial);
+  void evaluate(Model& model, double* forces);
   std::string find_not_finite(const double* forces) const;
   static void exchange(void* self, void* rows, int64_t row_bytes);
   void exchange_rows(char* rows, int64_t row_bytes);
-  void tally(const std::vector<double>& node_virial);
+  void tally();
 
   void combine_committee();
   void stop_where_models_disagree();
@@ -110,7 +111,7 @@ class PairEquipot : public Pair {
   // The present step.
   std::vector<double> node_energy_, total_energy_;
   double virial_[9];
-  std::vector<double> node_virial_, deviation_;
+  std::vector<double> node_virial_, centroid_virial_, deviation_;
   double largest_deviation_ = 0;
   bigint last_frame_ = -1;
 

@@ -85,13 +85,14 @@ template <class T>
 void Engine<T>::finish() {
   program_.finish();
   seed_ = {terms.scale.begin(), terms.scale.end()};
+  no_seed_.assign(seed_.size(), T(0));
   // A lone atom of each species.
   std::vector<int32_t> species;
   for (int64_t z = 0; z < num_species; ++z) species.push_back(int32_t(z));
   const std::vector<double> positions(3 * species.size(), 0.0), cell(9, 0.0);
   structure.set_list({num_species, 0, species.data(), nullptr, nullptr, nullptr, positions.data(), cell.data()});
   structure.update(positions.data(), cell.data(), settings.cutoff, 1);
-  network(false, 1, {});
+  network(Pass::energies, 1, {});
   terms.isolated.assign(species.size(), 0.0);
   for (int64_t n = 0; n < num_species; ++n) terms.isolated[size_t(structure.species()[n])] = energy_[size_t(n)];
 }
@@ -100,26 +101,30 @@ template <class T>
 void Engine<T>::run(const Results& results, int num_threads, const Exchange& exchange) {
   const int64_t useful = std::min(structure.num_tiles(), structure.num_atoms() / atoms_per_thread);
   num_threads = int(std::max<int64_t>(1, std::min<int64_t>(num_threads, useful)));
-  network(results.wants_gradient(), num_threads, exchange);
+  const Pass pass = results.wants_moments()    ? Pass::moments
+                    : results.wants_gradient() ? Pass::gradients
+                                               : Pass::energies;
+  network(pass, num_threads, exchange);
   collect(results, num_threads);
 }
 
 template <class T>
-void Engine<T>::network(bool wants_gradient, int num_threads, const Exchange& exchange) {
+void Engine<T>::network(Pass pass, int num_threads, const Exchange& exchange) {
   pool_.reserve(structure.num_nodes() * program_.stored_columns());
   energy_.assign(size_t(structure.num_atoms()), 0.0);
-  if (wants_gradient) gradient_.start(structure);
+  if (pass != Pass::energies) gradient_.start(structure);
   while (int(threads_.size()) < num_threads) threads_.push_back(std::make_unique<Thread>());
   for (auto& thread : threads_) {
     thread->values.resize(size_t(program_.num_buffers()));
     thread->gradients.resize(size_t(program_.num_buffers()));
     thread->workspace.rows.reserve(structure.tile() * program_.tile_columns());
   }
-  const int num_phases = wants_gradient ? 2 * program_.num_stages() - 1 : program_.num_stages();
+  if (pass == Pass::moments) start_moments();
+  const int num_phases = pass != Pass::energies ? 2 * program_.num_stages() - 1 : program_.num_stages();
   for (int phase = 0; phase < num_phases; ++phase) {
-    if (exchange.function != nullptr) fill_halo(phase, exchange);
+    if (exchange.function != nullptr) fill_halo(phase, pass, exchange);
     in_parallel(structure.num_tiles(), num_threads, [&](int thread, int64_t tile) {
-      run_tile(phase, tile, wants_gradient, *threads_[size_t(thread)]);
+      run_tile(phase, tile, pass, *threads_[size_t(thread)]);
     });
   }
 }
@@ -127,20 +132,27 @@ void Engine<T>::network(bool wants_gradient, int num_threads, const Exchange& ex
 // What a phase gathers from an atom's neighbours: features going forward, gradients of the convolution's result going
 // back. The edges of the halo's atoms are worked on where those atoms are evaluated.
 template <class T>
-void Engine<T>::fill_halo(int phase, const Exchange& exchange) {
+void Engine<T>::fill_halo(int phase, Pass pass, const Exchange& exchange) {
   const int last = program_.num_stages() - 1;
-  const auto fill = [&](const Placement& placement) {
-    exchange.function(exchange.context, stored(placement), placement.dim * int64_t(sizeof(T)));
+  const auto fill = [&](T* rows, const Placement& placement) {
+    exchange.function(exchange.context, rows, placement.dim * int64_t(sizeof(T)));
   };
   if (phase == 0) return;
-  if (phase <= last) return fill(program_.value(program_.stage(phase).input));
+  if (phase <= last) {
+    const Placement& value = program_.value(program_.stage(phase).input);
+    return fill(stored(value), value);
+  }
   const Stage<T>& stage = program_.stage(2 * last - phase + 1);
-  fill(program_.gradient(stage.output));
-  if (stage.density >= 0) fill(program_.gradient(stage.density));
+  for (const int buffer : {stage.output, stage.density}) {
+    if (buffer < 0) continue;
+    fill(stored(program_.gradient(buffer)), program_.gradient(buffer));
+    for (int a = 0; pass == Pass::moments && a < 3; ++a)
+      fill(stored_moment(a, program_.moment(buffer)), program_.moment(buffer));
+  }
 }
 
 template <class T>
-void Engine<T>::run_tile(int phase, int64_t number, bool wants_gradient, Thread& thread) {
+void Engine<T>::run_tile(int phase, int64_t number, Pass pass, Thread& thread) {
   const int64_t first = number * structure.tile();
   const int64_t count = std::min(structure.tile(), structure.num_atoms() - first);
   const auto row = [&](const Placement& placement) {
@@ -159,6 +171,12 @@ void Engine<T>::run_tile(int phase, int64_t number, bool wants_gradient, Thread&
                      energy_.data() + first,
                      seed_.data(),
                      &thread.workspace};
+  std::array<Tile<T>, 3> moment_tile;
+  const Tile<T>* moments = nullptr;
+  if (pass == Pass::moments) {
+    moment_tile = moment_tiles(tile, thread);
+    moments = moment_tile.data();
+  }
   const int last = program_.num_stages() - 1;
   const int s = phase <= last ? phase : 2 * last - phase;
   const Stage<T>& stage = program_.stage(s);
@@ -166,12 +184,15 @@ void Engine<T>::run_tile(int phase, int64_t number, bool wants_gradient, Thread&
     convolve_forward(stage, tile);
     for (const auto& operation : stage.operations) operation->forward(tile);
   } else {
-    convolve_backward(program_.stage(s + 1), tile, phase == last + 1);
+    convolve_backward(program_.stage(s + 1), tile, moments, phase == last + 1);
   }
-  if (!wants_gradient || phase < last) return;
-  for (auto operation = stage.operations.rbegin(); operation != stage.operations.rend(); ++operation)
+  if (pass == Pass::energies || phase < last) return;
+  for (auto operation = stage.operations.rbegin(); operation != stage.operations.rend(); ++operation) {
+    // First, as the gradient may take the place of a value that both need.
+    for (int a = 0; moments != nullptr && a < 3; ++a) (*operation)->backward(moments[a]);
     (*operation)->backward(tile);
-  if (s == 0) embedding_backward(stage, tile, last == 0);
+  }
+  if (s == 0) embedding_backward(stage, tile, moments, last == 0);
 }
 
 template <class T>
@@ -194,15 +215,17 @@ void Engine<T>::convolve_forward(const Stage<T>& stage, const Tile<T>& tile) {
 }
 
 template <class T>
-void Engine<T>::convolve_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first) {
+void Engine<T>::convolve_backward(const Stage<T>& stage, const Tile<T>& tile, const Tile<T>* moments,
+                                  bool is_first) {
   Workspace<T>& workspace = *tile.workspace;
   const int64_t dim = program_.dim(stage.input);
   const T* g = stored(program_.gradient(stage.output));
   const SplineWeights<T> weights{stage.table.data()};
   for (int64_t n = 0; n < tile.count; ++n) {
     AtomEdges<T> edges(structure, stage.settings, tile.first + n, false, workspace);
-    edges.start_gradient();
     const T* x = tile.values[stage.input] + n * dim;
+    if (moments != nullptr) convolve_moments(stage, x, edges, n, moments, is_first);
+    edges.start_gradient();
     T* gx = tile.gradients[stage.input] + n * dim;
     if (stage.scalar != nullptr)
       stage.scalar->backward(edges.block(), x, g, gx, edges.g_harmonics, edges.g_basis);
@@ -211,29 +234,26 @@ void Engine<T>::convolve_backward(const Stage<T>& stage, const Tile<T>& tile, bo
                                     workspace.convolution);
     if (stage.density >= 0) {
       const T* g_density = stored(program_.gradient(stage.density));
-      for (int64_t e = 0; e < edges.count; ++e)
-        for (int k = 0; k < 4; ++k)
-          edges.g_basis[k * edges.stride + e] +=
-              g_density[edges.other(e)] * stage.density_table[size_t(edges.knot[e] + k)];
+      edges.add_density(stage.density_table, [&](int64_t e) { return g_density[edges.other(e)]; });
     }
     edges.finish_gradient(gradient_, is_first);
   }
 }
 
 template <class T>
-void Engine<T>::embedding_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first) {
+void Engine<T>::embedding_backward(const Stage<T>& stage, const Tile<T>& tile, const Tile<T>* moments,
+                                   bool is_first) {
   Workspace<T>& workspace = *tile.workspace;
   const int64_t dim = program_.dim(stage.output);
   for (int64_t n = 0; n < tile.count; ++n) {
     AtomEdges<T> edges(structure, stage.settings, tile.first + n, true, workspace);
+    if (moments != nullptr) embedding_moments(stage, edges, n, moments, is_first);
     edges.start_gradient();
     stage.embedding->backward(stage.settings, edges, structure.species(), tile.gradients[stage.output] + n * dim,
                               workspace);
     if (stage.density >= 0) {
       const T g_density = tile.gradients[stage.density][n];
-      for (int64_t e = 0; e < edges.count; ++e)
-        for (int k = 0; k < 4; ++k)
-          edges.g_basis[k * edges.stride + e] += g_density * stage.density_table[size_t(edges.knot[e] + k)];
+      edges.add_density(stage.density_table, [&](int64_t) { return g_density; });
     }
     edges.finish_gradient(gradient_, is_first);
   }
@@ -241,8 +261,12 @@ void Engine<T>::embedding_backward(const Stage<T>& stage, const Tile<T>& tile, b
 
 template <class T>
 int64_t Engine<T>::bytes() const {
-  return structure.num_nodes() * program_.stored_columns() * int64_t(sizeof(T)) +
-         structure.capacity() * int64_t(3 * sizeof(T)) + structure.bytes();
+  int64_t columns = program_.stored_columns(), per_edge = 3;
+  if (moment_pool_.data() != nullptr) {
+    columns += 3 * program_.stored_moment_columns();
+    per_edge += 9;
+  }
+  return (structure.num_nodes() * columns + structure.capacity() * per_edge) * int64_t(sizeof(T)) + structure.bytes();
 }
 
 template class Engine<float>;

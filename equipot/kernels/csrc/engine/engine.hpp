@@ -4,6 +4,7 @@
 
 #include <omp.h>
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -13,15 +14,20 @@
 
 namespace equipot {
 
-// What a caller wants, in the caller's order of atoms; null: not wanted. With a list of points the rows of forces and
-// node_virial are points, and what comes from the atoms evaluated here is added to them.
+// What a caller wants, in the caller's order of atoms; null: not wanted. With a list of points the rows of forces,
+// node_virial and centroid_virial are points, and what comes from the atoms evaluated here is added to them.
 struct Results {
   double* node_energy = nullptr;  // (num_atoms)
   double* forces = nullptr;       // (num_atoms, 3)
   double* virial = nullptr;       // (3, 3), symmetric
   double* node_virial = nullptr;  // (num_atoms, 3, 3), symmetric: half of every edge's share at each end
+  // (num_atoms, 3, 3), position first: W_j = sum_i (r_i - r_j) (x) dU_i/dr_j, with which the heat flux is sum_j W_j v_j
+  double* centroid_virial = nullptr;
 
-  bool wants_gradient() const { return forces != nullptr || virial != nullptr || node_virial != nullptr; }
+  bool wants_moments() const { return centroid_virial != nullptr; }
+  bool wants_gradient() const {
+    return forces != nullptr || virial != nullptr || node_virial != nullptr || wants_moments();
+  }
 };
 
 // How the halo gets its rows: called with an array of rows by node, in the engine's order, those of atoms filled; it
@@ -90,23 +96,39 @@ class Engine final : public EngineBase {
   int64_t bytes() const override;
 
  private:
+  // What the network is run for; each has all that comes before it.
+  enum class Pass { energies, gradients, moments };
+
   struct Thread {
     Workspace<T> workspace;
-    std::vector<T*> values, gradients;  // by buffer, for the present tile
+    std::vector<T*> values, gradients, moments[3];  // by buffer, for the present tile
     double virial[6];
     Scratch<double> pairs;
-    Scratch<double> point_forces, point_virial;  // with points: what is added to them, where several threads run
-    double *forces, *node_virial;                // with points: where this thread adds
+    // With points: what is added to them, where several threads run, and where this thread adds.
+    Scratch<double> point_forces, point_virial, point_centroid;
+    double *forces, *node_virial, *centroid_virial;
   };
 
   std::vector<T> copy(const double* numbers, int64_t size) const { return {numbers, numbers + size}; }
-  void network(bool wants_gradient, int num_threads, const Exchange& exchange);
-  void fill_halo(int phase, const Exchange& exchange);
-  void run_tile(int phase, int64_t tile, bool wants_gradient, Thread& thread);
+  void network(Pass pass, int num_threads, const Exchange& exchange);
+  void fill_halo(int phase, Pass pass, const Exchange& exchange);
+  void run_tile(int phase, int64_t tile, Pass pass, Thread& thread);
   void convolve_forward(const Stage<T>& stage, const Tile<T>& tile);
-  void convolve_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first);
-  void embedding_backward(const Stage<T>& stage, const Tile<T>& tile, bool is_first);
+  void convolve_backward(const Stage<T>& stage, const Tile<T>& tile, const Tile<T>* moments, bool is_first);
+  void embedding_backward(const Stage<T>& stage, const Tile<T>& tile, const Tile<T>* moments, bool is_first);
   T* stored(const Placement& placement) { return pool_.data() + structure.num_nodes() * placement.column; }
+
+  // engine_moments.cpp
+  void start_moments();
+  std::array<Tile<T>, 3> moment_tiles(const Tile<T>& tile, Thread& thread);
+  void convolve_moments(const Stage<T>& stage, const T* x, AtomEdges<T>& edges, int64_t n, const Tile<T>* moments,
+                        bool is_first);
+  void embedding_moments(const Stage<T>& stage, AtomEdges<T>& edges, int64_t n, const Tile<T>* moments, bool is_first);
+  T* stored_moment(int a, const Placement& placement) {
+    return moment_pool_.data() + structure.num_nodes() * (a * program_.stored_moment_columns() + placement.column);
+  }
+  void collect_centroid(int64_t atom, const double* v, const double* own, const double* pair, int64_t stride,
+                        const Results& results, Thread& thread) const;
 
   void collect(const Results& results, int num_threads);
   void start_points(const Results& results);
@@ -123,7 +145,9 @@ class Engine final : public EngineBase {
   std::vector<T> seed_;
   Scratch<T> pool_;
   std::vector<double> energy_, switch_, switch_slope_;  // network energies; the switch of bound atoms
-  EdgeGradient<T> gradient_;
+  EdgeGradient<T> gradient_, moment_gradient_[3];
+  std::vector<T> no_seed_;
+  Scratch<T> moment_pool_;
   std::vector<std::unique_ptr<Thread>> threads_;
 };
 

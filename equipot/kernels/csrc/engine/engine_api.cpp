@@ -79,7 +79,9 @@ EQUIPOT_API int equipot_engine_update(EquipotEngine* engine, const double* posit
 }
 
 EQUIPOT_API int equipot_engine_run(EquipotEngine* engine, int num_threads, double* node_energy, double* forces,
-                                   double* virial, double* node_virial, EquipotExchange exchange, void* context) {
-  return guarded(
-      [&] { engine->base->run({node_energy, forces, virial, node_virial}, num_threads, {exchange, context}); });
+                                   double* virial, double* node_virial, double* centroid_virial,
+                                   EquipotExchange exchange, void* context) {
+  return guarded([&] {
+    engine->base->run({node_energy, forces, virial, node_virial, centroid_virial}, num_threads, {exchange, context});
+  });
 }

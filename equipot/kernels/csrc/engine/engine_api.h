@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* Raised with every change of an entry point of the native kernels, of those declared here and of all others. */
-#define EQUIPOT_ABI_VERSION 3
+#define EQUIPOT_ABI_VERSION 4
 
 #ifdef __cplusplus
 extern "C" {
@@ -69,10 +69,11 @@ int equipot_engine_update(EquipotEngine* engine, const double* positions, const 
                           int64_t* closest_pair, double* closest_distance);
 
 /* Evaluates the structure as it was last updated. Results that are null are not computed: node_energy (num_atoms),
- * forces (num_atoms, 3), virial (3, 3), node_virial (num_atoms, 3, 3); with a list of points forces and node_virial are
- * by point, and added to. `exchange` is called with `context`; null where there is no halo. */
+ * forces (num_atoms, 3), virial (3, 3), node_virial and centroid_virial (num_atoms, 3, 3; see Results in engine.hpp);
+ * with a list of points forces and virials of atoms are by point, and added to. `exchange` is called with `context`; null
+ * where there is no halo. centroid_virial has to be wanted everywhere or nowhere, as it takes more exchanges. */
 int equipot_engine_run(EquipotEngine* engine, int num_threads, double* node_energy, double* forces, double* virial,
-                       double* node_virial, EquipotExchange exchange, void* context);
+                       double* node_virial, double* centroid_virial, EquipotExchange exchange, void* context);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

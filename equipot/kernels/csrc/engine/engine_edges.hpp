@@ -102,6 +102,13 @@ class AtomEdges {
     std::fill(g_basis, g_basis + 4 * stride, T(0));
   }
 
+  // Adds the gradient of a density, given that of each edge's.
+  template <class Function>
+  void add_density(const std::vector<T>& table, const Function& g_density) const {
+    for (int64_t e = 0; e < count; ++e)
+      for (int k = 0; k < 4; ++k) g_basis[k * stride + e] += g_density(e) * table[size_t(knot[e] + k)];
+  }
+
   // Adds what the gradients with respect to harmonics and basis come to (or, where `overwrites`, sets it).
   void finish_gradient(const EdgeGradient<T>& gradient, bool overwrites) const {
     T* g_vector = workspace_.g_vector.reserve(3 * stride);

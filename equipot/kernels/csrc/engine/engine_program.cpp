@@ -148,6 +148,7 @@ void Program<T>::place() {
       if (operation->gradient_may_replace_value) shares[size_t(operation->inputs[0].buffer)] = true;
     }
   }
+  const std::vector<Lifetime> of_moments(lives.begin() + int64_t(size), lives.end());
   // A gradient that takes the place of its value: both are one array that lives as long as either.
   for (size_t b = 0; b < size; ++b) {
     shares[b] = shares[b] && needed_backward[b] == 1;
@@ -164,6 +165,9 @@ void Program<T>::place() {
     const size_t g = shares[b] ? b : size + b;
     gradients_.push_back({dims_[b], columns[g], lives[g].is_stored()});
   }
+  stored_moment_columns_ = first_fit(of_moments, true, columns);
+  tile_moment_columns_ = first_fit(of_moments, false, columns);
+  for (size_t b = 0; b < size; ++b) moments_.push_back({dims_[b], columns[b], of_moments[b].is_stored()});
 }
 
 template class Program<float>;

@@ -49,8 +49,12 @@ class Program {
   const Stage<T>& stage(int s) const { return stages_[size_t(s)]; }
   const Placement& value(int buffer) const { return values_[size_t(buffer)]; }
   const Placement& gradient(int buffer) const { return gradients_[size_t(buffer)]; }
+  // Of one moment of a gradient (engine_moments.cpp), in space of its own: values outlive the moments' backward pass.
+  const Placement& moment(int buffer) const { return moments_[size_t(buffer)]; }
   int64_t stored_columns() const { return stored_columns_; }
   int64_t tile_columns() const { return tile_columns_; }
+  int64_t stored_moment_columns() const { return stored_moment_columns_; }
+  int64_t tile_moment_columns() const { return tile_moment_columns_; }
 
  private:
   void mark_first_writers();
@@ -59,8 +63,8 @@ class Program {
 
   std::vector<int64_t> dims_;
   std::vector<Stage<T>> stages_;
-  std::vector<Placement> values_, gradients_;
-  int64_t stored_columns_ = 0, tile_columns_ = 0;
+  std::vector<Placement> values_, gradients_, moments_;
+  int64_t stored_columns_ = 0, tile_columns_ = 0, stored_moment_columns_ = 0, tile_moment_columns_ = 0;
 };
 
 }  // namespace equipot

@@ -83,11 +83,14 @@ void Engine<T>::start_points(const Results& results) {
     Thread& thread = *threads_[t];
     thread.forces = results.forces;
     thread.node_virial = results.node_virial;
+    thread.centroid_virial = results.centroid_virial;
     if (t == 0) continue;
     if (results.forces != nullptr) thread.forces = thread.point_forces.reserve(3 * num_points);
     if (results.node_virial != nullptr) thread.node_virial = thread.point_virial.reserve(9 * num_points);
+    if (results.centroid_virial != nullptr) thread.centroid_virial = thread.point_centroid.reserve(9 * num_points);
     if (results.forces != nullptr) std::fill_n(thread.forces, 3 * num_points, 0.0);
     if (results.node_virial != nullptr) std::fill_n(thread.node_virial, 9 * num_points, 0.0);
+    if (results.centroid_virial != nullptr) std::fill_n(thread.centroid_virial, 9 * num_points, 0.0);
   }
 }
 
@@ -104,6 +107,7 @@ void Engine<T>::finish_points(const Results& results, int num_threads) {
   };
   add(results.forces, 3, &Thread::forces);
   add(results.node_virial, 9, &Thread::node_virial);
+  add(results.centroid_virial, 9, &Thread::centroid_virial);
 }
 
 // An edge pulls its atom one way and the point where it ends the other way; each has half of its virial.
@@ -178,9 +182,10 @@ double Engine<T>::collect_edges(int64_t n, const Results& results, Thread& threa
   if (results.virial != nullptr) add_outer(v, own, stride, -1.0, thread.virial);
   if (structure.has_points()) {
     scatter(n, v, own, stride, results, thread);
+    if (results.wants_moments()) collect_centroid(n, v, own, pair, stride, results, thread);
     return pair_energy;
   }
-  if (results.forces == nullptr && results.node_virial == nullptr) return pair_energy;
+  if (results.forces == nullptr && results.node_virial == nullptr && !results.wants_moments()) return pair_energy;
 
   for (int64_t e = 0; e < count; ++e) {
     const int64_t other = neighbors[e], back = structure.reverse(n, e), other_count = structure.edge_count(other);
@@ -198,6 +203,7 @@ double Engine<T>::collect_edges(int64_t n, const Results& results, Thread& threa
     add_outer(v, pair, stride, -0.5, six);
     spread(six, results.node_virial + 9 * to);
   }
+  if (results.wants_moments()) collect_centroid(n, v, own, pair, stride, results, thread);
   return pair_energy;
 }
 

@@ -18,6 +18,9 @@ struct Workspace {
   ConvolutionScratch<T> convolution;
   ProductBasisScratch<T> product;
   Scratch<T> rows;  // buffers that live within a tile
+  // Moments (engine_moments.cpp): what lives within a tile, and what an atom's edges bring, row by edge.
+  Scratch<T> moment_rows, brought;
+  Scratch<int64_t> edge_number;
 };
 
 }  // namespace equipot
