@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from torch import nn
 
 from equipot.config import Limit, Section
@@ -98,6 +99,9 @@ class PaiNNLayer(nn.Module):
         )
         self.lift = IrrepsLinear(self.linear_gated.layout_out, self.update.layout_in)
         self.linear_update = IrrepsLinear(features, features)
+        with torch.no_grad():  # what is added to the features at first is half as large as they are
+            for parameter in (*self.linear_out.parameters(), *self.linear_update.parameters()):
+                parameter.mul_(0.5)
 
     def wire(self, steps: Recorder, x: Value, sent: Value) -> Value:
         """The features after the layer, of those before and what is sent of them."""

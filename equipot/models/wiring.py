@@ -58,6 +58,15 @@ class Wiring:
         return found
 
     @cached_property
+    def num_convolutions(self) -> int:
+        """Convolutions one behind the other: an energy reaches so many cutoffs far."""
+        depth: dict[Value, int] = {}
+        for step in self.steps:
+            before = max((depth[value] for value in step.inputs), default=0)
+            depth[step.output] = before + isinstance(step, Convolve)
+        return depth[self.energy]
+
+    @cached_property
     def why_not_taped(self) -> str | None:
         """Why no tape serves the model, as the end of a sentence; None: one does."""
         return next((reason for step in self.steps if (reason := step.why_not_taped()) is not None), None)
