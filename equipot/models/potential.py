@@ -97,7 +97,7 @@ class Potential(nn.Module):
 
     @property
     def num_layers(self) -> int | None:
-        """Message-passing layers: an atom's energy reaches so many cutoffs far; None: the architecture does not tell."""
+        """Message-passing layers: energies reach so many cutoffs; None: the architecture does not tell."""
         if isinstance(self.architecture, WiredArchitecture):
             return self.architecture.wiring.num_convolutions
         layers = getattr(self.architecture, "layers", None)
