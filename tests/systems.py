@@ -72,6 +72,12 @@ ARCHITECTURES = {
             "radial_hidden": (8,),
         },
     ),
+    "ace": ("ace", {"num_channels": 5, "l_max": 2, "correlation": 4}),
+    "behler_parrinello": (
+        "behler_parrinello",
+        {"radial_order": 5, "angular_order": 3, "angular_cutoff": 3.5, "hidden": (7, 5)},
+    ),
+    "painn": ("painn", {"num_channels": 5, "num_layers": 2}),
 }
 
 

@@ -92,6 +92,15 @@ class Lowering:
             self._buffers[value] = self.document.buffer(value.layout.dim)
         return self._buffers[value]
 
+    def own_buffer(self, value: Value) -> int:
+        """A buffer of a value that one operation alone reads: its gradient need not be added to others."""
+        buffer = self.buffer(value)
+        if len(self.users(value)) == 1:
+            return buffer
+        copied = self.document.buffer(value.layout.dim)
+        self.document.copy(buffer, copied, [(block.components, block.channels) for block in value.layout.blocks])
+        return copied
+
 
 def _constants(wiring: Wiring, num_species: int) -> dict[Value, Tensor]:
     """(num_species, dim) of every table."""

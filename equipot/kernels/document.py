@@ -150,6 +150,14 @@ class Document:
         weights = torch.cat([block.weights.flatten(1) for block in blocks], dim=1)
         self._add("linear", [input, output, *weights.shape, len(blocks), *rows], weights)
 
+    def copy(self, input: int, output: int, blocks: Sequence[tuple[int, int]]) -> None:
+        """output += input; ``blocks`` are (components, channels) one after the other."""
+        rows, offset = [], 0
+        for components, channels in blocks:
+            rows.append(LinearBlock(components, offset, offset, torch.eye(channels, dtype=torch.float64).unsqueeze(0)))
+            offset += components * channels
+        self.linear(input, output, rows)
+
     def gate(self, input: int, output: int, items: Sequence[GateItem]) -> None:
         """output = gate(input)."""
         kinds = {"silu": 0, "tanh": 1, "gated": 2}
@@ -166,6 +174,10 @@ class Document:
             )
         ]
         self._add("gate", [input, output, len(items), *rows])
+
+    def invariants(self, input: int, output: int, blocks: Sequence[tuple[int, int]]) -> None:
+        """output = mean over components of input squared; ``blocks`` are (components, channels) one after the other."""
+        self._add("invariants", [input, output, len(blocks), *(number for block in blocks for number in block)])
 
     def density_scale(self, input: int, density: int, output: int) -> None:
         """output = input / (1 + density)."""

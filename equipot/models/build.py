@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from equipot.errors import ConfigError
 from equipot.models.config import PotentialConfig
 from equipot.models.potential import Potential
+from equipot.models.registry import EXAMPLE, resolve_options
 
 
 def build_potential(
@@ -40,6 +42,26 @@ def build_potential(
         potential.scale.copy_(_by_element(config, "scale", scale))
         potential.shift.copy_(_by_element(config, "shift", shift))
     return potential
+
+
+def example_potential(
+    elements: tuple[str, ...], cutoff: float, *, avg_num_neighbors: float, dtype: str, **options: Any
+) -> Potential:
+    """A small potential with random weights, for tests of an installation.
+
+    Args:
+        elements, cutoff, avg_num_neighbors, dtype: as in :class:`PotentialConfig`.
+        options: of the architecture, over its preset ``small``.
+    """
+    config = PotentialConfig(
+        architecture=EXAMPLE,
+        elements=elements,
+        cutoff=cutoff,
+        avg_num_neighbors=avg_num_neighbors,
+        dtype=dtype,
+        options=resolve_options(EXAMPLE, "small", options),
+    )
+    return build_potential(config, atomic_energies={element: -1.0 - k for k, element in enumerate(elements)})
 
 
 def _by_element(config: PotentialConfig, name: str, values: float | Mapping[str, float]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 
 from equipot.config import FieldError, Limit, Section
 from equipot.errors import ConfigError
-from equipot.kernels import Block, FeatureLayout
+from equipot.kernels import FeatureLayout
 from equipot.models.registry import register
 from equipot.models.wired import WiredArchitecture
 from equipot.models.wiring import Recorder
@@ -27,6 +27,8 @@ from equipot.nn import (
     RadialEmbedding,
     SpeciesLinear,
     SymmetricProduct,
+    highest_order,
+    natural_layout,
 )
 from equipot.nn.linear import normal_matrix
 
@@ -75,7 +77,7 @@ class MACEOptions(Section):
             raise FieldError("agnesi", "needs radial: mlp; radial functions depend on the pair of elements")
         if self.feature_l_max > self.l_max:
             raise FieldError("feature_l_max", f"can be at most l_max = {self.l_max}")
-        if self.correlation == 4 and self.l_max > 2:
+        if self.l_max > highest_order(self.correlation):
             raise FieldError("correlation", f"can be 4 only with l_max at most 2; l_max is {self.l_max}")
 
     @property
@@ -89,10 +91,6 @@ PRESETS = {
     "medium": {"num_layers": 2, "num_channels": 64, "l_max": 3, "feature_l_max": 1},
     "large": {"num_layers": 2, "num_channels": 128, "l_max": 3, "feature_l_max": 2},
 }
-
-
-def _natural(channels: int, l_max: int) -> FeatureLayout:
-    return FeatureLayout(tuple(Block(channels, l, (-1) ** l) for l in range(l_max + 1)))
 
 
 class MACELayer(nn.Module):
@@ -109,7 +107,7 @@ class MACELayer(nn.Module):
         is_first: bool,
     ) -> None:
         super().__init__()
-        density = _natural(options.num_channels, options.l_max)
+        density = natural_layout(options.num_channels, options.l_max)
         self.message = Message(
             layout_in,
             options.l_max,
@@ -154,10 +152,10 @@ class MACE(WiredArchitecture):
         self.edges = EdgeEmbedding(options.l_max, cutoff, options.num_intervals)
         self.embedding = normal_matrix(num_species, options.num_channels, fan_in=1)
         self.layers, self.readouts = nn.ModuleList(), nn.ModuleList()
-        layout = _natural(options.num_channels, 0)
+        layout = natural_layout(options.num_channels, 0)
         for layer in range(options.num_layers):
             is_last = layer == options.num_layers - 1
-            following = _natural(options.num_channels, 0 if is_last else options.feature_l_max)
+            following = natural_layout(options.num_channels, 0 if is_last else options.feature_l_max)
             self.layers.append(
                 MACELayer(options, layout, following, num_species, avg_num_neighbors, is_first=layer == 0)
             )
@@ -177,4 +175,10 @@ class MACE(WiredArchitecture):
             steps.readout(readout, x)
 
 
-register("mace", MACEOptions, MACE, presets=PRESETS)
+register(
+    "mace",
+    MACEOptions,
+    MACE,
+    presets=PRESETS,
+    citation="I. Batatia et al., Advances in Neural Information Processing Systems 35 (2022), arXiv 2206.07697",
+)

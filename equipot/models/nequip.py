@@ -172,4 +172,10 @@ def _feature_irreps(options: NequIPOptions) -> list[tuple[int, int]]:
     return [(l, 1) for l in orders] + [(l, -1) for l in orders]
 
 
-register("nequip", NequIPOptions, NequIP, presets=PRESETS)
+register(
+    "nequip",
+    NequIPOptions,
+    NequIP,
+    presets=PRESETS,
+    citation="S. Batzner et al., Nature Communications 13, 2453 (2022), doi 10.1038/s41467-022-29939-5",
+)

@@ -16,6 +16,7 @@ from equipot.models.architecture import Edges
 from equipot.models.config import PotentialConfig
 from equipot.models.output import ModelOutput
 from equipot.models.registry import build_options, entry
+from equipot.models.wired import WiredArchitecture
 from equipot.nn import ZBLRepulsion
 
 if TYPE_CHECKING:
@@ -93,6 +94,14 @@ class Potential(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.atomic_energies.device
+
+    @property
+    def num_layers(self) -> int | None:
+        """Message-passing layers: energies reach so many cutoffs; None: the architecture does not tell."""
+        if isinstance(self.architecture, WiredArchitecture):
+            return self.architecture.wiring.num_convolutions
+        layers = getattr(self.architecture, "layers", None)
+        return None if layers is None else len(layers)
 
     def num_parameters(self) -> int:
         """How many numbers a training from scratch would train, frozen now or not: the size of the model."""

@@ -32,9 +32,12 @@ class Entry:
     options_class: type
     module_class: type[nn.Module]
     presets: Mapping[str, Mapping[str, Any]]
+    citation: str | None = None
 
 
 _ENTRIES: dict[str, Entry] = {}
+#: What examples and speed tests of the installation are built with.
+EXAMPLE = "nequip"
 
 
 def register(
@@ -43,6 +46,7 @@ def register(
     module_class: type[nn.Module],
     *,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    citation: str | None = None,
 ) -> None:
     """Make an architecture known under a name.
 
@@ -52,6 +56,7 @@ def register(
         module_class: built as ``module_class(options, num_species=, cutoff=, avg_num_neighbors=)``; see
             :class:`equipot.models.Architecture`.
         presets: for each size name, the options that differ from the defaults.
+        citation: the paper to cite for it.
 
     Raises:
         ConfigError: the name is taken by another class, or the options are no dataclass.
@@ -61,7 +66,7 @@ def register(
     known = _ENTRIES.get(name)
     if known is not None and known.module_class.__qualname__ != module_class.__qualname__:
         raise ConfigError(f"An architecture named {name!r} is already registered ({known.module_class.__name__}).")
-    _ENTRIES[name] = Entry(options_class, module_class, dict(presets or {}))
+    _ENTRIES[name] = Entry(options_class, module_class, dict(presets or {}), citation)
 
 
 def names() -> list[str]:

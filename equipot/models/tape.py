@@ -26,7 +26,7 @@ from equipot.kernels.native import geometry
 from equipot.models.architecture import Edges
 from equipot.models.steps import TapedBatch, TapedEdges, Value
 from equipot.models.wiring import Wiring
-from equipot.nn import EdgeEmbedding, RadialEmbedding
+from equipot.nn import AnyRadialEmbedding, EdgeEmbedding
 
 
 def why_not_taped(module: EdgeGeometry) -> str | None:
@@ -39,7 +39,7 @@ def why_not_taped(module: EdgeGeometry) -> str | None:
 def energy_and_gradient(
     wiring: Wiring,
     embedding: EdgeEmbedding,
-    radial: RadialEmbedding,
+    radial: AnyRadialEmbedding,
     species: Tensor,
     edges: Edges,
     seed: Tensor,

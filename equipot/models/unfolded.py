@@ -28,7 +28,7 @@ def centroid_virials(potential: Potential, graph: AtomicGraph) -> torch.Tensor:
     small ones, of many.
 
     Args:
-        potential: its architecture has ``layers``, each of which reaches one cutoff further.
+        potential: it is known how many cutoffs far its energies reach.
         graph: N atoms, one structure or several.
 
     Returns:
@@ -38,14 +38,14 @@ def centroid_virials(potential: Potential, graph: AtomicGraph) -> torch.Tensor:
         UsageError: it is not known how far the architecture's energies reach.
         ElementError: an atom of an element the potential does not know.
     """
-    layers = getattr(potential.architecture, "layers", None)
+    layers = potential.num_layers
     if layers is None:
         raise UsageError(
             "The heat flux needs to know how far an atom's energy reaches, and "
-            f"{type(potential.architecture).__name__} has no `layers` to count."
+            f"{type(potential.architecture).__name__} does not tell."
         )
     species = potential.species(graph.atomic_numbers)
-    atom, translation, center, neighbor = _unfold(graph, len(layers))
+    atom, translation, center, neighbor = _unfold(graph, layers)
     cell = graph.cell.index_select(0, graph.graph_index.index_select(0, atom))
     positions = graph.positions.index_select(0, atom) + (translation.unsqueeze(1).to(cell.dtype) @ cell).squeeze(1)
     positions = positions.detach().requires_grad_()

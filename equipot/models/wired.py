@@ -8,7 +8,7 @@ from equipot.models import tape
 from equipot.models.architecture import Edges
 from equipot.models.steps import Batch
 from equipot.models.wiring import Recorder, Wiring
-from equipot.nn import EdgeEmbedding, RadialEmbedding
+from equipot.nn import AnyRadialEmbedding, EdgeEmbedding
 
 
 class WiredArchitecture(nn.Module):
@@ -20,7 +20,7 @@ class WiredArchitecture(nn.Module):
         edges: edge vectors -> harmonics, spline basis, input of the radial networks.
     """
 
-    radial: RadialEmbedding
+    radial: AnyRadialEmbedding
     edges: EdgeEmbedding
     num_species: int
 

@@ -12,8 +12,21 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
-from equipot.models.steps import Activate, Batch, Convolve, Mix, Multiply, Readout, Rows, SpeciesTable, Step, Sum, Value
-from equipot.nn import Gate, IrrepsLinear, Message, MultiLayerPerceptron, SpeciesLinear, SymmetricProduct
+from equipot.models.steps import (
+    Activate,
+    Batch,
+    Convolve,
+    Mix,
+    Multiply,
+    Readout,
+    Rows,
+    SpeciesTable,
+    Square,
+    Step,
+    Sum,
+    Value,
+)
+from equipot.nn import Gate, Invariants, IrrepsLinear, Message, MultiLayerPerceptron, SpeciesLinear, SymmetricProduct
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +56,15 @@ class Wiring:
             for value in step.inputs:
                 found[value].append(step)
         return found
+
+    @cached_property
+    def num_convolutions(self) -> int:
+        """Convolutions one behind the other: an energy reaches so many cutoffs far."""
+        depth: dict[Value, int] = {}
+        for step in self.steps:
+            before = max((depth[value] for value in step.inputs), default=0)
+            depth[step.output] = before + isinstance(step, Convolve)
+        return depth[self.energy]
 
     @cached_property
     def why_not_taped(self) -> str | None:
@@ -82,6 +104,8 @@ class Recorder:
 
     def convolve(self, message: Message, x: Value) -> Value:
         """Sum messages over neighbours."""
+        if any(isinstance(step, Convolve) for step in self._steps):
+            x = self._rows(x)  # the engine folds constants into its first convolution only
         return self._add(Convolve(message, x))
 
     def gate(self, gate: Gate, x: Value) -> Value:
@@ -91,6 +115,10 @@ class Recorder:
     def product(self, product: SymmetricProduct, x: Value) -> Value:
         """Symmetric products."""
         return self._add(Multiply(product, x))
+
+    def invariants(self, invariants: Invariants, x: Value) -> Value:
+        """The mean square of the components of each channel."""
+        return self._add(Square(invariants, x))
 
     def readout(self, perceptron: MultiLayerPerceptron, x: Value) -> None:
         """Add a perceptron of the scalars to the energy."""

@@ -6,13 +6,16 @@ own parameter names to n.
 """
 
 from equipot.nn.gate import Gate
+from equipot.nn.invariants import Invariants
 from equipot.nn.linear import IrrepsLinear, SpeciesLinear
 from equipot.nn.message import Message
-from equipot.nn.mlp import MultiLayerPerceptron
-from equipot.nn.product import SymmetricProduct
+from equipot.nn.mlp import FixedRadial, MultiLayerPerceptron
+from equipot.nn.product import SymmetricProduct, highest_order, natural_layout
 from equipot.nn.radial import (
     AgnesiTransform,
+    AnyRadialEmbedding,
     BesselBasis,
+    ChebyshevEmbedding,
     EdgeEmbedding,
     EdgeFeatures,
     PolynomialEnvelope,
@@ -23,10 +26,14 @@ from equipot.nn.zbl import RepulsionConstants, ZBLRepulsion
 
 __all__ = [
     "AgnesiTransform",
+    "AnyRadialEmbedding",
     "BesselBasis",
+    "ChebyshevEmbedding",
     "EdgeEmbedding",
     "EdgeFeatures",
+    "FixedRadial",
     "Gate",
+    "Invariants",
     "IrrepsLinear",
     "Message",
     "MultiLayerPerceptron",
@@ -37,4 +44,6 @@ __all__ = [
     "SymmetricProduct",
     "XPLOREnvelope",
     "ZBLRepulsion",
+    "highest_order",
+    "natural_layout",
 ]

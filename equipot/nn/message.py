@@ -11,7 +11,7 @@ from equipot.kernels import Block, Convolution, ConvolutionPlan, FeatureLayout, 
 from equipot.kernels.radial_table import radial_table
 from equipot.kernels.spline import control_points
 from equipot.nn.linear import IrrepsLinear
-from equipot.nn.mlp import MultiLayerPerceptron
+from equipot.nn.mlp import FixedRadial, MultiLayerPerceptron
 from equipot.nn.radial import EdgeFeatures
 
 
@@ -30,6 +30,8 @@ class Message(nn.Module):
             ``norm`` (the density blocks of MACE).
         spline: evaluate the radial network at the knots and interpolate, instead of on every edge.
         scalar_bias: a bias on the even scalars of W x.
+        linear_up: whether there is the map W; without it ``linear_up`` is None.
+        radial_network: instead of a perceptron of these sizes, what makes the weights of all paths from the embedding.
     """
 
     def __init__(
@@ -45,12 +47,17 @@ class Message(nn.Module):
         density_normalization: bool = False,
         spline: bool = False,
         scalar_bias: bool = False,
+        linear_up: bool = True,
+        radial_network: FixedRadial | None = None,
     ) -> None:
         super().__init__()
         plan = ConvolutionPlan.build(layout_in, l_max, irreps_out, harmonic_parity=harmonic_parity)
         self.layout_out, self.norm = plan.output, norm
-        self.linear_up = IrrepsLinear(layout_in, layout_in, scalar_bias=scalar_bias)
-        self.radial_network = MultiLayerPerceptron([num_radial, *radial_sizes, plan.num_weights])
+        self.linear_up = IrrepsLinear(layout_in, layout_in, scalar_bias=scalar_bias) if linear_up else None
+        self.radial_network = radial_network or MultiLayerPerceptron([num_radial, *radial_sizes, plan.num_weights])
+        width = self.radial_network.weights[-1].shape[1]
+        if width != plan.num_weights:
+            raise ValueError(f"the radial network has {width} outputs, the paths have {plan.num_weights} weights")
         self.is_spline = spline
         convolution = SplineConvolution if spline else Convolution
         self.convolution = convolution(plan)

@@ -29,3 +29,28 @@ class MultiLayerPerceptron(nn.Module):
         for weight in self.weights[:-1]:
             x = scaled_silu(x @ weight)
         return x
+
+
+class FixedRadial(nn.Module):
+    """Radial functions that are fixed combinations of the embedding, in place of a perceptron.
+
+    Args:
+        matrix: (num_radial, num_weights).
+    """
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    @property
+    def weights(self) -> list[torch.Tensor]:
+        """The one matrix, as a perceptron has several."""
+        return [self.matrix]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., num_radial) -> (..., num_weights)."""
+        return x @ self.matrix
+
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """The input of the last matrix: the embedding itself."""
+        return x

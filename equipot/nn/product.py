@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from equipot.kernels import FeatureLayout, ProductBasis, ProductBasisPlan
+from equipot.kernels import Block, FeatureLayout, ProductBasis, ProductBasisPlan
+
+
+def natural_layout(channels: int, l_max: int) -> FeatureLayout:
+    """Irreps of natural parity, (-1)^l, of order 0 to l_max, with the same number of channels each."""
+    return FeatureLayout(tuple(Block(channels, l, (-1) ** l) for l in range(l_max + 1)))
+
+
+def highest_order(correlation: int) -> int:
+    """The highest l of features whose products of so many factors are served."""
+    return 2 if correlation >= 4 else 4
 
 
 class SymmetricProduct(nn.Module):

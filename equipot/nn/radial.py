@@ -139,6 +139,52 @@ class RadialEmbedding(nn.Module):
             return self.basis(argument), envelope
         return self.basis(argument) * envelope, None
 
+    @property
+    def trained(self) -> torch.Tensor | None:
+        """What the functions depend on besides the distance, and may train."""
+        return self.basis.wave_numbers
+
+
+class ChebyshevEmbedding(nn.Module):
+    """Fixed radial functions of the descriptors of Artrith, Urban and Ceder, Phys. Rev. B 96, 014112 (2017).
+
+    Columns: Chebyshev polynomials T_0..T_order of 2 r / cutoff - 1, each times the cutoff function; the cutoff function
+    of the angular sums; its square. The cutoff function is the polynomial envelope with p = 2, close to the cosine of
+    the paper and twice continuously differentiable.
+
+    Args:
+        cutoff: Angstrom.
+        order: highest polynomial.
+        angular_cutoff: Angstrom, at most ``cutoff``.
+    """
+
+    onset = transform = None
+    envelope_on_weights = False
+
+    def __init__(self, cutoff: float, order: int, angular_cutoff: float) -> None:
+        super().__init__()
+        self.cutoff, self.order, self.angular_cutoff = cutoff, order, angular_cutoff
+        self.envelope = PolynomialEnvelope(2)
+
+    def forward(
+        self, distance: torch.Tensor, species: torch.Tensor | None = None, other: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, None]:
+        """(E,) Angstrom -> (E, order + 3), None."""
+        x = (2 * distance / self.cutoff - 1).clamp(-1, 1)
+        polynomials = torch.cos(torch.arange(self.order + 1, device=x.device) * torch.acos(x).unsqueeze(1))
+        angular = self.envelope(distance / self.angular_cutoff).unsqueeze(1)
+        return torch.cat(
+            [polynomials * self.envelope(distance / self.cutoff).unsqueeze(1), angular, angular**2], 1
+        ), None
+
+    @property
+    def trained(self) -> torch.Tensor | None:
+        """What the functions depend on besides the distance: nothing."""
+        return None
+
+
+AnyRadialEmbedding = RadialEmbedding | ChebyshevEmbedding
+
 
 class EdgeFeatures(NamedTuple):
     """What every layer needs of the edges, computed once for all of them."""
@@ -176,7 +222,7 @@ class EdgeEmbedding(nn.Module):
 
     def forward(
         self,
-        radial: RadialEmbedding,
+        radial: AnyRadialEmbedding,
         vector: torch.Tensor,
         length: torch.Tensor | None,
         index: EdgeIndex,
@@ -203,11 +249,12 @@ class EdgeEmbedding(nn.Module):
         embedded, envelope = self.at_knots(radial, vector)
         return EdgeFeatures(index, harmonics, embedded, basis, knot, envelope)
 
-    def at_knots(self, radial: RadialEmbedding, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def at_knots(self, radial: AnyRadialEmbedding, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The embedding of the knots, in the dtype and on the device of ``vector``; kept while it is a constant."""
-        numbers = radial.basis.wave_numbers
-        is_kept = is_eager(vector) and not (numbers.requires_grad or numbers.is_inference())
-        key = (numbers.data_ptr(), numbers._version, vector.dtype, vector.device) if is_kept else None
+        numbers = radial.trained
+        is_kept = is_eager(vector) and (numbers is None or not (numbers.requires_grad or numbers.is_inference()))
+        state = () if numbers is None or not is_kept else (numbers.data_ptr(), numbers._version)
+        key = (*state, vector.dtype, vector.device) if is_kept else None
         if is_kept and self._kept is not None and self._kept[0] == key:
             return self._kept[1]
         # Tensors made in inference mode could not be used in training later.

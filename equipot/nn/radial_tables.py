@@ -9,7 +9,7 @@ import torch
 from scipy.linalg import solve_banded
 
 from equipot.kernels.spline import control_points, knots
-from equipot.nn import Message, RadialEmbedding
+from equipot.nn import AnyRadialEmbedding, Message
 
 #: One-sided first difference of fourth order.
 _FIRST_SLOPE = (-25 / 12, 4.0, -3.0, 4 / 3, -1 / 4)
@@ -32,7 +32,7 @@ class TableForm:
     table_of_pair: np.ndarray | None = None
 
 
-def table_form(radial: RadialEmbedding, num_intervals: int, species: torch.Tensor) -> TableForm | None:
+def table_form(radial: AnyRadialEmbedding, num_intervals: int, species: torch.Tensor) -> TableForm | None:
     """The form for a radial embedding: at least so many intervals, tables for pairs of these species.
 
     None where the splines would have to break between two knots.
@@ -64,7 +64,7 @@ class RadialTables:
         solid: whether harmonics are times r^l, which the tables then hold.
     """
 
-    def __init__(self, radial: RadialEmbedding, cutoff: float, form: TableForm, *, solid: bool = False) -> None:
+    def __init__(self, radial: AnyRadialEmbedding, cutoff: float, form: TableForm, *, solid: bool = False) -> None:
         self._form, self._cutoff, self._solid = form, cutoff, solid
         distance = knots(cutoff, form.num_intervals, dtype=torch.float64)
         self._num_tables = 1

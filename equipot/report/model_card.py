@@ -7,15 +7,11 @@ from typing import Any
 
 from equipot.checks.model import CheckReport
 from equipot.checks.model.result import NOT_RUN
+from equipot.models.registry import entry, names
 from equipot.report.check_plots import outcome_text
 from equipot.report.tables import Metrics, format_error
 from equipot.version import __version__
 
-#: Architecture -> the paper that proposed it.
-_METHODS = {
-    "nequip": "S. Batzner et al., Nature Communications 13, 2453 (2022), doi 10.1038/s41467-022-29939-5",
-    "mace": "I. Batatia et al., Advances in Neural Information Processing Systems 35 (2022), arXiv 2206.07697",
-}
 _E3NN = "M. Geiger and T. Smidt, e3nn: Euclidean neural networks, arXiv 2207.09453 (2022)"
 #: A group whose error is so many times that of its split is named among the limits,
 _FACTOR = 3.0
@@ -23,6 +19,11 @@ _FACTOR = 3.0
 _FEW = 5
 _MOST_GROUPS = 8
 NOT_GIVEN = "not given"
+
+
+def _citation(architecture: str) -> str | None:
+    """The paper of an architecture; None where it is not registered here."""
+    return entry(architecture).citation if architecture in names() else None
 
 
 def card_facts(document: Mapping[str, Any], coverage: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -41,7 +42,7 @@ def card_facts(document: Mapping[str, Any], coverage: Sequence[tuple[str, str]])
     reach = f"{cutoff:g} Å" + (f", {layers} layers: {layers * cutoff:g} Å in all" if isinstance(layers, int) else "")
     frames = ", ".join(f"{count} {split}" for split, count in (data.get("num_frames") or {}).items() if count)
     architecture = str(document.get("architecture", ""))
-    citations = [metadata.get("citation"), _METHODS.get(architecture), _E3NN, f"equipot {__version__}"]
+    citations = [metadata.get("citation"), _citation(architecture), _E3NN, f"equipot {__version__}"]
     return [
         (
             "Purpose",

@@ -15,7 +15,7 @@ import torch
 from equipot.interfaces.ase import Calculator
 from equipot.kernels import selection
 from equipot.kernels.native import library
-from equipot.models import Potential, PotentialConfig, build_potential, resolve_options
+from equipot.models import Potential, example_potential
 from equipot.simulation.timing import StepTime, time_steps
 from equipot.system import threads
 from equipot.system.busy import load_average, load_sentence
@@ -129,15 +129,7 @@ def _gpu() -> dict[str, Any]:
 
 def _test_potential() -> Potential:
     """A fixed small model with random weights."""
-    config = PotentialConfig(
-        architecture="nequip",
-        elements=("Ta",),
-        cutoff=5.0,
-        avg_num_neighbors=26.0,
-        dtype="float32",
-        options=resolve_options("nequip", "small", {"num_layers": 2}),
-    )
-    return build_potential(config, atomic_energies={"Ta": 0.0})
+    return example_potential(("Ta",), 5.0, avg_num_neighbors=26.0, dtype="float32", num_layers=2)
 
 
 def _speed(num_threads: int, seconds: float) -> dict[str, Any]:
@@ -155,7 +147,7 @@ def _speed(num_threads: int, seconds: float) -> dict[str, Any]:
     finally:
         torch.set_num_threads(before)
     return {
-        "test": "NequIP architecture, preset small, 2 layers, float32; energy and forces of 250 Ta atoms",
+        "test": f"{potential.config.architecture}, preset small, 2 layers, float32; energy and forces of 250 Ta atoms",
         "rows": rows,
     }
 

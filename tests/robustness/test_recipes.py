@@ -24,6 +24,12 @@ def test_recipe_says_where_its_data_are(recipe: Path) -> None:
     assert data.generate or data.source
 
 
+def _smaller(recipe: Path) -> str:
+    """An override that makes the recipe's model small."""
+    descriptors = load_config(recipe).model.architecture == "behler_parrinello"
+    return "model.hidden=[4]" if descriptors else "model.num_channels=4"
+
+
 @pytest.mark.slow
 @pytest.mark.main_job
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -32,7 +38,7 @@ def test_recipe_runs(recipe: Path, tmp_path: Path) -> None:
         pytest.skip(f"{recipe.name} needs its published data set; point EQUIPOT_DATA at the folder that holds it")
     result = equipot.train(
         recipe,
-        overrides=["training.epochs=1", "model.num_channels=4", f"run_directory={tmp_path / 'run'}", "properties=[]"],
+        overrides=["training.epochs=1", _smaller(recipe), f"run_directory={tmp_path / 'run'}", "properties=[]"],
         quiet=True,
     )
     summary = json.loads(result.summary_path.read_text())

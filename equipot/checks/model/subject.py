@@ -50,8 +50,7 @@ class PotentialSubject:
     @property
     def num_layers(self) -> int | None:
         """Message-passing layers, None where the architecture does not tell."""
-        layers = getattr(self.potential.architecture, "layers", None)
-        return None if layers is None else len(layers)
+        return self.potential.num_layers
 
     @property
     def is_rotation_only(self) -> bool:

@@ -17,6 +17,8 @@ from equipot.checks.model.tolerances import BATCHING, FAR, INVARIANCE, NET_FORCE
 from equipot.checks.verdicts import Skip
 from equipot.kernels import selection
 from equipot.models import Potential
+from equipot.models.steps import SpeciesTable
+from equipot.models.wired import WiredArchitecture
 from equipot.nn import SpeciesLinear, SymmetricProduct
 
 _LARGEST_SUPERCELL = 400
@@ -170,7 +172,7 @@ def symmetric_stress(context: Context) -> Iterator[Measure]:
 def absent_elements(context: Context) -> Iterator[Measure]:
     """Other weights of the elements a structure lacks leave its results as they were, to the bit."""
     potential = context.potential
-    if len(potential.elements) < 2 or not hasattr(potential.architecture, "embedding"):
+    if len(potential.elements) < 2 or not isinstance(potential.architecture, WiredArchitecture):
         raise Skip("there is one element only, or the architecture's weights of elements are not known")
     for name, atoms in context.structures.items():
         absent = [k for k, element in enumerate(potential.elements) if element not in set(atoms.symbols)]
@@ -186,7 +188,9 @@ def absent_elements(context: Context) -> Iterator[Measure]:
 
 def _by_element(potential: Potential) -> Iterator[torch.nn.Parameter]:
     """Weights whose first index is the element."""
-    yield potential.architecture.embedding
+    for step in potential.architecture.wiring.steps:
+        if isinstance(step, SpeciesTable):
+            yield from (table for table in step.parameters() if isinstance(table, torch.nn.Parameter))
     for module in potential.architecture.modules():
         if isinstance(module, SpeciesLinear | SymmetricProduct):
             yield from module.parameters()

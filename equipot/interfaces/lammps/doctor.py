@@ -19,7 +19,7 @@ from equipot.errors import EquipotError
 from equipot.interfaces.ase import Calculator
 from equipot.interfaces.lammps import plugin
 from equipot.interfaces.lammps.inputs import atom_types, data_file, lammps_box
-from equipot.models import Potential, PotentialConfig, build_potential, resolve_options
+from equipot.models import Potential, example_potential
 
 #: LAMMPS' own conversion, which differs from the exact one by 8e-8.
 BAR_PER_EV_ANGSTROM3 = 1.6021765e6
@@ -224,13 +224,4 @@ def _structures(potential: Potential) -> dict[str, Atoms]:
 
 def _test_potential() -> Potential:
     """Three layers with random weights, so that an exchange of features that is missing shows."""
-    options = resolve_options("nequip", "small", {"num_layers": 3, "num_channels": 8})
-    config = PotentialConfig(
-        architecture="nequip",
-        elements=("Cu", "Au"),
-        cutoff=4.0,
-        dtype="float64",
-        avg_num_neighbors=20.0,
-        options=options,
-    )
-    return build_potential(config, atomic_energies={"Cu": -1.0, "Au": -2.0})
+    return example_potential(("Cu", "Au"), 4.0, avg_num_neighbors=20.0, dtype="float64", num_layers=3, num_channels=8)

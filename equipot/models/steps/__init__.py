@@ -3,6 +3,7 @@
 from equipot.models.steps.base import Batch, Lowering, Step, TapedBatch, TapedEdges, Value
 from equipot.models.steps.convolve import Convolve
 from equipot.models.steps.gate import Activate
+from equipot.models.steps.invariants import Square
 from equipot.models.steps.mix import Mix, Sum
 from equipot.models.steps.product import Multiply
 from equipot.models.steps.readout import Readout
@@ -18,6 +19,7 @@ __all__ = [
     "Readout",
     "Rows",
     "SpeciesTable",
+    "Square",
     "Step",
     "Sum",
     "TapedBatch",

@@ -149,6 +149,10 @@ class Lowering(Protocol):
         """The engine's buffer of a value."""
         ...
 
+    def own_buffer(self, value: Value) -> int:
+        """A buffer of a value that one operation alone reads: its gradient need not be added to others."""
+        ...
+
     def constant(self, value: Value) -> Tensor:
         """(S, dim) a table's rows for the document's species."""
         ...

@@ -28,7 +28,9 @@ class Activate(Step):
 
     def lower(self) -> Iterator[Operation]:
         def activate(lowering: Lowering) -> None:
-            lowering.document.gate(lowering.buffer(self.inputs[0]), lowering.buffer(self.output), gate_items(self.gate))
+            lowering.document.gate(
+                lowering.own_buffer(self.inputs[0]), lowering.buffer(self.output), gate_items(self.gate)
+            )
 
         yield self.inputs, activate
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from equipot.kernels import Block
@@ -108,11 +107,9 @@ def lower_addends(addends: Sequence[Value], output: Value) -> Iterator[Operation
         def operation(lowering: Lowering) -> None:
             source, target = lowering.buffer(value), lowering.buffer(output)
             if source != target:
-                blocks = [
-                    LinearBlock(block.components, offset, offset, torch.eye(block.channels, dtype=torch.float64)[None])
-                    for block, offset in zip(value.layout.blocks, value.layout.offsets)
-                ]
-                lowering.document.linear(source, target, blocks)
+                lowering.document.copy(
+                    source, target, [(block.components, block.channels) for block in value.layout.blocks]
+                )
 
         return operation
 

@@ -33,7 +33,7 @@ class Multiply(Step):
     def lower(self) -> Iterator[Operation]:
         def multiply(lowering: Lowering) -> None:
             weights = torch.cat([weight[lowering.species] for weight in self.product.weights], dim=1)
-            x, output = lowering.buffer(self.inputs[0]), lowering.buffer(self.output)
+            x, output = lowering.own_buffer(self.inputs[0]), lowering.buffer(self.output)
             lowering.document.product(x, output, self.product.plan, weights)
 
         yield self.inputs, multiply

@@ -362,6 +362,8 @@ def test_a_resume_under_another_version_is_said(run, caplog):
     path.write_text(json.dumps(document))
     caplog.clear()
     assert newest(run) == 3 and "of a version that did not say" in caplog.text
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", ["plots", "checkpoints"])
 def test_a_new_run_is_not_led_outside_its_folder(tmp_path, name: str, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from equipot.errors import StructureError, UsageError
 from equipot.graph import from_ase, neighbor_list
 from equipot.kernels import selection
 from equipot.kernels.native import library
-from equipot.models import Potential
+from equipot.models import Potential, resolve_options
 from tests.systems import ARCHITECTURES, STRUCTURES, force_scale, make_potential
 from tests.tolerances import TWIN
 
@@ -33,7 +33,8 @@ SKIN = 0.4
 @cache
 def potential_of(name: str, dtype: str, zbl: bool = True, exact: bool = True) -> Potential:
     architecture, options = ARCHITECTURES[name]
-    ARCHITECTURES["of this test"] = (architecture, {**options, "radial": "spline"})
+    splines = {"radial": "spline"} if "radial" in resolve_options(architecture, None, {}) else {}
+    ARCHITECTURES["of this test"] = (architecture, {**options, **splines})
     try:
         return make_potential("of this test", dtype, zbl=zbl, exact_isolated_atoms=exact)
     finally:

@@ -10,17 +10,31 @@ from equipot.graph import collate, from_ase
 from equipot.kernels import EdgeIndex, gradients_of, use
 from equipot.kernels.native import library
 from equipot.models import Edges, resolve_options
+from equipot.models.ace import ACE, ACEOptions
+from equipot.models.behler_parrinello import BehlerParrinello, BehlerParrinelloOptions
 from equipot.models.mace import MACE, MACEOptions
 from equipot.models.nequip import NequIP, NequIPOptions
+from equipot.models.painn import PaiNN, PaiNNOptions
+from equipot.models.wired import WiredArchitecture
 from tests.systems import CUTOFF, STRUCTURES
 
 pytestmark = pytest.mark.skipif(isinstance(library.load(), str), reason="the native kernels are not built")
 
-Model = NequIP | MACE
-CLASSES = {"nequip": (NequIP, NequIPOptions), "mace": (MACE, MACEOptions)}
+Model = WiredArchitecture
+CLASSES = {
+    "nequip": (NequIP, NequIPOptions),
+    "mace": (MACE, MACEOptions),
+    "ace": (ACE, ACEOptions),
+    "behler_parrinello": (BehlerParrinello, BehlerParrinelloOptions),
+    "painn": (PaiNN, PaiNNOptions),
+}
+LAYERED = ("nequip", "mace")
 BASE = {
     "nequip": {"num_layers": 2, "num_channels": (9, 18, 5), "feature_l_max": 2},
     "mace": {"num_layers": 2, "num_channels": 9, "l_max": 2, "feature_l_max": 1},
+    "ace": {"num_channels": 9, "l_max": 2},
+    "behler_parrinello": {"hidden": (7, 5), "radial_order": 5, "angular_order": 3, "angular_cutoff": 0.9 * CUTOFF},
+    "painn": {"num_channels": 5, "num_layers": 2},
 }
 EITHER = {"radial_hidden": (8,), "radial": "spline"}
 MODELS = {
@@ -48,6 +62,9 @@ MODELS = {
         "no products, linear readouts": {"correlation": 1, "readout_hidden": ()},
         "four factors": {"correlation": 4, "l_max": 1, "num_channels": 2},
     },
+    "ace": {"linear radial functions": {"radial_hidden": ()}, "four factors": {"l_max": 2, "correlation": 4}},
+    "behler_parrinello": {"two hidden layers": {}, "one hidden layer": {"hidden": (6,)}},
+    "painn": {"two layers": {}, "one layer": {"num_layers": 1}},
 }
 CASES = [(architecture, name) for architecture, models in MODELS.items() for name in models]
 
@@ -56,7 +73,8 @@ def system(architecture: str, changes: dict) -> tuple[Model, torch.Tensor, Edges
     """A model, species of a batch with an atom without neighbours, and its edges."""
     torch.manual_seed(0)
     model_type, options_type = CLASSES[architecture]
-    options = options_type(**{**resolve_options(architecture, "small", {**BASE[architecture], **EITHER}), **changes})
+    common = {} if architecture == "behler_parrinello" else EITHER
+    options = options_type(**{**resolve_options(architecture, "small", {**BASE[architecture], **common}), **changes})
     model = model_type(options, num_species=3, cutoff=CUTOFF, avg_num_neighbors=10.0).to(torch.float64)
     graph = collate([from_ase(STRUCTURES[name](), CUTOFF) for name in ("alloy", "skewed cell")])
     species = torch.arange(graph.num_nodes + 1) % 3
@@ -94,7 +112,7 @@ def test_equals_autograd(architecture: str, name: str, kernels: str) -> None:
         assert torch.allclose(one, two, rtol=0, atol=1e-12 * float(two.detach().abs().max()) + 1e-14)
 
 
-@pytest.mark.parametrize("architecture", CLASSES)
+@pytest.mark.parametrize("architecture", LAYERED)
 def test_gradients_are_those_of_finite_differences(architecture: str) -> None:
     model, species, edges = system(architecture, {"num_channels": 2, "feature_l_max": 1, "l_max": 1})
     seed = torch.rand(len(species), dtype=torch.float64).requires_grad_()
@@ -108,7 +126,7 @@ def test_gradients_are_those_of_finite_differences(architecture: str) -> None:
     assert torch.autograd.gradcheck(outputs, (seed, *parameters), fast_mode=True)
 
 
-@pytest.mark.parametrize("architecture", CLASSES)
+@pytest.mark.parametrize("architecture", LAYERED)
 def test_a_loss_on_energies_or_on_gradients_alone(architecture: str) -> None:
     model, species, edges = system(architecture, {})
     seed = torch.ones(len(species), dtype=torch.float64)
@@ -129,14 +147,14 @@ def test_what_has_no_tape(architecture: str, changes: dict) -> None:
     assert model.energy_and_gradient(species, edges, torch.ones(len(species))) is None
 
 
-@pytest.mark.parametrize("architecture", CLASSES)
+@pytest.mark.parametrize("architecture", LAYERED)
 def test_no_tape_on_the_reference_kernels(architecture: str) -> None:
     model, species, edges = system(architecture, {})
     with use("reference"):
         assert model.energy_and_gradient(species, edges, torch.ones(len(species))) is None
 
 
-@pytest.mark.parametrize("architecture", CLASSES)
+@pytest.mark.parametrize("architecture", LAYERED)
 def test_a_third_derivative_is_refused(architecture: str) -> None:
     model, species, edges = system(architecture, {})
     energy, _ = model.energy_and_gradient(species, edges, torch.ones(len(species), dtype=torch.float64))

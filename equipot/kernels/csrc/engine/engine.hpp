@@ -44,21 +44,7 @@ class EngineBase {
   EngineBase(const EdgeSettings& settings, int64_t num_species, int64_t tile)
       : settings(settings), num_species(num_species), structure(tile) {}
   virtual ~EngineBase() = default;
-  virtual int add_buffer(int64_t dim) = 0;
-  virtual int64_t dim(int buffer) const = 0;
   virtual bool is_double() const = 0;
-  virtual void add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
-                             const double* density_table) = 0;
-  virtual void add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
-                               const double* density_table) = 0;
-  virtual void add_rows(int output, const double* table) = 0;
-  virtual void add_linear(int input, int output, std::vector<LinearBlock> blocks, int64_t num_sets, int64_t set_size,
-                          const double* weights) = 0;
-  virtual void add_gate(int input, int output, std::vector<GateItem> items) = 0;
-  virtual void add_density_scale(int input, int density, int output) = 0;
-  virtual void add_product(int input, int output, ProductBasisProgram program, int64_t channels,
-                           const double* weights) = 0;
-  virtual void add_readout(int input, int64_t offset, int64_t size, const double* vector) = 0;
   // Plans the program, and finds the network's energy of each species' lone atom.
   virtual void finish() = 0;
   // Evaluates the structure as it is now. `num_threads` is an upper limit.
@@ -76,21 +62,9 @@ class Engine final : public EngineBase {
  public:
   Engine(const EdgeSettings& settings, int64_t num_species, int64_t tile);
 
-  int add_buffer(int64_t dim) override { return program_.add_buffer(dim); }
-  int64_t dim(int buffer) const override { return program_.dim(buffer); }
   bool is_double() const override { return sizeof(T) == sizeof(double); }
-  void add_embedding(int output, int l_max, int64_t num_radial, const double* table, int density,
-                     const double* density_table) override;
-  void add_convolution(const ConvolutionPlan& plan, int input, int output, const double* table, int density,
-                       const double* density_table) override;
-  void add_rows(int output, const double* table) override;
-  void add_linear(int input, int output, std::vector<LinearBlock> blocks, int64_t num_sets, int64_t set_size,
-                  const double* weights) override;
-  void add_gate(int input, int output, std::vector<GateItem> items) override;
-  void add_density_scale(int input, int density, int output) override;
-  void add_product(int input, int output, ProductBasisProgram program, int64_t channels,
-                   const double* weights) override;
-  void add_readout(int input, int64_t offset, int64_t size, const double* vector) override;
+  // What the readers of a document fill.
+  Program<T>& program() { return program_; }
   void finish() override;
   void run(const Results& results, int num_threads, const Exchange& exchange) override;
   int64_t bytes() const override;
@@ -109,7 +83,6 @@ class Engine final : public EngineBase {
     double *forces, *node_virial, *centroid_virial;
   };
 
-  std::vector<T> copy(const double* numbers, int64_t size) const { return {numbers, numbers + size}; }
   void network(Pass pass, int num_threads, const Exchange& exchange);
   void fill_halo(int phase, Pass pass, const Exchange& exchange);
   void run_tile(int phase, int64_t tile, Pass pass, Thread& thread);

@@ -255,6 +255,55 @@ void Product<T>::backward(const Tile<T>& tile) const {
 }
 
 template <class T>
+Invariants<T>::Invariants(int input, int output, std::vector<InvariantBlock> blocks)
+    : in_dim_(0), out_dim_(0), blocks_(std::move(blocks)) {
+  this->inputs = {{input, true, true}};
+  this->output = output;
+  for (const InvariantBlock& block : blocks_) {
+    in_dim_ += block.components * block.channels;
+    out_dim_ += block.channels;
+  }
+}
+
+template <class T>
+void Invariants<T>::forward(const Tile<T>& tile) const {
+  const T* x = tile.values[this->inputs[0].buffer];
+  T* out = tile.values[this->output];
+  for (int64_t n = 0; n < tile.count; ++n)
+    for (const InvariantBlock& block : blocks_) {
+      const T factor = T(1) / T(block.components);
+      if (this->overwrites_output) std::fill(out, out + block.channels, T(0));
+      for (int64_t m = 0; m < block.components; ++m)
+        for (int64_t c = 0; c < block.channels; ++c) {
+          const T value = x[m * block.channels + c];
+          out[c] += factor * value * value;
+        }
+      x += block.components * block.channels;
+      out += block.channels;
+    }
+}
+
+template <class T>
+void Invariants<T>::backward(const Tile<T>& tile) const {
+  const T* x = tile.values[this->inputs[0].buffer];
+  const T* g = tile.gradients[this->output];
+  T* gx = tile.gradients[this->inputs[0].buffer];
+  const bool overwrites = this->inputs[0].overwrites_gradient;
+  for (int64_t n = 0; n < tile.count; ++n)
+    for (const InvariantBlock& block : blocks_) {
+      const T factor = T(2) / T(block.components);
+      for (int64_t m = 0; m < block.components; ++m)
+        for (int64_t c = 0; c < block.channels; ++c) {
+          const int64_t k = m * block.channels + c;
+          gx[k] = (overwrites ? T(0) : gx[k]) + factor * g[c] * x[k];
+        }
+      x += block.components * block.channels;
+      gx += block.components * block.channels;
+      g += block.channels;
+    }
+}
+
+template <class T>
 Readout<T>::Readout(int input, int64_t dim, int64_t offset, std::vector<T> vector)
     : dim_(dim), offset_(offset), vector_(std::move(vector)) {
   this->inputs = {{input, true, false}};
@@ -289,6 +338,7 @@ void Readout<T>::backward(const Tile<T>& tile) const {
   template class Gate<T>;         \
   template class DensityScale<T>; \
   template class Product<T>;      \
+  template class Invariants<T>;   \
   template class Readout<T>;
 EQUIPOT_NODES(float)
 EQUIPOT_NODES(double)

@@ -93,6 +93,24 @@ class Product : public Operation<T> {
   std::vector<T> coefficients_;
 };
 
+// One irrep with its channels.
+struct InvariantBlock {
+  int64_t components, channels;
+};
+
+// out = the mean square of the components of each channel, block after block.
+template <class T>
+class Invariants : public Operation<T> {
+ public:
+  Invariants(int input, int output, std::vector<InvariantBlock> blocks);
+  void forward(const Tile<T>& tile) const override;
+  void backward(const Tile<T>& tile) const override;
+
+ private:
+  int64_t in_dim_, out_dim_;
+  std::vector<InvariantBlock> blocks_;
+};
+
 // Network energy += x[offset .. offset + size) . vector.
 template <class T>
 class Readout : public Operation<T> {
