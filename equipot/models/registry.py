@@ -64,9 +64,14 @@ def register(
     if not dataclasses.is_dataclass(options_class):
         raise ConfigError(f"The options of architecture {name!r} must be a dataclass, not {options_class!r}.")
     known = _ENTRIES.get(name)
-    if known is not None and known.module_class.__qualname__ != module_class.__qualname__:
+    if known is not None and _identity(known.module_class) != _identity(module_class):
         raise ConfigError(f"An architecture named {name!r} is already registered ({known.module_class.__name__}).")
     _ENTRIES[name] = Entry(options_class, module_class, dict(presets or {}), citation)
+
+
+def _identity(module_class: type) -> tuple[str, str]:
+    """Of a class; the same after its file has been run again."""
+    return module_class.__module__, module_class.__qualname__
 
 
 def names() -> list[str]:

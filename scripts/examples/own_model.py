@@ -83,7 +83,7 @@ class PaiNN(nn.Module):
         return self.readout(s).squeeze(1)
 
 
-register("painn", PaiNNOptions, PaiNN, presets={"small": {}, "medium": {"num_channels": 128}})
+register("plain_painn", PaiNNOptions, PaiNN, presets={"small": {}, "medium": {"num_channels": 128}})
 
 
 def main() -> None:
@@ -101,7 +101,12 @@ def main() -> None:
             "name": "own_model",
             "run_directory": args.output,
             "data": {"train": [args.frames]} if args.frames else {"generate": "cu_au_emt"},
-            "model": {"architecture": "painn", "preset": "small", "num_channels": args.channels, "cutoff": args.cutoff},
+            "model": {
+                "architecture": "plain_painn",
+                "preset": "small",
+                "num_channels": args.channels,
+                "cutoff": args.cutoff,
+            },
             "training": {"epochs": args.epochs},
         },
         overwrite=args.overwrite,

@@ -34,8 +34,10 @@ NAMES = (
     "benchmark_lammps",
     "benchmark_peers",
     "check_models",
+    "check_trained",
     "compare_radial",
     "finetune_tutorial",
+    "growth",
     "learning_curve",
     "md_and_relaxation",
     "nve_drift",
@@ -194,6 +196,7 @@ def test_finetune_tutorial(folder) -> None:
     """The second level is one: its forces and stress are derivatives of its energies. The table is of every mode."""
     output = run(
         "finetune_tutorial",
+        "growth",
         "--modes",
         "heads",
         "--frames",
@@ -307,9 +310,9 @@ def test_own_model(folder) -> None:
     assert numbers("turned in space its energy changes by # eV", printed)[0] < 1e-10
     assert numbers("the force on atom 0 is # eV/A from", printed)[0] < 1e-4
     config = (folder / "painn/config.yaml").read_text()
-    assert "architecture: painn" in config and "num_channels: 6" in config
+    assert "architecture: plain_painn" in config and "num_channels: 6" in config
     assert (folder / "painn/report.html").is_file()
-    with pytest.raises(CheckpointError, match=r"painn.*must be registered"):  # this process has not imported it
+    with pytest.raises(CheckpointError, match=r"plain_painn.*must be registered"):  # this process has not imported it
         load_model(folder / "painn/model.eqp")
 
 

@@ -20,7 +20,7 @@ from equipot.data.trajectories import trajectory_runs
 
 def _as_frames(structures, config_type="all"):
     return [
-        Frame(atoms, -1.0, np.zeros((len(atoms), 3)), config_type=config_type, index=k, source=f"a.xyz frame {k}")
+        Frame(atoms, -1.0, np.full((len(atoms), 3), 0.1), config_type=config_type, index=k, source=f"a.xyz frame {k}")
         for k, atoms in enumerate(structures)
     ]
 
