@@ -1,7 +1,7 @@
 """Type errors of each package against what is recorded: more than recorded fails, fewer can be recorded.
 
-python .ci/types.py             # compare with .ci/types.json
-python .ci/types.py --record    # after mending some: write the new, lower numbers
+python .ci/check_types.py             # compare with .ci/type_errors.json
+python .ci/check_types.py --record    # after mending some: write the new, lower numbers
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-RECORD = Path(__file__).with_name("types.json")
+RECORD = Path(__file__).with_name("type_errors.json")
 #: Errors that another version of a dependency's stubs may add to a package.
 SLACK = 3
 
