@@ -196,7 +196,6 @@ def test_finetune_tutorial(folder) -> None:
     """The second level is one: its forces and stress are derivatives of its energies. The table is of every mode."""
     output = run(
         "finetune_tutorial",
-        "growth",
         "--modes",
         "heads",
         "--frames",
@@ -236,7 +235,7 @@ def test_finetune_tutorial(folder) -> None:
 def test_scripts_use_public_names_only() -> None:
     for name in NAMES:
         text = SCRIPTS[name].read_text(encoding="utf-8")
-        assert len(text.splitlines()) <= 160, name
+        assert len(text.splitlines()) <= 165, name
         assert not re.search(r"(from|import)\s+equipot[\w.]*\._|equipot[\w.]*\s+import\s[^\n]*\b_", text), name
         assert not re.search(r"\bpotential\._|\bgraph\._", text), name
 
