@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +11,7 @@ from matplotlib.figure import Figure
 from equipot.report.figures import BLUE, GREEN, ORANGE, PINK, RED, SKY, new_figure, plain_label, style
 from equipot.report.plots import log_axis
 from equipot.report.tables import ABSENT, Column, Table, format_number
-
-if TYPE_CHECKING:
-    from equipot.workflow.benchmark import Benchmark
+from equipot.simulation.speed import Benchmark
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)
 _COLUMNS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from equipot.report.speed import speed_table
+from equipot.simulation.speed import Benchmark
 from equipot.system.busy import CpuShare, load_sentence
-from equipot.workflow.benchmark import Benchmark
 
 
 def test_the_load():
