@@ -53,6 +53,22 @@ class WiredArchitecture(nn.Module):
             return "a cutoff function that multiplies the radial weights"
         return self.wiring.why_not_taped or tape.why_not_taped(self.edges.geometry)
 
+    def remarks(self) -> list[str]:
+        """Sentences on what the options chosen cost, or do not change, without saying so."""
+        found = []
+        if self.edges.geometry.num_intervals is not None and self.why_not_taped is not None:
+            found.append(
+                "Training goes through automatic differentiation, several times slower: native kernels do not serve "
+                f"{self.why_not_taped}."
+            )
+        used = max((path.l2 for plan in self.wiring.convolution_plans for path in plan.paths), default=0)
+        if used < self.edges.geometry.l_max:
+            found.append(
+                f"l_max is {self.edges.geometry.l_max}, but no path couples with harmonics of order above {used}; "
+                f"the energy is that of a model with l_max {used}, computed with more work."
+            )
+        return found
+
     def energy_and_gradient(self, species: Tensor, edges: Edges, seed: Tensor) -> tuple[Tensor, Tensor] | None:
         """See :class:`equipot.models.Architecture`."""
         if self.why_not_taped is not None:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
+from equipot.kernels import ConvolutionPlan
 from equipot.models.steps import (
     Activate,
     Batch,
@@ -65,6 +66,11 @@ class Wiring:
             before = max((depth[value] for value in step.inputs), default=0)
             depth[step.output] = before + isinstance(step, Convolve)
         return depth[self.energy]
+
+    @property
+    def convolution_plans(self) -> list[ConvolutionPlan]:
+        """Of all convolutions."""
+        return [step.message.convolution.plan for step in self.steps if isinstance(step, Convolve)]
 
     @cached_property
     def why_not_taped(self) -> str | None:

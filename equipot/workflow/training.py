@@ -23,6 +23,7 @@ from equipot.errors import ConfigError, EquipotError, Interrupted, UsageError
 from equipot.finetuning.atomic_energies import isolated_drift
 from equipot.graph import AtomicGraph
 from equipot.models import Potential
+from equipot.models.wired import WiredArchitecture
 from equipot.properties import PropertyComparison, build_crystal, compare
 from equipot.report.run_report import library_versions, write_report
 from equipot.report.summary import build_summary
@@ -256,6 +257,9 @@ def _introduce(console: Console, datasets: DataSets, config: Config, prepared: P
         f"Model: {describe_model(potential)}, {potential.num_trainable_parameters():,} parameters"
         + ("" if config.finetune is None else " train")
     )
+    if isinstance(potential.architecture, WiredArchitecture):
+        for remark in potential.architecture.remarks():
+            console.line(f"Hint: {remark}")
     console.line(
         f"Scale {_shown(potential.scale)} eV, shift {_shown(potential.shift)} eV/atom, "
         f"{potential.config.avg_num_neighbors:.4g} neighbours an atom, device {resolve_device(config.device)}"
